@@ -1,0 +1,128 @@
+"""The engine contract: ordered bytes in batches.
+
+What lives here: the two abstract classes every engine fulfils, and the forms of the optional operations that are correct for any
+engine. What it must not know: documents, indexes, what any byte means.
+
+A *space* is one of four ordered maps from bytes to bytes. Keys are 1 to 511 bytes. A transaction belongs to the thread that
+uses it at the moment (never two at once); a write transaction stays on the thread that began it. There is one write transaction at a time
+across all processes: ``begin(write=True)`` waits for it. A read transaction sees the state of its begin (or last renew) until
+its end; several are pooled by the engine. All errors of the storage leave as ``StorageError`` or its children.
+
+``program`` and ``decode`` are optional accelerators. ``program`` has ``match(value: bytes) -> int`` (1 yes, 0 no, 2 ask again above);
+an engine may apply it (then values with 0 do not arrive) or ignore it: the layer above always asks again unless
+``applies_programs`` is true *and* the program says ``exact``. ``decode`` is a callable ``bytes -> value``; an engine may run it on its own memory
+without making the bytes; it must be called exactly once per delivered value.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+__all__ = ["CATALOG", "CHANGES", "DOCUMENTS", "ENTRIES", "Engine", "EngineTransaction", "SPACES"]
+
+DOCUMENTS: Final = 0
+ENTRIES: Final = 1
+CHANGES: Final = 2
+CATALOG: Final = 3
+SPACES: Final[tuple[bytes, ...]] = (b"documents", b"entries", b"changes", b"catalog")
+
+
+class EngineTransaction(ABC):
+    """A snapshot, or the one writer. ``id`` is the number of the newest storage commit it sees (a hint: compacting resets it)."""
+
+    id: int
+    write: bool
+
+    @abstractmethod
+    def get(self, space: int, key: bytes, decode: Callable[[bytes], Any] | None = None) -> Any | None:
+        """Return the value, or None."""
+
+    @abstractmethod
+    def get_many(
+        self, space: int, keys: Sequence[bytes], *, program: Any = None, decode: Callable[[bytes], Any] | None = None
+    ) -> list[Any | None]:
+        """Return the values in the order of the keys; None for an absent key and for a value the program refuses."""
+
+    @abstractmethod
+    def scan(
+        self,
+        space: int,
+        low: bytes,
+        high: bytes,
+        *,
+        reverse: bool = False,
+        batch: int = 256,
+        keys: bool = True,
+        values: bool = True,
+        program: Any = None,
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Iterator[list[Any]]:
+        """Yield batches of (key, value) of low <= key < high, in order; only keys or only values when the other is False.
+
+        Batches grow from small to ``batch``, so a caller who wants one item does not pay for 256. A write transaction may be written
+        to between two batches: what was put behind the position is then seen, what was put before it is not. With a program a
+        batch may be empty (so that a caller can watch the clock).
+        """
+
+    @abstractmethod
+    def count(self, space: int, low: bytes, high: bytes, limit: int | None = None) -> int:
+        """Return the number of keys in low <= key < high, stopping at ``limit``."""
+
+    @abstractmethod
+    def put_many(self, space: int, items: Iterable[tuple[bytes, bytes]], *, append: bool = False) -> None:
+        """Put all pairs; ``append`` promises that keys ascend and lie above every key in the space."""
+
+    @abstractmethod
+    def delete_many(self, space: int, keys: Iterable[bytes]) -> int:
+        """Delete the keys that are there; return how many were."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make everything durable, as the engine was opened; the transaction is over, also when this raises."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Undo everything, or end the snapshot (it goes back to the pool). Twice is harmless."""
+
+    def entry_ids(self, low: bytes, high: bytes, *, reverse: bool = False, batch: int = 256) -> Iterator[list[bytes]]:
+        """Yield batches of encoded ids of the index entries in low <= key < high (the last value[0] bytes of each key)."""
+        for pairs in self.scan(ENTRIES, low, high, reverse=reverse, batch=batch):
+            yield [key[len(key) - value[0] :] for key, value in pairs]
+
+
+class Engine(ABC):
+    """One opened store. ``name`` tells which; ``applies_programs`` whether scan and get_many run programs on their own."""
+
+    name: str
+    applies_programs: bool = False
+    read_only: bool = False
+
+    @abstractmethod
+    def begin(self, write: bool = False) -> EngineTransaction:
+        """Return a snapshot of now, or the write transaction (waits for its turn)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything; every later call raises InvalidOperation. Twice is harmless."""
+
+    @abstractmethod
+    def last_id(self) -> int:
+        """Return the number of the newest storage commit, of any process; cheap (no transaction)."""
+
+    @abstractmethod
+    def copy(self, path: str, *, compact: bool = False) -> None:
+        """Write a consistent copy to the folder ``path`` (which must be absent or empty) while others read and write."""
+
+    @abstractmethod
+    def stats(self) -> dict[str, Any]:
+        """Return sizes in bytes, pages, free pages, readers and the oldest reader (``oldest_reader_id``, ``readers``)."""
+
+    @abstractmethod
+    def reopen(self) -> None:
+        """Close and open the storage again under the registry, after a failed flush."""
+
+    def reader_check(self) -> int:
+        """Free the reader slots of dead processes; return how many."""
+        return 0

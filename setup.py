@@ -1,0 +1,41 @@
+"""The Cython extensions and the grammar folder; everything else stands in pyproject.toml.
+
+The kernels are optional: where Cython or a compiler is missing the package installs without them and docdb runs on its
+pure Python forms, slower and with the same results.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+NATIVE = Path("docdb/_native")
+KERNELS = sorted(path.stem for path in NATIVE.glob("*.pyx"))
+FLAGS = ["-O3", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type",
+         "-Wno-missing-field-initializers"]  # fmt: skip
+
+
+def kernels() -> list[Extension]:
+    """Return the extensions, or nothing where they were switched off or Cython is missing."""
+    if os.environ.get("DOCDB_PURE") == "1":
+        return []
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        return []
+    extensions = [
+        Extension(
+            f"docdb._native.{name}",
+            [str(NATIVE / f"{name}.pyx")],
+            include_dirs=[str(NATIVE)],
+            extra_compile_args=FLAGS,
+            libraries=["dl"],
+            optional=True,
+        )
+        for name in KERNELS
+    ]
+    directives = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "embedsignature": True}
+    return cythonize(extensions, compiler_directives=directives)
+
+
+setup(ext_modules=kernels(), package_dir={"docdb.grammar": "grammar"})
