@@ -1,0 +1,193 @@
+"""Access paths: where documents come from, as values that can be read.
+
+What lives here: ``Nothing``, ``IdLookup``, ``FullScan`` (all documents or a range of ids), ``IndexScan``, ``IndexUnion``,
+``IndexIntersection``, and ``Work``, which counts what reading them touched. What it must not know: which path is best, sorting, projections.
+
+``read`` yields batches of dicts, or of (id key, stored bytes) with ``decode="pairs"``. A batch may be empty. Every document comes once. What a path
+delivers is a superset of the matches: a program is applied only where the view does so, the rest is asked again above.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from docdb.planner.bounds import IndexBounds, Range
+from docdb.planner.views import View
+
+__all__ = [
+    "Access", "FullScan", "IdLookup", "IndexIntersection", "IndexScan", "IndexUnion", "Nothing", "Work",
+]  # fmt: skip
+
+FIRST_FETCH: Final = 16
+FETCH: Final = 256
+
+
+@dataclass(slots=True)
+class Work:
+    """What was touched."""
+
+    entries: int = 0
+    documents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Base of all paths."""
+
+    def ids(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[bytes]]:
+        """Yield batches of id keys."""
+        raise NotImplementedError
+
+    def read(self, view: View, work: Work, *, program: Any = None, decode: Any = True) -> Iterator[list[Any]]:
+        """Yield batches of documents; ids are gathered to growing batches before they are fetched."""
+        waiting: list[bytes] = []
+        size = FIRST_FETCH
+        for ids in self.ids(view, work):
+            waiting += ids
+            while len(waiting) >= size:
+                yield _fetch(view, work, waiting[:size], program, decode)
+                del waiting[:size]
+                size = min(size * 2, FETCH)
+        if waiting:
+            yield _fetch(view, work, waiting, program, decode)
+
+
+def _fetch(view: View, work: Work, ids: list[bytes], program: Any, decode: Any) -> list[Any]:
+    work.documents += len(ids)
+    if decode == "pairs":
+        stored = view.fetch(ids, program=program, decode=False)
+        return [(key, data) for key, data in zip(ids, stored, strict=True) if data is not None]
+    return [document for document in view.fetch(ids, program=program) if document is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing(Access):
+    """The filter contradicts itself, or there is no collection."""
+
+    def ids(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[bytes]]:
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class IdLookup(Access):
+    """These ids, in ascending order of their keys."""
+
+    keys: tuple[bytes, ...]
+    reverse: bool = False
+
+    def ids(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[bytes]]:
+        keys = self.keys[::-1] if self.reverse else self.keys
+        for at in range(0, len(keys), batch):
+            yield list(keys[at : at + batch])
+
+
+@dataclass(frozen=True, slots=True)
+class FullScan(Access):
+    """All documents, or those in ranges of id keys, in the order of the ids."""
+
+    ranges: tuple[tuple[bytes, bytes | None], ...] = ((b"", None),)
+    reverse: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """No range limits it."""
+        return self.ranges == ((b"", None),)
+
+    def ids(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[bytes]]:
+        for pairs in self.read(view, work, decode="pairs"):
+            yield [key for key, _ in pairs]
+
+    def read(self, view: View, work: Work, *, program: Any = None, decode: Any = True) -> Iterator[list[Any]]:
+        for low, high in self.ranges[::-1] if self.reverse else self.ranges:
+            for batch in view.scan(low=low, high=high, reverse=self.reverse, program=program, decode=decode):
+                work.documents += len(batch)
+                yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class IndexScan(Access):
+    """Ranges of one index. ``merge`` leading fields are points whose ranges are merged, so that the rest is in order."""
+
+    index: Any
+    bounds: IndexBounds = field(repr=False)
+    reverse: bool = False
+    merge: int = 0
+    repeats: bool = False  # one document may have several entries in the ranges
+
+    def ids(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[bytes]]:
+        found = self._merged(view, work) if self.merge else self._one_by_one(view, work, batch)
+        return _once(found) if self.repeats else found
+
+    def entries(self, view: View, work: Work) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield batches of (components and id key, value) in the scan's order; a document may come more than once."""
+        if self.merge:
+            for pair in self._merged_entries(view, work):
+                yield [pair]
+            return
+        for item in self._ordered():
+            for pairs in view.entries(self.index, item.low, item.high, reverse=self.reverse):
+                work.entries += len(pairs)
+                yield pairs
+
+    def _ordered(self) -> tuple[Range, ...]:
+        return self.bounds.ranges[::-1] if self.reverse else self.bounds.ranges
+
+    def _one_by_one(self, view: View, work: Work, batch: int) -> Iterator[list[bytes]]:
+        for item in self._ordered():
+            for ids in view.entry_ids(self.index, item.low, item.high, reverse=self.reverse, batch=batch):
+                work.entries += len(ids)
+                yield ids
+
+    def _merged(self, view: View, work: Work) -> Iterator[list[bytes]]:
+        for key, value in self._merged_entries(view, work):
+            yield [key[len(key) - value[0] :]]
+
+    def _merged_entries(self, view: View, work: Work) -> Iterator[tuple[bytes, bytes]]:
+        streams = [self._stream(view, work, item) for item in self.bounds.ranges]
+        for _, key, value in heapq.merge(*streams, reverse=self.reverse):
+            yield key, value
+
+    def _stream(self, view: View, work: Work, item: Range) -> Iterator[tuple[bytes, bytes, bytes]]:
+        start = item.ends[self.merge - 1]
+        for pairs in view.entries(self.index, item.low, item.high, reverse=self.reverse, batch=64):
+            work.entries += len(pairs)
+            for key, value in pairs:
+                yield key[start:], key, value
+
+
+@dataclass(frozen=True, slots=True)
+class IndexUnion(Access):
+    """What any of the parts delivers: one path for each branch of an ``$or``."""
+
+    parts: tuple[Access, ...]
+
+    def ids(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[bytes]]:
+        return _once(ids for part in self.parts for ids in part.ids(view, work, batch))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexIntersection(Access):
+    """What all parts deliver; the ids of all parts but the last are held in memory."""
+
+    parts: tuple[IndexScan, ...]
+
+    def ids(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[bytes]]:
+        common: set[bytes] | None = None
+        for part in self.parts[:-1]:
+            found = {key for ids in part.ids(view, work, batch) for key in ids}
+            common = found if common is None else common & found
+        known = common or set()
+        for ids in self.parts[-1].ids(view, work, batch):
+            yield [key for key in ids if key in known]
+
+
+def _once(batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    """Drop ids that came before. Memory: the ids delivered so far."""
+    seen: set[bytes] = set()
+    for ids in batches:
+        fresh = [key for key in dict.fromkeys(ids) if key not in seen]
+        seen.update(fresh)
+        yield fresh

@@ -1,0 +1,191 @@
+"""The bounds of one index: the conditions of several fields, put together to ranges of entries.
+
+What lives here: ``IndexBounds``, ``bounds_of`` and ``sort_service`` (does this index give that order). What it must not know: which
+index is best (``planner``), how ranges are read (``access``).
+
+Multikey law: in an index with entries from arrays, a document may satisfy two conditions with two different entries. So one field takes one condition
+there (not the intersection of several), and fields that share an array on their way take bounds together only when one ``$elemMatch`` speaks of both.
+
+Cut law: entries are cut at 250 bytes at the earliest, so a longer bound is cut there and widened: it finds cut entries too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from docdb.language.order import invert
+from docdb.language.tree import Path
+from docdb.planner.conditions import Condition, only_points
+from docdb.planner.intervals import EVERYTHING, Intervals, intersect, is_point, physical, successor
+from docdb.planner.queries import SortKeys
+
+__all__ = ["IndexBounds", "MAX_RANGES", "Range", "bounds_of", "sort_service"]
+
+MAX_RANGES: Final = 1_000
+_SAFE_BYTES: Final = 250  # no entry is cut before: 511 - 4 - 240 (id) - 17
+_LONGEST: Final = 480  # a bound of the engine has at most 511 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Component bytes low <= c < high; ``ends`` are the places where the leading point components end."""
+
+    low: bytes
+    high: bytes
+    ends: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBounds:
+    """What one index is asked: intervals per field, and the ranges they give.
+
+    ``depth`` fields stand in the ranges. ``sources`` are the conjuncts the ranges prove; ``bounded`` tells whether any field is limited.
+    """
+
+    fields: tuple[Intervals, ...]
+    ranges: tuple[Range, ...]
+    depth: int
+    sources: frozenset[int]
+    bounded: bool
+
+    @property
+    def empty(self) -> bool:
+        """Nothing can match."""
+        return not self.ranges
+
+
+def bounds_of(index: Any, found: list[Condition], *, multikey: bool, cut: bool) -> IndexBounds:
+    """Return the bounds that the conditions give in this index."""
+    chosen: list[Condition | None] = []
+    fields: list[Intervals] = []
+    for path, _ in index.keys:
+        here = [condition for condition in found if condition.path == path]
+        condition = _choose(here, chosen) if multikey else None
+        chosen.append(condition)
+        if multikey:
+            fields.append(condition.intervals if condition else EVERYTHING)
+        else:
+            intervals = EVERYTHING
+            for condition in here:
+                intervals = intersect(intervals, condition.intervals)
+            fields.append(intervals)
+    directions = [way for _, way in index.keys]
+    ranges, depth = _ranges(fields, directions)
+    fitted = tuple(_fit(item, cut) for item in ranges)
+    proved = fitted == ranges and not cut
+    sources = _proved(index, found, chosen if multikey else None, depth) if proved else frozenset()
+    return IndexBounds(tuple(fields), fitted, depth, sources, any(field != EVERYTHING for field in fields[:depth]))
+
+
+def _choose(here: list[Condition], chosen: list[Condition | None]) -> Condition | None:
+    usable = [c for c in here if all(earlier is None or _independent(earlier, c) for earlier in chosen)]
+    return min(usable, key=_breadth, default=None)
+
+
+def _breadth(condition: Condition) -> tuple[int, int]:
+    """Points before ranges before half-lines; fewer before more."""
+    intervals = condition.intervals
+    if only_points(intervals):
+        return 0, len(intervals)
+    # A bound that is a bare tag is the end of a type bracket: nothing was said on that side.
+    open_sides = sum((len(low.at) < 2) + (len(high.at) < 2) for low, high in intervals)
+    return 1 + open_sides, len(intervals)
+
+
+def _independent(left: Condition, right: Condition) -> bool:
+    if left.path[0] != right.path[0]:
+        return True
+    if left.group is None or left.group != right.group:
+        return False
+    shared = len(left.group[1])
+    return left.path[: shared + 1] != right.path[: shared + 1]
+
+
+def _proved(
+    index: Any, found: list[Condition], chosen: list[Condition | None] | None, depth: int
+) -> frozenset[int]:
+    paths = {path for path, _ in index.keys[:depth]}
+    if chosen is None:
+        return frozenset(c.source for c in found if c.exact and c.path in paths)
+    return frozenset(c.source for c in chosen[:depth] if c is not None and c.exact)
+
+
+def _ranges(fields: list[Intervals], directions: list[int]) -> tuple[tuple[Range, ...], int]:
+    """Multiply leading points; the first field that is no set of points ends the ranges."""
+    prefixes: list[tuple[bytes, tuple[int, ...]]] = [(b"", ())]
+    depth = 0
+    for intervals, way in zip(fields, directions, strict=True):
+        if not intervals:
+            return (), depth + 1
+        if depth and len(prefixes) * len(intervals) > MAX_RANGES:
+            break
+        if not only_points(intervals):
+            pairs = [(prefix, ends, *physical(i, way)) for prefix, ends in prefixes for i in intervals]
+            found = [Range(prefix + low, prefix + high, ends) for prefix, ends, low, high in pairs]
+            return tuple(sorted(found, key=lambda r: r.low)), depth + 1
+        keys = [i.low.at if way > 0 else invert(i.low.at) for i in intervals]
+        prefixes = [(prefix + key, (*ends, len(prefix) + len(key))) for prefix, ends in prefixes for key in keys]
+        depth += 1
+    # What follows a whole component is 05 to FA (and FF where an entry is cut, which ``_fit`` sees to).
+    found = [Range(prefix + b"\x01" if prefix else b"", prefix + b"\xff", ends) for prefix, ends in prefixes]
+    return tuple(sorted(found, key=lambda r: r.low)), depth
+
+
+def _fit(item: Range, cut: bool) -> Range:
+    longest = _SAFE_BYTES if cut else _LONGEST
+    if len(item.low) <= longest and len(item.high) <= longest:
+        return item
+    low = item.low[:longest]
+    high = item.high if len(item.high) <= longest else successor(item.high[:longest])
+    return Range(low, high, item.ends)
+
+
+def sort_service(
+    index: Any, bounds: IndexBounds, sort: SortKeys, *, multikey: bool
+) -> tuple[int, int] | None:
+    """Return (direction, merge depth) when reading the ranges gives the order, else None.
+
+    Direction is 1 for forward. Merge depth is the number of leading fields whose points must be merged; 0 when one range after another is in order.
+    """
+    rest = list(sort)
+    direction = merge = 0
+    keys = (*index.keys, (("_id",), 1)) if (("_id",), 1) not in index.keys else index.keys
+    for number, (path, way) in enumerate(keys):
+        while rest and not multikey and _constant(index, bounds, rest[0][0]):
+            rest.pop(0)
+        if not rest:
+            break
+        intervals = bounds.fields[number] if number < len(bounds.fields) else EVERYTHING
+        if path == rest[0][0]:
+            if multikey and not _sortable_multikey(index, bounds, sort, path, intervals):
+                return None
+            step = rest.pop(0)[1] * way
+            if direction and step != direction:
+                return None
+            direction = direction or step
+        elif len(intervals) == 1 and is_point(intervals[0]) and (number < bounds.depth or not multikey):
+            continue
+        elif not direction and only_points(intervals) and number < bounds.depth:
+            merge = number + 1
+        else:
+            return None
+    while rest and not multikey and _constant(index, bounds, rest[0][0]):
+        rest.pop(0)
+    return None if rest else (direction or 1, merge)
+
+
+def _constant(index: Any, bounds: IndexBounds, path: Path) -> bool:
+    for (known, _), intervals in zip(index.keys, bounds.fields, strict=True):
+        if known == path:
+            return len(intervals) == 1 and is_point(intervals[0])
+    return False
+
+
+def _sortable_multikey(index: Any, bounds: IndexBounds, sort: SortKeys, path: Path, intervals: Intervals) -> bool:
+    """Only the first entry of a document, over all its elements, is its place in the order."""
+    if intervals != EVERYTHING or path == ("_id",):
+        return False
+    others = [p for (p, _), i in zip(index.keys, bounds.fields, strict=True) if p != path and i != EVERYTHING]
+    others += [p for p, _ in sort if p != path]
+    return all(other[0] != path[0] for other in others)
