@@ -1,0 +1,89 @@
+"""$regexMatch, $regexFind, $regexFindAll.
+
+What lives here: the three and the reading of their options. What it must not know: the filter's $regex.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any, Final
+
+from docdb.errors import QueryError
+from docdb.language.expression_core import Maker, Scope, Term, fail, folded, is_nullish, named_terms
+from docdb.language.values import Regex, type_name
+
+__all__ = ["OPERATORS"]
+
+_FLAGS: Final = {"i": re.I, "m": re.M, "s": re.S, "x": re.X, "u": re.NOFLAG}
+
+
+@lru_cache(512)
+def _compiled(pattern: str, options: str) -> re.Pattern[str]:
+    flags = re.NOFLAG
+    for option in options:
+        if option not in _FLAGS:
+            fail(f"unknown regular expression option {option!r}", 51108, hint="the options are i, m, s, x")
+        flags |= _FLAGS[option]
+    try:
+        return re.compile(pattern, flags)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise QueryError(f"invalid regular expression: {error}", code=51111) from error
+
+
+def _pattern(name: str, regex: Any, options: Any) -> re.Pattern[str] | None:
+    """Return the compiled pattern, None when the regex is null."""
+    if not is_nullish(regex) and type(regex) not in (str, Regex):
+        fail(f"the regex of {name} is text or a regular expression, not {type_name(regex)}", 51105)
+    if not is_nullish(options) and type(options) is not str:
+        fail(f"the options of {name} are text, not {type_name(options)}", 51106)
+    if type(regex) is Regex and regex.flags and options:
+        fail("options stand in the regular expression or beside it, not both", 51107)
+    if type(regex) is str and "\0" in regex:
+        fail("a regular expression may not contain NUL", 51109)
+    if options and "\0" in options:
+        fail("regular expression options may not contain NUL", 51110)
+    text = regex.pattern if type(regex) is Regex else regex
+    if is_nullish(text):
+        return None
+    return _compiled(text, options or (regex.flags if type(regex) is Regex else ""))
+
+
+def _found(match: re.Match[str]) -> dict[str, Any]:
+    return {"match": match.group(), "idx": match.start(), "captures": list(match.groups())}
+
+
+def _one(pattern: re.Pattern[str], text: str) -> Any:
+    match = pattern.search(text)
+    return None if match is None else _found(match)
+
+
+def _making(search: Any, nothing: Any) -> Maker:
+    def make(scope: Scope, spec: Any, name: str) -> Term:
+        if not isinstance(spec, dict):
+            fail(f"{name} takes an object", 51103)
+        terms = named_terms(scope, spec, name, {"input": 31022, "regex": 31023}, ("options",), 51103, 31024)
+        options = terms.get("options", lambda v: None)
+
+        def run(v: dict[str, Any]) -> Any:
+            text = terms["input"](v)
+            regex, flags = terms["regex"](v), options(v)
+            if not is_nullish(regex) and type(regex) not in (str, Regex):
+                fail(f"the regex of {name} is text or a regular expression, not {type_name(regex)}", 51105)
+            pattern = _pattern(name, regex, flags)
+            if not is_nullish(text) and type(text) is not str:
+                fail(f"the input of {name} is text, not {type_name(text)}", 51104)
+            if pattern is None or is_nullish(text):
+                return list(nothing) if type(nothing) is list else nothing
+            return search(pattern, text)
+
+        return folded(list(terms.values()), run)
+
+    return make
+
+
+OPERATORS: Final[dict[str, Maker]] = {
+    "$regexFind": _making(_one, None),
+    "$regexFindAll": _making(lambda pattern, text: [_found(match) for match in pattern.finditer(text)], []),
+    "$regexMatch": _making(lambda pattern, text: pattern.search(text) is not None, False),
+}
