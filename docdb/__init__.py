@@ -1,0 +1,1 @@
+"""docdb: a document database that lives inside a Python process."""

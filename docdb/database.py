@@ -1,0 +1,257 @@
+"""An opened database: the one place that ties all rooms together.
+
+What lives here: ``open`` and ``Database``. What it must not know: how anything below works.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from docdb.collection import Collection
+from docdb.command import command
+from docdb.engine.base import Engine
+from docdb.engine.lmdb import open_engine, restore_copy
+from docdb.engine.memory import MemoryEngine
+from docdb.errors import CorruptError, InvalidOperation, UsageError
+from docdb.query import AggregateCursor
+from docdb.session import SessionSettings, StoreSession
+from docdb.store import building
+from docdb.store.check import Report, check
+from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
+
+__all__ = ["Database", "open"]
+
+NAIVE_DATES: Final = ("refuse", "utc")
+
+_stores: dict[int, tuple[Store, Engine, int]] = {}
+_stores_mutex = threading.Lock()
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    read_only: bool = False,
+    verify: bool = False,
+    create: bool = True,
+    durability: str = "full",
+    naive_dates: str = "refuse",
+    history_bytes: int = HISTORY_BYTES,
+    history_age_s: float = HISTORY_AGE_S,
+    snapshot_limit_s: float | None = 60.0,
+    commit_bytes: int = 256 * 2**20,
+    slow_ms: float = 100.0,
+    memory_limit: int = 100 * 2**20,
+    native: bool | None = None,
+) -> Database:
+    """Open the database in the folder ``path``, made when absent; ``":memory:"`` for one that lives as long as the object.
+
+    ``durability`` is "full" (each commit is on the disk when the call returns) or "relaxed" (a power cut may undo the last commit, never
+    damage the file). ``naive_dates`` is "refuse" or "utc". ``history_bytes`` and ``history_age_s`` bound the change log, ``snapshot_limit_s`` the life of a
+    cursor, ``slow_ms`` is from where on operations are logged to ``docdb.slow``. ``verify`` reads the whole file before it is mapped, and
+    then runs the checker. ``native`` False takes py-lmdb's public interface even where the kernels are there.
+
+    Raises FormatError, CorruptError, BusyError or another StorageError. Cost: a few milliseconds, whatever the size.
+
+    >>> with open(":memory:") as db:
+    ...     db["users"].insert_one({"_id": 1, "name": "Ann"}).inserted_id
+    1
+    """
+    if naive_dates not in NAIVE_DATES:
+        raise UsageError(f"naive_dates is one of {', '.join(NAIVE_DATES)}", path="naive_dates")
+    settings = SessionSettings(
+        naive_utc=naive_dates == "utc",
+        snapshot_limit_s=snapshot_limit_s,
+        commit_bytes=commit_bytes,
+        slow_ms=slow_ms,
+        memory_limit=memory_limit,
+    )
+    location = os.fspath(path)
+    if location == ":memory:":
+        engine: Engine = MemoryEngine()
+    else:
+        engine = open_engine(
+            location, create=create, read_only=read_only, durability=durability, native=native, verify=verify
+        )
+    try:
+        store = _share(engine, history_bytes, history_age_s)
+    except BaseException:
+        engine.close()
+        raise
+    database = Database(store, settings, location, on_close=lambda: _release(engine))
+    try:
+        if not engine.read_only:
+            building.sweep(store, unfinished=True)
+        if verify:
+            _refuse_damage(database.check())
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _share(engine: Engine, history_bytes: int, history_age_s: float) -> Store:
+    """Return the store over an engine; all who open the same path share one, and so one group commit."""
+    with _stores_mutex:
+        known = _stores.get(id(engine))
+        if known is None:
+            store = Store(engine, history_bytes=history_bytes, history_age_s=history_age_s)
+            _stores[id(engine)] = (store, engine, 1)
+            return store
+        _stores[id(engine)] = (known[0], engine, known[2] + 1)
+        return known[0]
+
+
+def _release(engine: Engine) -> None:
+    with _stores_mutex:
+        store, _, users = _stores[id(engine)]
+        if users == 1:
+            del _stores[id(engine)]
+        else:
+            _stores[id(engine)] = (store, engine, users - 1)
+    engine.close()
+
+
+def _refuse_damage(report: Report) -> None:
+    if not report.ok:
+        raise CorruptError(
+            f"the file does not hold together: {report.problems[0]}", hint=f"{len(report.problems)} problems in all"
+        )
+
+
+class Database:
+    """A database; close it, or use it as a context. Safe to use from any thread.
+
+    ``db["users"]`` and ``db.collection("users")`` are the same; a collection is created by the first write to it.
+    """
+
+    command = command
+
+    def __init__(
+        self, store: Store, settings: SessionSettings, location: str, *, on_close: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._session = StoreSession(store, settings)
+        self._location = location
+        self._on_close: Callable[[], None] | None = on_close
+
+    @property
+    def path(self) -> str:
+        """The folder, or ``":memory:"``."""
+        return self._location
+
+    @property
+    def id(self) -> str:
+        """The database's own id, 32 hexadecimal characters, made at creation."""
+        return str(self._store.about["database_id"])
+
+    def collection(self, name: str, *, model: type | None = None) -> Collection[Any]:
+        """Return a collection, which need not exist yet. ``model`` turns documents into objects of a class and back."""
+        return Collection(self._session, name, model=model)
+
+    def __getitem__(self, name: str) -> Collection[Any]:
+        return Collection(self._session, name)
+
+    def create_collection(self, name: str, **options: Any) -> Collection[Any]:
+        """Create a collection with ``validator``, ``validationLevel``, ``validationAction``, ``collation``; CollectionError when it exists."""
+        self._session.create_collection(name, **options)
+        return Collection(self._session, name)
+
+    def drop_collection(self, name: str) -> bool:
+        """Remove a collection with all its documents and indexes; return whether it was there."""
+        return self._session.drop_collection(name)
+
+    def list_collection_names(self) -> list[str]:
+        """Return the names of all collections, sorted."""
+        return sorted(self._store.catalog().collections)
+
+    def list_collections(self) -> Iterator[dict[str, Any]]:
+        """Yield name, type and options of each collection."""
+        for name, info in sorted(self._store.catalog().collections.items()):
+            yield {"name": name, "type": "collection", "options": dict(info.options)}
+
+    def aggregate(self, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> AggregateCursor:
+        """Run a pipeline that begins with ``$documents``."""
+        return AggregateCursor(self._session, None, pipeline, **options)
+
+    def check(self, progress: Callable[[str, int], None] | None = None) -> Report:
+        """Compare documents, entries, counters and change log in one snapshot; see ``Report.problems``. Reads everything."""
+        with self._session.snapshot() as snapshot:
+            return check(snapshot, progress)
+
+    def stats(self) -> dict[str, Any]:
+        """Return sizes in bytes and counts: the storage, each collection, the change log, the group commit, the oldest reader."""
+        with self._session.snapshot() as snapshot:
+            state = snapshot.state()
+            collections = {}
+            for name, info in sorted(snapshot.catalog.collections.items()):
+                view = snapshot.view(name)
+                collections[name] = {
+                    "documents": view.document_count(),
+                    "bytes": view.byte_count(),
+                    "indexes": {index.name: view.counters(index).entries for index in info.indexes},
+                }
+        writer = self._store.writer
+        return {
+            "path": self._location,
+            "engine": self._store.engine.name,
+            "database_id": self.id,
+            "collections": collections,
+            "history": {
+                "commits": state.last_commit,
+                "oldest_commit": state.oldest_commit,
+                "bytes": state.log_bytes,
+                "limit_bytes": self._store.history_bytes,
+            },
+            "writer": {"storage_commits": writer.commits, "callers": writer.callers},
+            "storage": self._store.engine.stats(),
+        }
+
+    def backup(self, path: str | os.PathLike[str], *, compact: bool = True) -> None:
+        """Write a consistent copy to a folder that is absent or empty, while others read and write."""
+        self._session.snapshot().close()  # refuses when closed
+        self._store.engine.copy(os.fspath(path), compact=compact)
+
+    def compact(self) -> None:
+        """Rewrite the file without free pages; BusyError while another process, or another open of this one, has it open."""
+        self._session.snapshot().close()
+        self._store.engine.compact()
+
+    def close(self) -> None:
+        """Close the database; cursors and collections made from it raise InvalidOperation from now on. Twice is harmless."""
+        self._session.close()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Database({self._location!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise InvalidOperation("a Database is neither true nor false", hint="compare with None")
+
+
+def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:
+    """Make the database in the folder ``path`` from a backup. ``replace`` puts it in the place of one that nobody has open.
+
+    The backup is verified first. Raises CorruptError, BusyError (naming the processes) or UsageError.
+    """
+    open(backup, read_only=True, verify=True).close()
+    restore_copy(Path(backup), Path(path), replace=replace)

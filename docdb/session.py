@@ -1,0 +1,333 @@
+"""The database's own session: what a Collection's calls become.
+
+What lives here: ``StoreSession``, which ties planner, pipeline and store together for reading, and hands operations to the writer. What it must
+not know: which face called.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from docdb import administration, writing
+from docdb.errors import (
+    DocdbError,
+    InvalidOperation,
+    QueryError,
+    StorageError,
+    TimeoutExpired,
+    UsageError,
+)
+from docdb.language import filters
+from docdb.language.order import order_key
+from docdb.language.tree import TRUE, And
+from docdb.language.values import canonical
+from docdb.operations import InsertOp, Operation, Outcome
+from docdb.planner.planner import Plan, plan
+from docdb.planner.queries import FindQuery
+from docdb.sources import PipelineSources
+from docdb.store import records
+from docdb.store.batch import WriteBatch
+from docdb.store.catalog import CollectionInfo
+from docdb.store.store import Snapshot, Store
+from docdb.store.views import View
+
+__all__ = ["SessionSettings", "StoreSession"]
+
+slow_log = logging.getLogger("docdb.slow")
+MOST_MS: Final = 2**31 - 1
+
+
+@dataclass(slots=True)
+class SessionSettings:
+    """What ``docdb.open`` sets for all calls."""
+
+    naive_utc: bool = False
+    snapshot_limit_s: float | None = 60.0
+    commit_bytes: int = writing.COMMIT_BYTES
+    slow_ms: float = 100.0
+    memory_limit: int = 100 * 2**20
+    clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
+
+
+class StoreSession:
+    """Fulfils ``operations.Session`` over a store."""
+
+    def __init__(self, store: Store, settings: SessionSettings) -> None:
+        self.store = store
+        self.settings = settings
+        self._closed = False
+
+    def close(self) -> None:
+        """Refuse every later call."""
+        self._closed = True
+
+    # Reading
+
+    def get(self, name: str, id: Any) -> dict[str, Any] | None:
+        """Return a document by ``_id``. Cost: one point read, no plan."""
+        if self._closed:
+            self._refuse()
+        kind = type(id)
+        if kind is not str and kind is not int:
+            id = canonical(id, "_id", naive_utc=self.settings.naive_utc)
+        document = self.store.get(name, order_key(id))
+        if document is ...:
+            query = FindQuery(filter={"_id": id}, node=filters.parse({"_id": {"$eq": id}}), limit=1)
+            return next((d for batch in self.find(name, query) for d in batch), None)
+        return document  # type: ignore[no-any-return]
+
+    def find(
+        self, name: str, query: FindQuery, *, max_time_ms: float | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield batches of documents from one snapshot, which lives until the iterator ends."""
+        deadline = _deadline(max_time_ms)
+        self._open()
+        began = time.perf_counter()
+        with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
+            view = snapshot.view(name)
+            chosen = self._plan(query, view)
+            yield from chosen.run(view, deadline)
+        self._note("find", name, began, query, chosen)
+
+    def count(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> int:
+        """Return the number of matches, skip and limit applied."""
+        deadline = _deadline(max_time_ms)
+        with self._reading("count", name, query) as view:
+            chosen = self._plan(query, view)
+            return chosen.count(view, deadline)
+
+    def estimated_count(self, name: str) -> int:
+        """Return the number of documents from the counters."""
+        self._open()
+        with self.store.snapshot() as snapshot:
+            return snapshot.view(name).document_count()
+
+    def distinct(self, name: str, path: str, query: FindQuery, *, max_time_ms: float | None = None) -> list[Any]:
+        """Return the distinct values at a path among the matches; arrays give their elements."""
+        if not isinstance(path, str):
+            raise QueryError(f"the key of distinct is text, not {type(path).__name__}", path="key", code=14)
+        if "\0" in path:
+            raise QueryError("the key of distinct may not contain NUL", path="key", code=67)
+        deadline = _deadline(max_time_ms)
+        with self._reading("distinct", name, query) as view:
+            chosen = self._plan(query, view)
+            return chosen.distinct(view, path, deadline)
+
+    def explain(self, name: str, query: FindQuery, *, verbosity: str = "executionStats") -> dict[str, Any]:
+        """Return the plan, printed; "queryPlanner" does not run it."""
+        if verbosity not in ("queryPlanner", "executionStats", "allPlansExecution"):
+            raise UsageError(f"unknown verbosity {verbosity!r}", hint="queryPlanner or executionStats")
+        with self._reading("explain", name, query) as view:
+            chosen = self._plan(query, view)
+            return {"collection": name, **chosen.explain(view, execute=verbosity != "queryPlanner")}
+
+    def aggregate(
+        self,
+        name: str | None,
+        pipeline: Sequence[Mapping[str, Any]],
+        *,
+        collation: Any = None,
+        hint: Any = None,
+        let: Mapping[str, Any] | None = None,
+        max_time_ms: float | None = None,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield batches of what a pipeline makes. ``$out`` and ``$merge`` write in commits of their own when the end is reached."""
+        deadline = _deadline(max_time_ms)
+        self._open()
+        with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
+            sources = PipelineSources(self, snapshot, deadline)
+            yield from sources.run(name, pipeline, collation=collation, hint=hint, let=let)
+
+    def _plan(self, query: FindQuery, view: View) -> Plan:
+        info = view.collection
+        if info is not None:
+            query = self.complete(query, info)
+        chosen = plan(query, view)
+        for number in chosen.index_numbers:
+            self.store.note_use(number)
+        return chosen
+
+    def complete(self, query: FindQuery, info: CollectionInfo) -> FindQuery:
+        """Return the query with what the collection adds: its collation, and the condition that nothing is expired."""
+        if query.collation is None and info.collation is not None:
+            node = filters.parse(query.filter, collation=info.collation, let=query.let)
+            query = replace(query, node=node, collation=info.collation)
+        if info.expiring:
+            alive = info.alive(self.settings.clock())
+            node = alive if query.node is TRUE else And((query.node, alive))
+            query = replace(query, node=node)
+        return query
+
+    @contextmanager
+    def _reading(self, what: str, name: str, query: FindQuery) -> Iterator[View]:
+        self._open()
+        began = time.perf_counter()
+        with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
+            yield snapshot.view(name)
+        self._note(what, name, began, query, None)
+
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot without a limit, for export, backup and the checker."""
+        self._open()
+        return self.store.snapshot()
+
+    # Writing
+
+    def execute(
+        self,
+        name: str,
+        operations: Sequence[Operation],
+        *,
+        ordered: bool = True,
+        max_time_ms: float | None = None,
+    ) -> list[Outcome | DocdbError]:
+        """Carry out the operations in one commit; with ``ordered`` the first error ends the list.
+
+        Many inserts take a road of their own as long as none of them meets an existing key.
+        """
+        self._open()
+        administration.check_name(name)
+        began = time.perf_counter()
+        catalog = self.store.catalog()
+        setting = writing.Setting(
+            name, catalog.get(name), catalog.version, self.settings.clock(), self.settings.naive_utc,
+            self.settings.commit_bytes, _deadline(max_time_ms),
+        )  # fmt: skip
+        if len(operations) > 1 and all(type(operation) is InsertOp for operation in operations):
+            outcomes = self._insert_many(operations, setting)  # type: ignore[arg-type]
+            if outcomes is not None:
+                self._note("insert", name, began, None, None)
+                return outcomes
+        result: list[Outcome | DocdbError] = self._run_steps(operations, setting, ordered)
+        self._note("write", name, began, None, None)
+        return result
+
+    def _insert_many(
+        self, operations: Sequence[InsertOp], setting: writing.Setting
+    ) -> list[Outcome | DocdbError] | None:
+        """Insert all documents at once; None when one of them cannot go in, nothing put."""
+        try:
+            prepared = writing.prepare_documents([operation.document for operation in operations], setting)
+        except StorageError:
+            raise
+        except DocdbError:
+            return None  # the slow road tells which one
+
+        def call(batch: WriteBatch) -> bool:
+            return records.insert_prepared(batch, batch.collection(setting.name), prepared)
+
+        if not self.store.write(call):
+            return None
+        return [Outcome(inserted_id=id) for id in prepared.ids]
+
+    def _run_steps(
+        self, operations: Sequence[Operation], setting: writing.Setting, ordered: bool
+    ) -> list[Outcome | DocdbError]:
+        steps: list[writing.Step | DocdbError] = []
+        for operation in operations:
+            try:
+                steps += writing.prepare_all([operation], setting)
+            except StorageError:
+                raise
+            except DocdbError as error:
+                steps.append(error)
+                if ordered:
+                    break
+
+        def call(batch: WriteBatch) -> list[Outcome | DocdbError]:
+            outcomes: list[Outcome | DocdbError] = []
+            for step in steps:
+                outcome = step if isinstance(step, DocdbError) else _attempt(step, batch)
+                outcomes.append(outcome)
+                if ordered and isinstance(outcome, DocdbError):
+                    break
+            return outcomes
+
+        if all(isinstance(step, DocdbError) for step in steps):
+            return list(steps)  # type: ignore[arg-type]
+        result: list[Outcome | DocdbError] = self.store.write(call)
+        return result
+
+    # Administration: the work is done in docdb/administration.py
+
+    def create_collection(self, name: str, **options: Any) -> None:
+        """Create a collection; CollectionError (48) when it exists with other options."""
+        self._open()
+        administration.create_collection(self.store, name, options)
+
+    def drop_collection(self, name: str) -> bool:
+        """Remove a collection; return whether it was there."""
+        self._open()
+        return administration.drop_collection(self.store, name)
+
+    def rename_collection(self, name: str, new_name: str, *, drop_target: bool = False) -> None:
+        """Give a collection another name; its numbers, documents and indexes stay where they are."""
+        self._open()
+        administration.rename_collection(self.store, name, new_name, drop_target=drop_target)
+
+    def create_index(self, name: str, keys: Any, **options: Any) -> str:
+        """Create an index and the collection where it is missing; returns when the index serves. ``progress(done, total)``."""
+        self._open()
+        return administration.create_index(self.store, name, keys, options)
+
+    def drop_index(self, name: str, index: Any) -> None:
+        """Remove an index by name or keys; IndexDefinitionError (27) when there is none."""
+        self._open()
+        administration.drop_index(self.store, name, index)
+
+    def list_indexes(self, name: str) -> list[dict[str, Any]]:
+        """Return the definitions, ``_id_`` first."""
+        self._open()
+        return administration.list_indexes(self.store, name)
+
+    def index_stats(self, name: str) -> list[dict[str, Any]]:
+        """Return name, key, entries, bytes and uses of each index."""
+        self._open()
+        return administration.index_stats(self.store, name)
+
+    def collection_info(self, name: str) -> CollectionInfo | None:
+        """Return a collection's definition, or None."""
+        self._open()
+        return self.store.collection(name)
+
+    def _open(self) -> None:
+        if self._closed:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise InvalidOperation("the database is closed")
+
+    def _note(self, what: str, name: str, began: float, query: FindQuery | None, chosen: Plan | None) -> None:
+        spent = (time.perf_counter() - began) * 1_000
+        if spent < self.settings.slow_ms:
+            return
+        path = f", {chosen.summary()}" if chosen is not None else ""
+        text = repr(query.filter)[:500] if query is not None else ""
+        slow_log.warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
+
+
+def _attempt(step: writing.Step, batch: WriteBatch) -> Outcome | DocdbError:
+    try:
+        return step(batch)
+    except (StorageError, TimeoutExpired):
+        raise
+    except DocdbError as error:
+        return error
+
+
+def _deadline(max_time_ms: float | None) -> float | None:
+    """Return the moment at which time is up; 0 and None mean never. Raises QueryError for what is no number of milliseconds."""
+    if max_time_ms is None:
+        return None
+    if isinstance(max_time_ms, bool) or not isinstance(max_time_ms, int | float):
+        raise QueryError("max_time_ms is a number of milliseconds", path="max_time_ms", code=14)
+    if not 0 <= max_time_ms <= MOST_MS or max_time_ms != int(max_time_ms):
+        raise QueryError(f"max_time_ms is a whole number from 0 to {MOST_MS}", path="max_time_ms", code=2)
+    return time.monotonic() + max_time_ms / 1_000 if max_time_ms else None
+

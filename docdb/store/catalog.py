@@ -1,0 +1,328 @@
+"""The catalog: which collections and indexes there are, and the numbers that count them.
+
+What lives here: ``Catalog`` (an immutable picture at one version), its entries ``CollectionInfo`` and ``IndexInfo``, their form in
+the ``catalog`` space, and the counters. What it must not know: when the catalog changes (``writer``), how an index is
+built (``building``).
+
+``version`` rises with every change of a definition, never with a counter. A reader keeps its picture as long as the version in its
+snapshot is the same; ``load`` costs one get then.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final
+
+from docdb.engine.base import CATALOG, EngineTransaction
+from docdb.errors import CorruptError, FormatError, IndexDefinitionError
+from docdb.language.collation import Collation, parse_collation
+from docdb.language.filters import parse
+from docdb.language.tree import TRUE, And, Compare, Node, Not, Path
+from docdb.store import codec
+from docdb.store.keyspace import EntryMaker, EntrySpec
+
+__all__ = ["Catalog", "CollectionInfo", "Counters", "FORMAT", "IndexInfo", "State", "first_contents", "load"]
+
+FORMAT: Final = 1
+FORMAT_KEY: Final = b"m:format"
+VERSION_KEY: Final = b"m:version"
+STATE_KEY: Final = b"m:state"
+COLLECTION_PREFIX: Final = b"c:"
+POSITION_PREFIX: Final = b"b:"
+GARBAGE_PREFIX: Final = b"g:"
+_U64 = struct.Struct(">Q")
+_STATE = struct.Struct(">QIIQQ")
+_COUNTERS = struct.Struct(">QQQ")
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """One index. ``keys`` are (path parts, 1 or -1); ``partial`` is the filter as the user wrote it; ``builder`` names who builds it."""
+
+    number: int
+    name: str
+    keys: tuple[tuple[Path, int], ...]
+    unique: bool = False
+    sparse: bool = False
+    partial: Mapping[str, Any] | None = None
+    expire_after_s: float | None = None
+    collation: Collation | None = None
+    hidden: bool = False
+    building: bool = False
+    builder: str = ""
+
+    @cached_property
+    def partial_node(self) -> Node | None:
+        """The partial filter as a tree."""
+        return None if self.partial is None else parse(self.partial, collation=self.collation)
+
+    @cached_property
+    def maker(self) -> EntryMaker:
+        """What makes this index's entries."""
+        return EntryMaker(
+            EntrySpec(
+                number=self.number, fields=self.keys, unique=self.unique, sparse=self.sparse, collation=self.collation
+            )
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the definition as ``list_indexes`` shows it: key, name and the options that are set."""
+        shown: dict[str, Any] = {"v": 2, "key": {".".join(path): way for path, way in self.keys}, "name": self.name}
+        optional = {
+            "unique": self.unique,
+            "sparse": self.sparse,
+            "partialFilterExpression": self.partial,
+            "expireAfterSeconds": self.expire_after_s,
+            "collation": self.collation and self.collation.spec,
+            "hidden": self.hidden,
+            "building": self.building,
+        }
+        # 0 is an answer (expire at once), False and None are not.
+        return shown | {name: value for name, value in optional.items() if value is not None and value is not False}
+
+    def pack(self) -> dict[str, Any]:
+        """Return the definition as it is stored."""
+        return {
+            "number": self.number, "name": self.name, "keys": [[list(path), way] for path, way in self.keys],
+            "unique": self.unique, "sparse": self.sparse, "partial": self.partial, "expire_after_s": self.expire_after_s,
+            "collation": self.collation and self.collation.spec, "hidden": self.hidden, "building": self.building,
+            "builder": self.builder,
+        }  # fmt: skip
+
+    @staticmethod
+    def unpack(stored: dict[str, Any]) -> IndexInfo:
+        """Return the definition that ``pack`` stored."""
+        return IndexInfo(
+            **stored
+            | {
+                "keys": tuple((tuple(path), way) for path, way in stored["keys"]),
+                "collation": parse_collation(stored["collation"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """One collection. ``options`` are those of ``create_collection`` (``validator``, ``collation``)."""
+
+    number: int
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    indexes: tuple[IndexInfo, ...] = ()
+
+    @cached_property
+    def expiring(self) -> tuple[IndexInfo, ...]:
+        """The indexes after whose date a document counts as gone."""
+        return tuple(index for index in self.indexes if index.expire_after_s is not None)
+
+    @cached_property
+    def validator(self) -> Node | None:
+        """What every written document must match, or None."""
+        spec = self.options.get("validator")
+        return parse(spec, collation=self.collation) if spec else None
+
+    @cached_property
+    def collation(self) -> Collation | None:
+        """The collation of queries that name none."""
+        return parse_collation(self.options.get("collation"))
+
+    def index(self, name: str) -> IndexInfo:
+        """Return the index of this name; raise IndexDefinitionError (27) when there is none."""
+        for index in self.indexes:
+            if index.name == name:
+                return index
+        raise IndexDefinitionError(f"there is no index {name!r} on collection {self.name!r}", path=name, code=27)
+
+    def with_index(self, index: IndexInfo) -> CollectionInfo:
+        """Return the collection with this index added, or in place of the one with its number."""
+        others = tuple(known for known in self.indexes if known.number != index.number)
+        return replace(self, indexes=(*others, index))
+
+    def without_index(self, number: int) -> CollectionInfo:
+        """Return the collection without the index of this number."""
+        return replace(self, indexes=tuple(known for known in self.indexes if known.number != number))
+
+    def alive(self, now: dt.datetime) -> Node:
+        """Return the condition that a document is not expired at ``now`` (an aware datetime); TRUE without expiring indexes."""
+        gone = tuple(
+            Not(Compare(index.keys[0][0], "lte", now - dt.timedelta(seconds=index.expire_after_s or 0)))
+            for index in self.expiring
+        )
+        return And(gone) if gone else TRUE
+
+    def pack(self) -> bytes:
+        """Return the definition as it is stored."""
+        return codec.encode_value(
+            {"number": self.number, "options": dict(self.options), "indexes": [index.pack() for index in self.indexes]}
+        )
+
+    @staticmethod
+    def unpack(name: str, data: bytes) -> CollectionInfo:
+        """Return the definition that ``pack`` stored."""
+        try:
+            stored = codec.decode(data)
+            indexes = tuple(IndexInfo.unpack(index) for index in stored["indexes"])
+            return CollectionInfo(stored["number"], name, stored["options"], indexes)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptError(f"the definition of collection {name!r} is damaged") from error
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All collections at one version."""
+
+    version: int
+    collections: Mapping[str, CollectionInfo]
+
+    @cached_property
+    def by_number(self) -> dict[int, CollectionInfo]:
+        """The collections by number."""
+        return {info.number: info for info in self.collections.values()}
+
+    def get(self, name: str) -> CollectionInfo | None:
+        """Return the collection of this name, or None."""
+        return self.collections.get(name)
+
+    def with_collection(self, info: CollectionInfo) -> Catalog:
+        """Return the next version, with this collection added or in place of the one of its name."""
+        return Catalog(self.version + 1, {**self.collections, info.name: info})
+
+    def without(self, name: str) -> Catalog:
+        """Return the next version without the collection of this name."""
+        return Catalog(self.version + 1, {known: info for known, info in self.collections.items() if known != name})
+
+
+@dataclass(slots=True)
+class State:
+    """The numbers of the next things: the last commit, the next collection and index, and the log's extent."""
+
+    last_commit: int = 0
+    next_collection: int = 1
+    next_index: int = 1
+    log_bytes: int = 0
+    oldest_commit: int = 1
+
+    def pack(self) -> bytes:
+        """Return the stored form."""
+        return _STATE.pack(
+            self.last_commit, self.next_collection, self.next_index, self.log_bytes, self.oldest_commit
+        )
+
+    @staticmethod
+    def read(txn: EngineTransaction) -> State:
+        """Return the numbers as this transaction sees them."""
+        data = txn.get(CATALOG, STATE_KEY)
+        if data is None or len(data) != _STATE.size:
+            raise CorruptError("the catalog's state record is missing or damaged")
+        return State(*_STATE.unpack(data))
+
+
+@dataclass(slots=True)
+class Counters:
+    """Three counts: documents, bytes, 0 for a collection; entries, cut, multikey for an index."""
+
+    first: int = 0
+    second: int = 0
+    third: int = 0
+
+    @property
+    def entries(self) -> int:
+        """Entries of an index."""
+        return self.first
+
+    @property
+    def cut(self) -> int:
+        """Entries of an index whose components were cut."""
+        return self.second
+
+    @property
+    def multikey(self) -> int:
+        """Entries of an index that come from arrays."""
+        return self.third
+
+    def pack(self) -> bytes:
+        """Return the stored form."""
+        return _COUNTERS.pack(self.first, self.second, self.third)
+
+    @staticmethod
+    def read(txn: EngineTransaction, key: bytes) -> Counters:
+        """Return the counts under a key of ``collection_counters`` or ``index_counters``; zeros where none were kept yet."""
+        data = txn.get(CATALOG, key)
+        if data is None:
+            return Counters()
+        if len(data) != _COUNTERS.size:
+            raise CorruptError("a counter record is damaged")
+        return Counters(*_COUNTERS.unpack(data))
+
+
+def collection_counters(number: int) -> bytes:
+    """Return the key of a collection's counters."""
+    return b"n:" + number.to_bytes(4, "big")
+
+
+def index_counters(number: int) -> bytes:
+    """Return the key of an index's counters."""
+    return b"i:" + number.to_bytes(4, "big")
+
+
+def collection_key(name: str) -> bytes:
+    """Return the key of a collection's definition."""
+    return COLLECTION_PREFIX + name.encode("utf-8")
+
+
+def position_key(number: int) -> bytes:
+    """Return the key under which a building index keeps the last id key it has seen."""
+    return POSITION_PREFIX + number.to_bytes(4, "big")
+
+
+def garbage_key(space: int, number: int) -> bytes:
+    """Return the key that marks a dropped prefix in a space whose bytes are still to be removed."""
+    return GARBAGE_PREFIX + bytes((space,)) + number.to_bytes(4, "big")
+
+
+def first_contents(database_id: str, epoch: str, created: Any) -> list[tuple[bytes, bytes]]:
+    """Return what the catalog of a new database holds."""
+    about = {"format": FORMAT, "database_id": database_id, "epoch": epoch, "created": created}
+    return [(FORMAT_KEY, codec.encode_value(about)), (VERSION_KEY, _U64.pack(1)), (STATE_KEY, State().pack())]
+
+
+def read_about(txn: EngineTransaction) -> dict[str, Any] | None:
+    """Return the format record (format, database_id, epoch, created); None in an empty store; FormatError for another format."""
+    data = txn.get(CATALOG, FORMAT_KEY)
+    if data is None:
+        return None
+    about: dict[str, Any] = codec.decode(data)
+    if about.get("format") != FORMAT:
+        raise FormatError(f"the file has format {about.get('format')!r}, this docdb reads {FORMAT}")
+    return about
+
+
+def read_version(txn: EngineTransaction) -> int:
+    """Return the catalog's version as this transaction sees it."""
+    data = txn.get(CATALOG, VERSION_KEY)
+    if data is None or len(data) != 8:
+        raise CorruptError("the catalog's version record is missing or damaged")
+    version: int = _U64.unpack(data)[0]
+    return version
+
+
+def load(txn: EngineTransaction, known: Catalog | None = None) -> Catalog:
+    """Return the catalog as this transaction sees it; ``known`` itself when its version is still the newest."""
+    version = read_version(txn)
+    if known is not None and known.version == version:
+        return known
+    collections: dict[str, CollectionInfo] = {}
+    for batch in txn.scan(CATALOG, COLLECTION_PREFIX, COLLECTION_PREFIX[:-1] + b";"):
+        for key, data in batch:
+            name = key[len(COLLECTION_PREFIX) :].decode("utf-8")
+            collections[name] = CollectionInfo.unpack(name, data)
+    return Catalog(version, collections)
+
+
+def version_item(catalog: Catalog) -> tuple[bytes, bytes]:
+    """Return the pair that stores the catalog's version."""
+    return VERSION_KEY, _U64.pack(catalog.version)

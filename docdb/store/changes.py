@@ -1,0 +1,184 @@
+"""The change log: what every commit did, in order, in the same storage transaction as the data.
+
+What lives here: the form of a change, the writer's side (``LogWriter``), the reader's side (``read``) and retention. What it must
+not know: who reads it, and why. Format: ARCHITECTURE.md, "Change log".
+
+A commit's records stand under (commit, 0), (commit, 1) ... and are closed by (commit, FFFFFFFF), which holds the wall clock in microseconds
+and the number of changes. Commits below ``State.oldest_commit`` are history that is already lost; their bytes go
+step by step, a bounded number of records a commit, so that no writer ever waits for a cap.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from docdb.engine.base import CHANGES, EngineTransaction
+from docdb.errors import CorruptError
+from docdb.store.catalog import State
+
+__all__ = ["Change", "CommitEnd", "LogWriter", "read"]
+
+INSERT: Final = "i"
+UPDATE: Final = "u"
+REPLACE: Final = "r"
+DELETE: Final = "d"
+CATALOG_CHANGE: Final = "x"
+END_INDEX: Final = 0xFFFFFFFF
+TRIM_STEPS: Final = 1_000  # records removed a commit at most, besides as many as it wrote
+AGE_CHECK_COMMITS: Final = 64  # how often the age of the oldest commit is looked at
+
+_KEY = struct.Struct(">QI")
+_HEAD = struct.Struct(">cII")
+_END = struct.Struct(">QI")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one document; the images are stored bytes (``store/codec.py``), empty where there is none."""
+
+    commit: int
+    index: int
+    operation: str
+    collection: int
+    before: bytes
+    after: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommitEnd:
+    """The end of a commit: wall clock in microseconds since 1970, and how many changes it had."""
+
+    commit: int
+    clock_us: int
+    changes: int
+
+
+def record(operation: str, collection: int, before: bytes, after: bytes) -> bytes:
+    """Return the stored form of a change."""
+    return _HEAD.pack(operation.encode("ascii"), collection, len(before)) + before + after
+
+
+class LogWriter:
+    """Collects the records of one storage transaction and puts them at its end.
+
+    ``commit`` closes one caller's commit; the numbers come from ``state``, which is updated in place.
+    """
+
+    def __init__(self, state: State, history_bytes: int, history_age_s: float) -> None:
+        self._state = state
+        self._cap = history_bytes
+        self._age_us = int(history_age_s * 1_000_000)
+        self._items: list[tuple[bytes, bytes]] = []
+        self._open = 0
+
+    def add(self, records: list[bytes]) -> None:
+        """Add the records of a caller's change, in order."""
+        commit, first = self._state.last_commit + 1, self._open
+        self._items += [(_KEY.pack(commit, first + i), value) for i, value in enumerate(records)]
+        self._open += len(records)
+
+    @property
+    def pending(self) -> bool:
+        """Whether the caller whose turn it is has changed anything."""
+        return self._open > 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether the storage transaction holds any commit."""
+        return bool(self._items)
+
+    def commit(self) -> int:
+        """Close the commit of this caller; return its number."""
+        state = self._state
+        state.last_commit += 1
+        end = _END.pack(time.time_ns() // 1_000, self._open)
+        self._items.append((_KEY.pack(state.last_commit, END_INDEX), end))
+        self._open = 0
+        return state.last_commit
+
+    def write(self, txn: EngineTransaction) -> None:
+        """Put all records and remove what the caps no longer allow."""
+        txn.put_many(CHANGES, self._items, append=True)
+        self._state.log_bytes += sum(len(key) + len(value) for key, value in self._items)
+        self._trim(txn, TRIM_STEPS + 2 * len(self._items))
+
+    def _trim(self, txn: EngineTransaction, steps: int) -> None:
+        state = self._state
+        if self._age_us and state.last_commit % AGE_CHECK_COMMITS == 0:
+            self._give_up_by_age(txn)
+        if state.log_bytes <= self._cap and not self._left_over(txn):
+            return
+        doomed: list[bytes] = []
+        freed = 0
+        for batch in txn.scan(CHANGES, b"", _KEY.pack(state.last_commit, 0)):
+            for key, value in batch:
+                commit, _ = _KEY.unpack(key)
+                over = state.log_bytes - freed > self._cap
+                if len(doomed) >= steps or (commit >= state.oldest_commit and not over):
+                    break
+                state.oldest_commit = max(state.oldest_commit, commit + 1)
+                doomed.append(key)
+                freed += len(key) + len(value)
+            else:
+                continue
+            break
+        txn.delete_many(CHANGES, doomed)
+        state.log_bytes -= freed
+
+    def _left_over(self, txn: EngineTransaction) -> bool:
+        """Tell whether records of a commit that is already given up are still there."""
+        return txn.count(CHANGES, b"", _KEY.pack(self._state.oldest_commit, 0), limit=1) > 0
+
+    def _give_up_by_age(self, txn: EngineTransaction) -> None:
+        state = self._state
+        horizon = time.time_ns() // 1_000 - self._age_us
+        for _ in range(AGE_CHECK_COMMITS * 2):
+            end = txn.get(CHANGES, _KEY.pack(state.oldest_commit, END_INDEX))
+            if end is None or state.oldest_commit >= state.last_commit or _unpack_end(end)[0] >= horizon:
+                return
+            state.oldest_commit += 1
+
+
+def read(txn: EngineTransaction, after: int, until: int | None = None) -> Iterator[Change | CommitEnd]:
+    """Yield the changes of the commits ``after`` < commit <= ``until``, each commit closed by its CommitEnd.
+
+    The caller checks beforehand that ``after`` is not below ``State.oldest_commit - 1``. Cost: one scan.
+    """
+    high = _KEY.pack(until + 1, 0) if until is not None else b"\xff" * 13
+    for batch in txn.scan(CHANGES, _KEY.pack(after + 1, 0), high):
+        for key, value in batch:
+            commit, index = _unpack_key(key)
+            if index == END_INDEX:
+                yield CommitEnd(commit, *_unpack_end(value))
+            else:
+                yield _unpack_change(commit, index, value)
+
+
+def _unpack_key(key: bytes) -> tuple[int, int]:
+    if len(key) != _KEY.size:
+        raise CorruptError("a key of the change log has a wrong length")
+    commit, index = _KEY.unpack(key)
+    return commit, index
+
+
+def _unpack_end(value: bytes) -> tuple[int, int]:
+    if len(value) != _END.size:
+        raise CorruptError("an end record of the change log has a wrong length")
+    clock, changes = _END.unpack(value)
+    return clock, changes
+
+
+def _unpack_change(commit: int, index: int, value: bytes) -> Change:
+    if len(value) < _HEAD.size:
+        raise CorruptError(f"change {commit}.{index} is cut off")
+    operation, collection, length = _HEAD.unpack_from(value)
+    start = _HEAD.size
+    if start + length > len(value) or operation not in b"iurdx":
+        raise CorruptError(f"change {commit}.{index} is damaged")
+    return Change(
+        commit, index, operation.decode("ascii"), collection, value[start : start + length], value[start + length :]
+    )

@@ -1,0 +1,269 @@
+"""The only writer of documents and index entries.
+
+What lives here: ``apply``, which puts a list of document changes with their entries, log records and counters, and ``insert_prepared``,
+the same for many new documents whose bytes were made before the lock. What it must not know: why a document changes.
+
+Each function has two halves. The first checks (unique keys) and may refuse with DuplicateKeyError, having put nothing; the second
+only puts. An index that is being built is maintained for the documents its builder has already passed, and no others: then its entries
+are at every commit exactly those of the documents up to the builder's position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from docdb.engine.base import CATALOG, DOCUMENTS, ENTRIES
+from docdb.errors import DocdbError, DuplicateKeyError
+from docdb.language.matching import matcher
+from docdb.language.programs import compile_program
+from docdb.store import codec
+from docdb.store.batch import WriteBatch
+from docdb.store.catalog import (
+    CollectionInfo,
+    IndexInfo,
+    collection_counters,
+    index_counters,
+    position_key,
+)
+from docdb.store.changes import DELETE, INSERT, record
+from docdb.store.keyspace import after_prefix, collection_prefix, is_cut, is_multikey, unique_prefix
+
+__all__ = ["DocumentChange", "Prepared", "acceptor", "apply", "duplicate_id", "insert_prepared", "prepare"]
+
+Entry = tuple[bytes, bytes]
+NOTHING: Final[list[Entry]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentChange:
+    """One document's change: operation (i, u, r, d), id key, stored bytes before and after (None: absent)."""
+
+    operation: str
+    id_key: bytes
+    before: bytes | None
+    after: bytes | None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Documents made ready outside the lock: ids, id keys, stored bytes, and their entries for each index of the version."""
+
+    version: int
+    ids: list[Any]
+    id_keys: list[bytes]
+    datas: list[bytes]
+    entries: dict[int, list[list[Entry]]]
+
+    def slice(self, start: int, stop: int) -> Prepared:
+        """Return the documents from start to stop."""
+        entries = {number: rows[start:stop] for number, rows in self.entries.items()}
+        return Prepared(
+            self.version, self.ids[start:stop], self.id_keys[start:stop], self.datas[start:stop], entries
+        )
+
+
+def acceptor(index: IndexInfo) -> Callable[[bytes], bool] | None:
+    """Return what tells from stored bytes whether a partial index takes a document; None when it takes all."""
+    node = index.partial_node
+    if node is None:
+        return None
+    program = compile_program(node)
+    if program is not None and program.exact:
+        match = program.match
+        return lambda data: match(data) == 1
+    judge = matcher(node)
+    return lambda data: judge(codec.decode(data))
+
+
+def entries_of(index: IndexInfo, id_keys: Sequence[bytes], datas: Sequence[bytes]) -> list[list[Entry]]:
+    """Return the entries of each document in an index."""
+    rows: list[list[Entry]]
+    try:
+        rows = index.maker.entries_many(id_keys, datas)
+    except DocdbError as error:
+        raise type(error)(f"{error.message} (index {index.name!r})", path=error.path, code=error.code) from error
+    accepts = acceptor(index)
+    if accepts is None:
+        return rows
+    return [row if accepts(data) else NOTHING for row, data in zip(rows, datas, strict=True)]
+
+
+def prepare(
+    version: int, info: CollectionInfo | None, ids: list[Any], id_keys: list[bytes], datas: list[bytes]
+) -> Prepared:
+    """Make new documents ready for the collection as it is at this catalog version."""
+    indexes = info.indexes if info is not None else ()
+    entries = {index.number: entries_of(index, id_keys, datas) for index in indexes if not index.building}
+    return Prepared(version, ids, id_keys, datas, entries)
+
+
+def apply(batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange]) -> None:
+    """Check the unique keys of all changes together, then put them with entries, log records and counters.
+
+    Raises DuplicateKeyError before anything is put. A document may occur once only.
+    """
+    added: list[Entry] = []
+    removed: list[Entry] = []
+    for index in info.indexes:
+        gone, new = _difference(index, _maintained(batch, index, changes))
+        if index.unique:
+            _check_unique(batch, info, index, gone, new)
+        if gone or new:
+            _count_entries(batch, index, gone, -1)
+            _count_entries(batch, index, new, 1)
+            removed += gone
+            added += new
+    _put(batch, info, changes, removed, added)
+
+
+def insert_prepared(batch: WriteBatch, info: CollectionInfo, prepared: Prepared) -> bool:
+    """Put all documents when none of them meets an existing one; return False, having put nothing, when one does."""
+    if not _all_new(batch, info, prepared.id_keys):
+        return False
+    fresh = prepared.version == batch.catalog.version
+    added: list[Entry] = []
+    counts: list[tuple[IndexInfo, list[Entry]]] = []
+    for index in info.indexes:
+        if fresh and not index.building:
+            rows = prepared.entries[index.number]
+        elif index.building:
+            passed = batch.txn.get(CATALOG, position_key(index.number)) or b""
+            old = [i for i, key in enumerate(prepared.id_keys) if key <= passed]
+            rows = entries_of(index, [prepared.id_keys[i] for i in old], [prepared.datas[i] for i in old])
+        else:
+            rows = entries_of(index, prepared.id_keys, prepared.datas)
+        new = [entry for row in rows for entry in row]
+        if index.unique and not _all_free(batch, new):
+            return False
+        counts.append((index, new))
+    for index, new in counts:
+        _count_entries(batch, index, new, 1)
+        added += new
+    added.sort()
+    prefix = collection_prefix(info.number)
+    items = [(prefix + key, data) for key, data in zip(prepared.id_keys, prepared.datas, strict=True)]
+    items.sort()
+    batch.txn.put_many(DOCUMENTS, items)
+    batch.txn.put_many(ENTRIES, added)
+    batch.log.add([record(INSERT, info.number, b"", data) for data in prepared.datas])
+    counters = batch.counters(collection_counters(info.number))
+    counters.first += len(items)
+    counters.second += sum(map(len, prepared.datas))
+    return True
+
+
+def duplicate_id(info: CollectionInfo, value: Any) -> DuplicateKeyError:
+    """Return the error for an ``_id`` that is already there."""
+    return _duplicate(info.name, "_id_", {"_id": 1}, {"_id": value})
+
+
+def _duplicate(collection: str, index: str, pattern: dict[str, Any], value: dict[str, Any]) -> DuplicateKeyError:
+    return DuplicateKeyError(
+        f"duplicate key in collection {collection!r}, index {index!r}: {value!r}",
+        details={"index": index, "keyPattern": pattern, "keyValue": value},
+    )
+
+
+def _all_new(batch: WriteBatch, info: CollectionInfo, id_keys: Sequence[bytes]) -> bool:
+    """Tell whether no id key is stored yet or occurs twice; one seek when all lie behind the last stored id."""
+    if len(set(id_keys)) != len(id_keys):
+        return False
+    prefix = collection_prefix(info.number)
+    last = next(
+        iter(batch.txn.scan(DOCUMENTS, prefix, after_prefix(prefix), reverse=True, batch=1, values=False)), None
+    )
+    if not last or min(id_keys) > last[0][4:]:
+        return True
+    return not any(batch.txn.get_many(DOCUMENTS, [prefix + key for key in id_keys]))
+
+
+def _all_free(batch: WriteBatch, new: Iterable[Entry]) -> bool:
+    seen: dict[bytes, bytes] = {}
+    for key, value in new:
+        prefix, owner = unique_prefix(key, value), key[len(key) - value[0] :]
+        if seen.setdefault(prefix, owner) != owner:
+            return False
+        if batch.txn.count(ENTRIES, prefix, after_prefix(prefix), 1):
+            return False
+    return True
+
+
+def _maintained(
+    batch: WriteBatch, index: IndexInfo, changes: Sequence[DocumentChange]
+) -> Sequence[DocumentChange]:
+    if not index.building:
+        return changes
+    passed = batch.txn.get(CATALOG, position_key(index.number)) or b""
+    return [change for change in changes if change.id_key <= passed]
+
+
+def _difference(index: IndexInfo, changes: Sequence[DocumentChange]) -> tuple[list[Entry], list[Entry]]:
+    """Return the entries that go and those that come."""
+    old = [(change.id_key, change.before) for change in changes if change.before is not None]
+    new = [(change.id_key, change.after) for change in changes if change.after is not None]
+    before = {entry for row in entries_of(index, [k for k, _ in old], [d for _, d in old]) for entry in row}
+    after = {entry for row in entries_of(index, [k for k, _ in new], [d for _, d in new]) for entry in row}
+    return sorted(before - after), sorted(after - before)
+
+
+def _check_unique(
+    batch: WriteBatch, info: CollectionInfo, index: IndexInfo, gone: list[Entry], new: list[Entry]
+) -> None:
+    leaving = {key for key, _ in gone}
+    claimed: dict[bytes, bytes] = {}
+    for key, value in new:
+        prefix, owner = unique_prefix(key, value), key[len(key) - value[0] :]
+        rivals = {claimed.setdefault(prefix, owner)}
+        for items in batch.txn.scan(ENTRIES, prefix, after_prefix(prefix), batch=8):
+            rivals |= {k[len(k) - v[0] :] for k, v in items if k not in leaving}
+        if rivals != {owner}:
+            raise _taken(info, index, key, value)
+
+
+def _taken(info: CollectionInfo, index: IndexInfo, key: bytes, value: bytes) -> DuplicateKeyError:
+    pattern = {".".join(path): way for path, way in index.keys}
+    values = index.maker.values(key, value)
+    shown = dict(zip(pattern, values, strict=True)) if values is not None else {}
+    return _duplicate(info.name, index.name, pattern, shown)
+
+
+def _count_entries(batch: WriteBatch, index: IndexInfo, entries: Iterable[Entry], sign: int) -> None:
+    counters = batch.counters(index_counters(index.number))
+    total = cut = multikey = 0
+    for _, value in entries:
+        total += 1
+        cut += is_cut(value)
+        multikey += is_multikey(value)
+    counters.first += sign * total
+    counters.second += sign * cut
+    counters.third += sign * multikey
+
+
+def _put(
+    batch: WriteBatch,
+    info: CollectionInfo,
+    changes: Sequence[DocumentChange],
+    removed: list[Entry],
+    added: list[Entry],
+) -> None:
+    prefix = collection_prefix(info.number)
+    stored = [(prefix + change.id_key, change.after) for change in changes if change.after is not None]
+    deleted = [prefix + change.id_key for change in changes if change.operation == DELETE]
+    # A changed type byte keeps its key: what is put again must not be deleted after it.
+    kept = {key for key, _ in added}
+    if removed:
+        batch.txn.delete_many(ENTRIES, [key for key, _ in removed if key not in kept])
+    if added:
+        batch.txn.put_many(ENTRIES, added)
+    if deleted:
+        batch.txn.delete_many(DOCUMENTS, deleted)
+    if stored:
+        stored.sort()
+        batch.txn.put_many(DOCUMENTS, stored)
+    batch.log.add([record(c.operation, info.number, c.before or b"", c.after or b"") for c in changes])
+    counters = batch.counters(collection_counters(info.number))
+    for change in changes:
+        counters.first += (change.after is not None) - (change.before is not None)
+        counters.second += len(change.after or b"") - len(change.before or b"")

@@ -1,0 +1,238 @@
+"""An opened store: engine, catalog, writer, snapshots.
+
+What lives here: ``Store`` and ``Snapshot``. What it must not know: filters of users, faces, plans.
+
+A store belongs to one engine, and all databases opened on the same path in a process share it, so that all writers of the process share one
+group commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from docdb.engine.base import CATALOG, DOCUMENTS, Engine, EngineTransaction
+from docdb.errors import FormatError, InvalidOperation, SnapshotExpired, StorageError
+from docdb.store import catalog as catalog_room
+from docdb.store import codec
+from docdb.store.batch import WriteBatch
+from docdb.store.catalog import Catalog, CollectionInfo, State
+from docdb.store.keyspace import document_key
+from docdb.store.views import View
+from docdb.store.writer import Writer
+
+__all__ = ["HISTORY_AGE_S", "HISTORY_BYTES", "Snapshot", "Store"]
+
+HISTORY_BYTES: Final = 256 * 2**20
+HISTORY_AGE_S: Final = 24 * 3600.0
+READER_CHECK_COMMITS: Final = 1_000
+
+
+class Snapshot:
+    """One state of the whole store; close it, or use it as a context. ``limit_s`` None: as long as it takes."""
+
+    __slots__ = ("_expires", "_store", "_txn", "catalog")
+
+    def __init__(self, store: Store, txn: EngineTransaction, catalog: Catalog, limit_s: float | None) -> None:
+        self._store = store
+        self._txn = txn
+        self._expires = None if limit_s is None else time.monotonic() + limit_s
+        self.catalog = catalog
+
+    def view(self, name: str) -> View:
+        """Return a collection as this snapshot has it."""
+        return View(
+            self._txn,
+            self.catalog.get(name),
+            applies_programs=self._store.engine.applies_programs,
+            check=self.check if self._expires is not None else None,
+        )
+
+    def state(self) -> State:
+        """Return the last commit and the log's extent in this snapshot."""
+        return State.read(self._txn)
+
+    @property
+    def txn(self) -> EngineTransaction:
+        """The engine's transaction, for the checker and the readers of the log."""
+        return self._txn
+
+    def check(self) -> None:
+        """Raise SnapshotExpired when the snapshot has outlived its limit: an old one keeps the file growing."""
+        if self._expires is not None and time.monotonic() > self._expires:
+            self.close()
+            raise SnapshotExpired(
+                "the cursor's snapshot is too old", hint="read faster, raise snapshot_limit_s, or go on with after(token)"
+            )
+
+    def close(self) -> None:
+        """End the snapshot; twice is harmless."""
+        self._txn.abort()
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Store:
+    """Everything below the faces, over one engine."""
+
+    def __init__(
+        self, engine: Engine, *, history_bytes: int = HISTORY_BYTES, history_age_s: float = HISTORY_AGE_S
+    ) -> None:
+        self.engine = engine
+        self.history_bytes = history_bytes
+        self.history_age_s = history_age_s
+        self._catalog: Catalog | None = None
+        self._seen_id = -1  # the storage commit up to which _catalog is known to be the newest
+        self._index_uses: dict[int, int] = {}
+        self._mutex = threading.Lock()
+        self.bells: list[Callable[[], None]] = []  # rung after each commit, outside the storage transaction
+        self.about = self._establish()
+        self.writer = Writer(self._begin, self._committed, self._repair)
+
+    def _establish(self) -> dict[str, Any]:
+        """Return the format record; write the first contents into an empty store."""
+        with contextlib.closing(_Closing(self.engine.begin())) as reading:
+            about = catalog_room.read_about(reading.txn)
+        if about is not None:
+            return about
+        if self.engine.read_only:
+            raise FormatError("the store is empty and opened read-only")
+        txn = self.engine.begin(write=True)
+        try:
+            about = catalog_room.read_about(txn)  # another process may have been first
+            if about is None:
+                first = catalog_room.first_contents(uuid.uuid4().hex, uuid.uuid4().hex, dt.datetime.now(dt.UTC))
+                txn.put_many(CATALOG, sorted(first))
+                about = catalog_room.read_about(txn)
+                txn.commit()
+            else:
+                txn.abort()
+        except BaseException:
+            txn.abort()
+            raise
+        assert about is not None
+        return about
+
+    def snapshot(self, limit_s: float | None = None) -> Snapshot:
+        """Return the state of now; raises SnapshotExpired from its views after ``limit_s`` seconds."""
+        txn = self.engine.begin()
+        try:
+            return Snapshot(self, txn, self._newest(txn), limit_s)
+        except BaseException:
+            txn.abort()
+            raise
+
+    def _newest(self, txn: EngineTransaction) -> Catalog:
+        known, seen = self._catalog, self._seen_id
+        if known is not None and txn.id == seen:
+            return known
+        catalog = catalog_room.load(txn, known)
+        with self._mutex:
+            if self._catalog is None or catalog.version >= self._catalog.version:
+                self._catalog = catalog
+                self._seen_id = max(txn.id, self._seen_id)
+        return catalog
+
+    def get(self, name: str, id_key: bytes) -> Any | None:
+        """Return a document by its id key, from the newest commit. The fast road: no snapshot object, no plan.
+
+        Returns ``Ellipsis`` when the collection has an expiring index: the caller then takes the road that looks at the clock.
+        """
+        catalog = self._catalog or self.catalog()
+        for _ in range(100):
+            info = catalog.collections.get(name)
+            if info is None:
+                newer = self.catalog()
+                if newer is catalog:
+                    return None
+                catalog = newer
+                continue
+            if info.expiring:
+                return ...
+            seen, document = self.engine.get_latest(DOCUMENTS, document_key(info.number, id_key), codec.decode)
+            if seen == self._seen_id:
+                return document
+            newer = self.catalog()
+            if newer is catalog:
+                return document
+            catalog = newer
+        raise StorageError("the catalog changes faster than it can be read")
+
+    def catalog(self) -> Catalog:
+        """Return the newest catalog."""
+        with self.snapshot() as snapshot:
+            return snapshot.catalog
+
+    def write(self, call: Callable[[WriteBatch], Any]) -> Any:
+        """Run a caller in the next group commit; see ``writer.Writer.submit``."""
+        if self.engine.read_only:
+            raise InvalidOperation("the database is opened read-only")
+        return self.writer.submit(call)
+
+    def note_use(self, index_number: int) -> None:
+        """Count that a query was served by an index (in this process, since open)."""
+        self._index_uses[index_number] = self._index_uses.get(index_number, 0) + 1
+
+    def uses(self, index_number: int) -> int:
+        """Return how often an index served a query in this process since open."""
+        return self._index_uses.get(index_number, 0)
+
+    def _begin(self) -> WriteBatch:
+        txn = self.engine.begin(write=True)
+        try:
+            return WriteBatch(
+                txn, self._catalog, history_bytes=self.history_bytes, history_age_s=self.history_age_s
+            )
+        except BaseException:
+            txn.abort()
+            raise
+
+    def _committed(self, batch: WriteBatch) -> None:
+        if batch.catalog is not self._catalog:
+            with self._mutex:
+                if self._catalog is None or batch.catalog.version > self._catalog.version:
+                    self._catalog = batch.catalog
+        if self.writer.commits % READER_CHECK_COMMITS == 0:
+            self.engine.reader_check()
+        for bell in self.bells:
+            bell()
+
+    def _repair(self) -> None:
+        """After a failed flush: what the environment holds in memory can no longer be trusted."""
+        with contextlib.suppress(StorageError):  # the caller's own error says more; the next begin tells if it is still broken
+            self.engine.reopen()
+        with self._mutex:
+            self._catalog, self._seen_id = None, -1
+
+    def collection(self, name: str) -> CollectionInfo | None:
+        """Return a collection's definition as of now, or None."""
+        return self.catalog().get(name)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
+
+
+class _Closing:
+    """A read transaction that ends with ``close``."""
+
+    def __init__(self, txn: EngineTransaction) -> None:
+        self.txn = txn
+
+    def close(self) -> None:
+        self.txn.abort()
+
+
+def scan_all(txn: EngineTransaction, space: int, prefix: bytes, high: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield every pair of a range, one by one (for the checker and the garbage remover)."""
+    for batch in txn.scan(space, prefix, high):
+        yield from batch

@@ -1,0 +1,138 @@
+"""One collection in one snapshot: what the planner reads through.
+
+What lives here: ``View``. What it must not know: filters, plans, who asked. It turns collection and index numbers into key ranges and
+hands the rest to the engine in batches; decoding and programs go along so that an engine can run them on its own memory.
+
+A view is valid as long as the transaction it was made from. Over a write transaction it sees what was put before each batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from docdb.engine.base import DOCUMENTS, ENTRIES, EngineTransaction
+from docdb.store import codec
+from docdb.store.catalog import CollectionInfo, Counters, IndexInfo, collection_counters, index_counters
+from docdb.store.keyspace import after_prefix, collection_prefix, index_prefix
+
+__all__ = ["View"]
+
+
+class View:
+    """A collection as a transaction sees it; ``collection`` is None (and everything empty) when it does not exist."""
+
+    __slots__ = ("_check", "_documents", "_txn", "applies_programs", "collection")
+
+    def __init__(
+        self,
+        txn: EngineTransaction,
+        collection: CollectionInfo | None,
+        *,
+        applies_programs: bool = False,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self._txn = txn
+        self._check = check
+        self.collection = collection
+        self.applies_programs = applies_programs
+        self._documents = collection_prefix(collection.number) if collection else b""
+
+    def scan(
+        self,
+        *,
+        low: bytes = b"",
+        high: bytes | None = None,
+        reverse: bool = False,
+        program: Any = None,
+        decode: bool | str = True,
+        batch: int = 256,
+    ) -> Iterator[list[Any]]:
+        """Yield batches of documents with low <= id key < high, in the order of their ids.
+
+        ``decode`` True gives dicts, False stored bytes, "pairs" (id key, stored bytes).
+        """
+        if self.collection is None:
+            return
+        prefix = self._documents
+        pairs = decode == "pairs"
+        for items in self._txn.scan(
+            DOCUMENTS,
+            prefix + low,
+            after_prefix(prefix) if high is None else prefix + high,
+            reverse=reverse,
+            batch=batch,
+            keys=pairs,
+            program=program,
+            decode=codec.decode if decode is True else None,
+        ):
+            if self._check is not None:
+                self._check()
+            yield [(key[4:], value) for key, value in items] if pairs else items
+
+    def fetch(self, ids: Sequence[bytes], *, program: Any = None, decode: bool = True) -> list[Any]:
+        """Return documents (or stored bytes) by id key, in the order asked; None where absent or refused by the program."""
+        if self.collection is None:
+            return [None] * len(ids)
+        if self._check is not None:
+            self._check()
+        prefix = self._documents
+        return self._txn.get_many(
+            DOCUMENTS, [prefix + key for key in ids], program=program, decode=codec.decode if decode else None
+        )
+
+    def entry_ids(
+        self, index: IndexInfo, low: bytes, high: bytes, *, reverse: bool = False, batch: int = 256
+    ) -> Iterator[list[bytes]]:
+        """Yield batches of id keys of the entries whose components lie in low <= c < high, in the order of the entries."""
+        prefix = index_prefix(index.number)
+        for ids in self._txn.entry_ids(prefix + low, prefix + high, reverse=reverse, batch=batch):
+            if self._check is not None:
+                self._check()
+            yield ids
+
+    def entries(
+        self, index: IndexInfo, low: bytes, high: bytes, *, reverse: bool = False, batch: int = 256
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield batches of (components and id key, value) of the entries whose components lie in low <= c < high."""
+        prefix = index_prefix(index.number)
+        for items in self._txn.scan(ENTRIES, prefix + low, prefix + high, reverse=reverse, batch=batch):
+            if self._check is not None:
+                self._check()
+            yield [(key[4:], value) for key, value in items]
+
+    def entry_count(self, index: IndexInfo, low: bytes, high: bytes, limit: int | None = None) -> int:
+        """Return the number of entries whose components lie in low <= c < high, stopping at ``limit``."""
+        prefix = index_prefix(index.number)
+        return self._txn.count(ENTRIES, prefix + low, prefix + high, limit)
+
+    def document_range_count(self, low: bytes, high: bytes, limit: int | None = None) -> int:
+        """Return the number of documents with low <= id key < high, stopping at ``limit``."""
+        if self.collection is None:
+            return 0
+        return self._txn.count(DOCUMENTS, self._documents + low, self._documents + high, limit)
+
+    def counters(self, index: IndexInfo) -> Counters:
+        """Return how many entries the index has, how many of them are cut and multikey."""
+        return Counters.read(self._txn, index_counters(index.number))
+
+    def document_count(self) -> int:
+        """Return the number of documents; one get, expired documents included."""
+        if self.collection is None:
+            return 0
+        return Counters.read(self._txn, collection_counters(self.collection.number)).first
+
+    def byte_count(self) -> int:
+        """Return the stored size of all documents in bytes."""
+        if self.collection is None:
+            return 0
+        return Counters.read(self._txn, collection_counters(self.collection.number)).second
+
+    def entry_bytes(self, index: IndexInfo) -> int:
+        """Return the stored size of an index's entries in bytes. Cost: one scan of the index."""
+        prefix = index_prefix(index.number)
+        return sum(
+            len(key) + len(value)
+            for items in self._txn.scan(ENTRIES, prefix, after_prefix(prefix))
+            for key, value in items
+        )
