@@ -27,7 +27,7 @@ from docdb.language.order import TAGS, order_key
 from docdb.language.patterns import compile_pattern
 from docdb.language.values import INT64_MAX, INT64_MIN, MISSING, Binary, Int64, MaxKey, MinKey, Regex, type_name
 
-__all__ = ["Test", "compile_pattern", "leaf_of", "match_position", "matcher", "truth"]
+__all__ = ["Test", "compile_pattern", "leaf_of", "match_position", "matcher", "position_of", "truth"]
 
 Test = Callable[[Any], bool]
 Leaf = tuple[tree.Path, Test, bool]  # path, test of one value, whether arrays at the end fan out
@@ -147,11 +147,11 @@ def _field(holder: Any, name: str) -> Any:
     """Return a field; an array below ``$elemMatch`` is an object whose names are positions."""
     if holder.__class__ is dict:
         return holder.get(name, MISSING)
-    index = _position(name)
+    index = position_of(name)
     return holder[index] if index is not None and index < len(holder) else MISSING
 
 
-def _position(part: str) -> int | None:
+def position_of(part: str) -> int | None:
     """Return the array position that a path part addresses (``01`` addresses none)."""
     if part.isascii() and part.isdigit() and (part[0] != "0" or part == "0") and len(part) < 10:
         return int(part)
@@ -172,7 +172,7 @@ def _reach(holder: Any, path: tree.Path, at: int, test: Test, fans_out: bool) ->
 def _reach_array(array: list[Any], path: tree.Path, at: int, test: Test, fans_out: bool) -> bool:
     if at == len(path):
         return (fans_out and any(map(test, array))) or test(array)
-    position = _position(path[at])
+    position = position_of(path[at])
     for index, element in enumerate(array):
         if element.__class__ is dict and _reach(element, path, at, test, fans_out):
             return True
@@ -210,7 +210,7 @@ def _handed_over_array(array: list[Any], path: tree.Path, at: int, fans_out: boo
             yield from ((element, index) for index, element in enumerate(array))
         yield array, None
         return
-    position = _position(path[at])
+    position = position_of(path[at])
     for index, element in enumerate(array):
         if element.__class__ is dict:
             yield from ((value, index) for value, _ in _handed_over(element, path, at, fans_out))
