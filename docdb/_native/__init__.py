@@ -1,0 +1,20 @@
+"""The switch of the compiled kernels.
+
+What lives here: ``AVAILABLE`` and the two kernels every store needs. What it must not know: what they are used for. ``DOCDB_PURE=1`` in the environment,
+or a kernel that was not built, leaves docdb on its pure Python forms.
+"""
+
+import os
+from typing import Any
+
+__all__ = ["AVAILABLE", "codec", "keys"]
+
+AVAILABLE: bool = os.environ.get("DOCDB_PURE") != "1"
+codec: Any = None
+keys: Any = None
+
+if AVAILABLE:
+    try:
+        from docdb._native import codec, keys
+    except ImportError:
+        AVAILABLE = False
