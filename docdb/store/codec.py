@@ -148,8 +148,7 @@ def reference_decode(data: bytes) -> Any:
     """Return the value of stored bytes; raise CorruptError for bytes docdb cannot have written."""
     try:
         value = msgpack.unpackb(
-            data, ext_hook=_value_of, object_pairs_hook=_fields, list_hook=_elements, raw=False, strict_map_key=False,
-            max_buffer_size=0,
+            data, ext_hook=_value_of, object_pairs_hook=_fields, list_hook=_elements, raw=False, strict_map_key=False
         )  # fmt: skip
     except CorruptError:
         raise
