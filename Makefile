@@ -1,0 +1,51 @@
+# The two commands of the README are `make demo` and `make test`; both set up what they need in .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CYCLES ?= 50
+COUNT ?= 2000
+SEED ?= 1
+SHARED := ../shared/conformance
+
+.PHONY: demo test test-pure conformance check fmt bench fuzz crash clean
+
+demo: $(VENV)/.ready
+	$(BIN)/python examples/cities.py
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+test-pure: $(VENV)/.ready
+	DOCDB_PURE=1 $(BIN)/python -m pytest
+
+conformance: $(VENV)/.ready
+	@if [ -d $(SHARED) ]; then $(BIN)/python -m tests.compliance; else echo "conformance: skipped, $(SHARED) is not here"; fi
+
+check: $(VENV)/.ready
+	$(BIN)/pip -q install ruff mypy import-linter cython-lint
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/cython-lint docdb/_native
+
+fmt: $(VENV)/.ready
+	$(BIN)/pip -q install ruff
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: $(VENV)/.ready
+	$(BIN)/pip -q install "apsw>=3.46"
+	$(BIN)/python -m benchmarks
+
+fuzz: $(VENV)/.ready
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
+
+crash: $(VENV)/.ready
+	$(BIN)/python -m tests.faults.crash --seed $(SEED) --cycles $(CYCLES)
+
+$(VENV)/.ready: pyproject.toml setup.py $(wildcard docdb/_native/*.pyx) $(wildcard docdb/_native/*.pxd)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip -q install --disable-pip-version-check setuptools wheel cython
+	$(BIN)/pip -q install --disable-pip-version-check --no-build-isolation -e ".[cli,test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+	find docdb -name '*.so' -o -name '*.c' -path '*_native*' | xargs -r rm

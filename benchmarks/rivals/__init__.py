@@ -1,0 +1,1 @@
+"""The rivals, each written as its experts would."""

@@ -1,0 +1,38 @@
+"""docdb, asked the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import docdb
+
+
+class Docdb:
+    """One collection with two indexes; the change log is on, as always."""
+
+    name = "docdb"
+
+    def __init__(self, folder: Path) -> None:
+        self.db = docdb.open(folder / "docs.docdb")
+        self.docs = self.db["docs"]
+        self.docs.create_index("age")
+        self.docs.create_index("email")
+
+    def load(self, documents: list[dict[str, Any]]) -> None:
+        self.docs.insert_many(documents)
+
+    def get(self, id: str) -> dict[str, Any]:
+        return self.docs.doc(id).get()
+
+    def range(self, age: int, limit: int) -> list[dict[str, Any]]:
+        return list(self.docs.find({"age": {"$gte": age}}).sort("age", 1).limit(limit))
+
+    def filter(self, city: str, visits: int) -> int:
+        return self.docs.count_documents({"city": city, "visits": {"$gt": visits}})
+
+    def update(self, id: str, visits: int) -> None:
+        self.docs.update_one({"_id": id}, {"$set": {"visits": visits}})
+
+    def close(self) -> None:
+        self.db.close()

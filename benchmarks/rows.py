@@ -1,0 +1,206 @@
+"""The rows of the table: what is measured, against whom, and the mark.
+
+Each row returns microseconds a unit for every contestant, the median of several rounds in which the contestants take turns, so that a
+drift of the machine's speed falls on all alike.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rivals.by_hand import ByHand
+from benchmarks.rivals.docdb_itself import Docdb
+from benchmarks.rivals.sqlite_jsonb import SqliteJsonb
+from benchmarks.workload import documents
+
+CITIES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cities.json.gz"
+
+
+@dataclass
+class Row:
+    """One line of the table: times by contestant in ``unit``, and the mark with its verdict."""
+
+    title: str
+    unit: str
+    times: dict[str, float] = field(default_factory=dict)
+    mark: str = ""
+    met: bool | None = None
+    note: str = ""
+
+
+class Stage:
+    """All contestants, loaded with the same documents, in a folder that goes with it."""
+
+    def __init__(self, count: int, contestants: tuple[type, ...] = (Docdb, ByHand, SqliteJsonb)) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="docdb-bench-"))
+        self.documents = documents(count)
+        self.loaded: dict[str, float] = {}
+        self.contestants: list[Any] = []
+        for maker in contestants:
+            contestant = maker(self.folder)
+            began = time.perf_counter()
+            contestant.load(self.documents)
+            self.loaded[maker.name] = (time.perf_counter() - began) / count * 1e6
+            self.contestants.append(contestant)
+
+    def rounds(self, action: Callable[[Any], Any], units: int, rounds: int = 7) -> dict[str, float]:
+        """Return the median of microseconds a unit by contestant; the answers of all must be equal."""
+        times: dict[str, list[float]] = {contestant.name: [] for contestant in self.contestants}
+        for _ in range(rounds):
+            answers = []
+            for contestant in self.contestants:
+                began = time.perf_counter()
+                answers.append(action(contestant))
+                times[contestant.name].append((time.perf_counter() - began) / units * 1e6)
+            assert all(answer == answers[0] for answer in answers), "the contestants disagree"
+        return {name: statistics.median(values) for name, values in times.items()}
+
+    def close(self) -> None:
+        """Close everything and remove the folder."""
+        for contestant in self.contestants:
+            contestant.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def get(stage: Stage) -> Row:
+    """Get by ``_id`` as dict."""
+    chosen = random.Random(2).sample([d["_id"] for d in stage.documents], 5_000)
+    times = stage.rounds(lambda c: sum(c.get(id)["age"] for id in chosen), len(chosen))
+    return _against_hand(Row("get by _id as dict", "us", times), 1.8)
+
+
+def range_(stage: Stage) -> Row:
+    """Read 100 documents through an index, in its order."""
+    starts = random.Random(3).sample(range(900), 50)
+    times = stage.rounds(lambda c: sum(len(c.range(age, 100)) for age in starts), len(starts))
+    return _against_hand(Row("100 documents through an index", "us", times), 2.5)
+
+
+def filter_(stage: Stage) -> Row:
+    """Count by an unindexed filter."""
+    times = stage.rounds(lambda c: c.filter("city123", 5_000), len(stage.documents), rounds=5)
+    row = Row("unindexed filter, per document", "us", times)
+    factor = times[SqliteJsonb.name] / times[Docdb.name]
+    row.mark, row.met, row.note = "3.5x SQLite JSONB", factor >= 3.5, f"{factor:.1f}x SQLite, {times[ByHand.name] / times[Docdb.name]:.1f}x by hand"
+    return row
+
+
+def load(stage: Stage) -> Row:
+    """Bulk load with two indexes; the median of three fresh databases each."""
+    times = {name: [value] for name, value in stage.loaded.items()}
+    for _ in range(2):
+        again = Stage(len(stage.documents))
+        for name, value in again.loaded.items():
+            times[name].append(value)
+        again.close()
+    row = Row("bulk load with two indexes, per document", "us", {n: statistics.median(v) for n, v in times.items()})
+    return _against_hand(row, 1.0)
+
+
+def update(stage: Stage) -> Row:
+    """Change one document durably."""
+    ids = [d["_id"] for d in random.Random(4).sample(stage.documents, 300)]
+    times = stage.rounds(lambda c: [c.update(id, i) for i, id in enumerate(ids)], len(ids), rounds=7)
+    row = Row("one durable update", "us", times)
+    factor = times[Docdb.name] / times[ByHand.name]
+    row.mark, row.met, row.note = "within 15% of by hand", factor <= 1.15, f"{factor:.2f} of by hand"
+    return row
+
+
+def writers(stage: Stage) -> Row:
+    """Sixteen writers at once: callers a storage commit."""
+    contestant = next(c for c in stage.contestants if isinstance(c, Docdb))
+    ids = [d["_id"] for d in random.Random(5).sample(stage.documents, 1600)]
+    before = contestant.db.stats()["writer"]
+    began = time.perf_counter()
+    threads = [threading.Thread(target=lambda part: [contestant.update(id, 1) for id in part], args=(ids[i::16],)) for i in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spent = time.perf_counter() - began
+    after = contestant.db.stats()["writer"]
+    callers = (after["callers"] - before["callers"]) / max(1, after["storage_commits"] - before["storage_commits"])
+    row = Row("16 writers at once, per durable update", "us", {Docdb.name: spent / len(ids) * 1e6})
+    row.mark, row.met, row.note = "8 callers a storage commit", callers >= 8, f"{callers:.1f} callers a commit"
+    return row
+
+
+def import_(stage: Stage) -> Row:
+    """``import docdb`` in a fresh interpreter, above the interpreter's own start."""
+    row = Row("import docdb", "ms", {Docdb.name: (_interpreter("import docdb") - _interpreter("pass")) * 1e3})
+    row.mark, row.met = "60 ms", row.times[Docdb.name] <= 60
+    return row
+
+
+def open_(stage: Stage) -> Row:
+    """Open a database of many documents."""
+    import docdb
+
+    folder = Path(tempfile.mkdtemp(prefix="docdb-bench-"))
+    count = 1_000_000
+    with docdb.open(folder / "big.docdb", history_bytes=2**20) as db:
+        for start in range(0, count, 50_000):
+            db["docs"].insert_many([{"_id": i, "n": i} for i in range(start, start + 50_000)])
+    times = []
+    for _ in range(9):
+        began = time.perf_counter()
+        db = docdb.open(folder / "big.docdb")
+        times.append((time.perf_counter() - began) * 1e3)
+        db.close()
+    shutil.rmtree(folder)
+    row = Row("open a database of 1,000,000 documents", "ms", {Docdb.name: statistics.median(times)})
+    row.mark, row.met = "10 ms", row.times[Docdb.name] <= 10
+    return row
+
+
+def cities(stage: Stage) -> Row:
+    """Import the real cities with two indexes."""
+    import docdb
+
+    if not CITIES.exists():
+        return Row("import of 171,075 real cities, two indexes", "ms", note="skipped: the data is not here")
+    rows = json.load(gzip.open(CITIES, "rt"))
+    folder = Path(tempfile.mkdtemp(prefix="docdb-bench-"))
+    with docdb.open(folder / "cities.docdb") as db:
+        db["cities"].create_index([("country", 1), ("name", 1)])
+        db["cities"].create_index("name")
+        began = time.perf_counter()
+        db["cities"].insert_many(rows)
+        spent = time.perf_counter() - began
+    shutil.rmtree(folder)
+    return Row("import of 171,075 real cities, two indexes", "ms", {Docdb.name: spent * 1e3}, note=f"{spent / len(rows) * 1e6:.1f} us a document")
+
+
+def _against_hand(row: Row, factor: float) -> Row:
+    reached = row.times[ByHand.name] / row.times[Docdb.name]
+    row.mark, row.met, row.note = f"{factor}x by hand", reached >= factor, f"{reached:.2f}x by hand"
+    return row
+
+
+def _interpreter(code: str) -> float:
+    times = []
+    for _ in range(9):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+ROWS: dict[str, Callable[[Stage], Row]] = {
+    "cities": cities, "filter": filter_, "get": get, "import": import_, "load": load, "open": open_, "range": range_,
+    "update": update, "writers": writers,
+}  # fmt: skip
