@@ -316,7 +316,7 @@ def _number_range(holds: Callable[[Any, Any], bool], value: Any, inclusive: bool
 
     def test(v: Any) -> bool:
         kind = v.__class__
-        if kind is int or kind is float:
+        if kind is int:
             return holds(v, value)
         return kind in _NUMBERS and v == v and holds(v, value)
 
