@@ -1,0 +1,221 @@
+"""Streams of documents by pymongo's names.
+
+What lives here: ``Cursor``, the mutable, single-use answer of ``find``, and ``CommandCursor``, that of ``aggregate`` and ``list_indexes``. What it must
+not know: how documents are found. A cursor asks for its snapshot with its first document and holds it until it is exhausted or closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from docdb.errors import InvalidOperation, SnapshotExpired, UsageError
+from docdb.models import Binding
+from docdb.selection import Selection
+
+if TYPE_CHECKING:
+    from docdb.operations import Session
+    from docdb.planner.queries import FindQuery
+
+__all__ = ["CommandCursor", "Cursor", "batches_of"]
+
+T = TypeVar("T")
+
+
+class CommandCursor(Generic[T]):
+    """Documents, one after the other, once.
+
+    >>> cursor = CommandCursor(iter([[{"n": 1}, {"n": 2}], [{"n": 3}]]))
+    >>> cursor.next(), cursor.to_list()
+    ({'n': 1}, [{'n': 2}, {'n': 3}])
+    """
+
+    __slots__ = ("_batches", "_closed", "_stream")
+
+    def __init__(self, batches: Iterator[list[T]] | None = None) -> None:
+        self._batches = batches
+        self._stream: Iterator[T] | None = None
+        self._closed = False
+
+    def _open(self) -> Iterator[list[T]]:
+        """Return the batches; called with the first document."""
+        return self._batches if self._batches is not None else iter(())
+
+    def __iter__(self) -> Iterator[T]:
+        # The chain itself, not self: a loop over it runs in C, and next() goes on where the loop stopped.
+        if self._stream is None:
+            if not self._closed:
+                self._batches = self._open()
+            self._stream = chain.from_iterable(self._batches or ())
+        return self._stream
+
+    def __next__(self) -> T:
+        return next(self._stream if self._stream is not None else iter(self))
+
+    def next(self) -> T:
+        """Return the next document; StopIteration behind the last."""
+        return next(self)
+
+    def to_list(self, length: int | None = None) -> list[T]:
+        """Return the documents that are left, or so many of them."""
+        return list(iter(self) if length is None else islice(iter(self), length))
+
+    def close(self) -> None:
+        """Give the snapshot back; twice is harmless."""
+        self._closed = True
+        batches, self._batches, self._stream = self._batches, None, iter(())
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+Self = TypeVar("Self", bound="CommandCursor[Any]")
+
+
+class Cursor(CommandCursor[T]):
+    """What ``find`` answers: its methods change the cursor itself and return it, until the first document is asked for."""
+
+    __slots__ = ("_binding", "_selection")
+
+    def __init__(self, binding: Binding[T], selection: Selection) -> None:
+        super().__init__()
+        self._binding = binding
+        self._selection = selection
+
+    def _open(self) -> Iterator[list[T]]:
+        return batches_of(self._binding, self._selection)
+
+    def _change(self, selection: Selection) -> Cursor[T]:
+        if self._stream is not None:
+            raise InvalidOperation("the cursor has begun: nothing about it can change", hint="use clone() or rewind()")
+        self._selection = selection
+        return self
+
+    def sort(self, key_or_list: Any, direction: Any = None) -> Cursor[T]:
+        """Order by a field and direction, a list of pairs, or a document; the last call counts."""
+        return self._change(self._selection.with_sort(key_or_list, direction))
+
+    def skip(self, skip: int) -> Cursor[T]:
+        """Leave out the first documents."""
+        return self._change(self._selection.with_skip(skip))
+
+    def limit(self, limit: int) -> Cursor[T]:
+        """End after so many documents; 0 is no bound, a negative number its absolute value."""
+        return self._change(self._selection.with_limit(abs(limit) if isinstance(limit, int) else limit))
+
+    def hint(self, index: Any) -> Cursor[T]:
+        """Use this index, by name or keys."""
+        return self._change(self._selection.with_hint(index))
+
+    def collation(self, collation: Any) -> Cursor[T]:
+        """Compare text by this collation."""
+        return self._change(self._selection.with_collation(collation))
+
+    def max_time_ms(self, max_time_ms: int | None) -> Cursor[T]:
+        """Raise TimeoutExpired after so many milliseconds."""
+        return self._change(self._selection.with_max_time_ms(max_time_ms))
+
+    def batch_size(self, batch_size: int) -> Cursor[T]:
+        """Accept pymongo's advice on the size of messages; there are none here, and the documents are the same."""
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 0:
+            raise UsageError("batch_size is a whole number, at least 0", path="batch_size")
+        return self._change(self._selection)
+
+    def comment(self, comment: Any) -> Cursor[T]:
+        """Attach a remark that ``explain()`` shows."""
+        return self._change(replace(self._selection, comment=comment))
+
+    def min(self, spec: Any) -> Cursor[T]:
+        """Begin at this key of the hinted index (inclusive)."""
+        return self._change(self._selection.with_min(spec))
+
+    def max(self, spec: Any) -> Cursor[T]:
+        """End before this key of the hinted index (exclusive)."""
+        return self._change(self._selection.with_max(spec))
+
+    def allow_disk_use(self, allow_disk_use: bool) -> Cursor[T]:
+        """Accept what is always so: a large sort may use the disk."""
+        if not allow_disk_use:
+            raise UsageError("large sorts always may use the disk", path="allow_disk_use")
+        return self._change(self._selection)
+
+    def follow(self, follow: bool = True) -> Cursor[T]:
+        """Go on with a fresh snapshot when this one expires; only in the order of ``_id`` or of a unique index."""
+        return self._change(replace(self._selection, follow=follow))
+
+    def rewind(self) -> Cursor[T]:
+        """Begin again, on a new snapshot."""
+        self.close()
+        self._stream, self._closed = None, False
+        return self
+
+    def clone(self) -> Cursor[T]:
+        """Return an unused cursor that asks the same."""
+        return Cursor(self._binding, self._selection)
+
+    def distinct(self, key: str) -> list[Any]:
+        """Return the distinct values of a field among all that match (skip and limit do not count)."""
+        binding, selection = self._binding, replace(self._selection, skip=0, limit=0)
+        return binding.session.distinct(binding.name, key, selection.query(), max_time_ms=selection.max_time_ms)
+
+    def explain(self, verbosity: str = "executionStats") -> dict[str, Any]:
+        """Return how the documents are found: access path, bounds, documents examined, stages."""
+        plan = self._binding.session.explain(self._binding.name, self._selection.query(), verbosity=verbosity)
+        return plan if self._selection.comment is None else {**plan, "comment": self._selection.comment}
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Cursor[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Cursor[T]:
+        """Return one document by its place (asks anew), or bound this cursor by a slice."""
+        if isinstance(index, slice):
+            start, stop = index.start or 0, index.stop
+            if index.step is not None or start < 0 or (stop is not None and stop <= start):
+                raise UsageError("a slice of a cursor goes forward and is not empty")
+            return self._change(self._selection.with_skip(start).with_limit(0 if stop is None else stop - start))
+        if index < 0:
+            raise UsageError("a cursor has no places from its end")
+        first = self._selection.skip + index
+        if self._selection.limit and index >= self._selection.limit:
+            raise IndexError(index)
+        for document in Cursor(self._binding, replace(self._selection, skip=first, limit=1)):
+            return document
+        raise IndexError(index)
+
+
+def batches_of(binding: Binding[T], selection: Selection) -> Iterator[list[T]]:
+    """Ask the session for a selection's documents, in the form the collection's model gives them."""
+    query = selection.query()
+    if selection.follow:
+        found = _following(binding.session, binding.name, query, selection.max_time_ms)
+    else:
+        found = binding.session.find(binding.name, query, max_time_ms=selection.max_time_ms)
+    return binding.loaded(found, raw=selection.projection is not None)
+
+
+def _following(
+    session: Session, name: str, query: FindQuery, max_time_ms: int | None
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield batches over as many snapshots as it takes; each new one begins behind the last document of the old."""
+    left = query.limit
+    while True:
+        try:
+            for batch in session.find(name, query, max_time_ms=max_time_ms):
+                left = None if left is None else left - len(batch)
+                yield batch
+            return
+        except SnapshotExpired as expired:
+            if expired.token is None:
+                raise
+            if left == 0:
+                return
+            query = replace(query, after=expired.token, skip=0, limit=left)

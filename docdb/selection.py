@@ -1,0 +1,177 @@
+"""One find, as the user asks for it piece by piece.
+
+What lives here: ``Selection``, the immutable state behind the native query and pymongo's cursor; each piece is checked when it is given, so a wrong
+operator fails at the call that holds it. What it must not know: sessions, how documents are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from docdb.arguments import (
+    FindOptions,
+    check_options,
+    collation_document,
+    hint_of,
+    key_pairs,
+    sort_document,
+    whole_number,
+)
+from docdb.conditions import encode_find
+from docdb.errors import QueryError, UsageError
+from docdb.language.collation import Collation, parse_collation
+from docdb.language.filters import parse
+from docdb.language.projection import Projection, parse_projection
+from docdb.language.sorting import parse_sort
+from docdb.language.tree import TRUE, Node
+from docdb.planner.queries import FindQuery, SortKeys
+
+__all__ = ["Selection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Filter, projection and sort as written and as parsed, and what bounds the answer."""
+
+    filter: Mapping[str, Any] = field(default_factory=dict)
+    node: Node = TRUE
+    fields: Any = None
+    projection: Projection | None = None
+    order: Mapping[str, Any] | None = None
+    keys: SortKeys = ()
+    skip: int = 0
+    limit: int = 0
+    hint: Any = None
+    collation_spec: Any = None
+    collation: Collation | None = None
+    max_time_ms: int | None = None
+    after: str | None = None
+    min: Mapping[str, Any] | None = None
+    max: Mapping[str, Any] | None = None
+    return_key: bool = False
+    let: Mapping[str, Any] | None = None
+    comment: Any = None
+    follow: bool = False
+    naive_utc: bool = False
+
+    @staticmethod
+    def of(
+        filter: Any, fields: Any = None, *, collation: Any = None, let: Any = None, naive_utc: bool = False
+    ) -> Selection:
+        """Return the selection of a filter in MongoDB's sense and a projection; QueryError when either is wrong."""
+        document = {} if filter is None else encode_find(filter)
+        spec = collation_document(collation)
+        parsed = None if spec is None else parse_collation(spec)
+        node = parse(document, collation=parsed, let=let, naive_utc=naive_utc)
+        shown = None if fields is None else _projection(fields, node, parsed, let)
+        return Selection(
+            filter=document, node=node, fields=fields, projection=shown, collation_spec=spec, collation=parsed, let=let,
+            naive_utc=naive_utc,
+        )  # fmt: skip
+
+    @staticmethod
+    def of_find(method: str, filter: Any, fields: Any, options: FindOptions, *, naive_utc: bool = False) -> Selection:
+        """Return the selection with everything ``find`` takes by name."""
+        if not options:
+            return Selection.of(filter, fields, naive_utc=naive_utc)
+        check_options(method, options, FindOptions)
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        if given.get("allow_disk_use") is False:
+            raise UsageError(
+                "large sorts always may use the disk", path="allow_disk_use", hint="leave allow_disk_use out"
+            )
+        if "batch_size" in given:
+            whole_number(given["batch_size"], "batch_size")
+        found = Selection.of(
+            filter, fields, collation=given.get("collation"), let=given.get("let"), naive_utc=naive_utc
+        )
+        plain = {name: given[name] for name in ("comment", "follow", "return_key") if name in given}
+        found = replace(found, **plain) if plain else found
+        for name in ("sort", "hint", "max_time_ms", "min", "max"):
+            if name in given:
+                found = getattr(found, f"with_{name}")(given[name])
+        return found
+
+    def with_filter(self, filter: Mapping[str, Any]) -> Selection:
+        """Return the selection with another filter document, all else kept."""
+        node = parse(filter, collation=self.collation, let=self.let, naive_utc=self.naive_utc)
+        changed = replace(self, filter=filter, node=node)
+        return changed if self.fields is None else changed.with_fields(self.fields)
+
+    def with_fields(self, fields: Any) -> Selection:
+        """Return the selection with another projection."""
+        shown = None if fields is None else _projection(fields, self.node, self.collation, self.let)
+        return replace(self, fields=fields, projection=shown)
+
+    def with_sort(self, keys: Any, order: Any = None) -> Selection:
+        """Return the selection in another order; an empty one is none."""
+        document = sort_document(keys, order)
+        return replace(self, order=document or None, keys=parse_sort(document) if document else ())
+
+    def with_sort_added(self, name: str, order: Any) -> Selection:
+        """Return the selection with one more, less significant sort key."""
+        return self.with_sort({**(self.order or {}), **sort_document(name, order)})
+
+    def with_skip(self, count: Any) -> Selection:
+        """Return the selection without its first documents."""
+        return replace(self, skip=whole_number(count, "skip"))
+
+    def with_limit(self, count: Any, *, least: int = 0) -> Selection:
+        """Return the selection bounded to so many documents; 0 is no bound."""
+        return replace(self, limit=whole_number(count, "limit", least=least))
+
+    def with_hint(self, hint: Any) -> Selection:
+        """Return the selection that must use this index."""
+        return replace(self, hint=hint_of(hint))
+
+    def with_collation(self, collation: Any) -> Selection:
+        """Return the selection that compares text by this collation."""
+        spec = collation_document(collation)
+        changed = replace(self, collation_spec=spec, collation=None if spec is None else parse_collation(spec))
+        return changed.with_filter(self.filter)
+
+    def with_max_time_ms(self, limit: Any) -> Selection:
+        """Return the selection that ends with TimeoutExpired after so many milliseconds."""
+        return replace(self, max_time_ms=None if limit is None else whole_number(limit, "max_time_ms"))
+
+    def with_after(self, token: Any) -> Selection:
+        """Return the selection that begins behind the document a keyset token names."""
+        if token is not None and not isinstance(token, str):
+            raise UsageError("a keyset token is text", path="after")
+        return replace(self, after=token)
+
+    def with_min(self, bound: Any) -> Selection:
+        """Return the selection that begins at this key of the hinted index."""
+        return replace(self, min=dict(key_pairs(bound, "min")))
+
+    def with_max(self, bound: Any) -> Selection:
+        """Return the selection that ends before this key of the hinted index."""
+        return replace(self, max=dict(key_pairs(bound, "max")))
+
+    def query(self) -> FindQuery:
+        """Return the planner's input."""
+        if (self.min is not None or self.max is not None) and self.hint is None:
+            raise QueryError("min and max bound an index", path="min", hint="name the index with hint", code=51173)
+        return FindQuery(
+            self.filter, self.node, self.projection, self.keys, self.skip, self.limit or None, self.hint, self.collation, self.after,
+            self.min, self.max, self.return_key, self.let,
+        )  # fmt: skip
+
+    def operation(self) -> dict[str, Any]:
+        """Return what an operation takes of the selection besides its filter."""
+        named = {"collation": self.collation_spec, "hint": self.hint, "sort": self.order, "let": self.let}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def _projection(fields: Any, node: Node, collation: Collation | None, let: Any) -> Projection | None:
+    if not isinstance(fields, Mapping):
+        if isinstance(fields, str) or not isinstance(fields, list | tuple | set | frozenset):
+            raise QueryError(
+                f"a projection is a document or a list of names, not {type(fields).__name__}",
+                path="projection",
+                code=14,
+            )
+        fields = dict.fromkeys(fields, 1) or {"_id": 1}
+    return parse_projection(fields, node=node, collation=collation, let=let)
