@@ -21,7 +21,7 @@ from docdb.store.catalog import CollectionInfo, IndexInfo
 from docdb.store.store import Store
 
 __all__ = [
-    "check_name", "create_collection", "create_index", "drop_collection", "drop_index", "index_stats", "list_indexes",
+    "check_name", "copy_index", "create_collection", "create_index", "drop_collection", "drop_index", "index_stats", "list_indexes",
     "rename_collection",
 ]  # fmt: skip
 
@@ -162,6 +162,13 @@ def _start(batch: WriteBatch, name: str, wanted: IndexInfo) -> IndexInfo | None:
     batch.state.next_index += 1
     batch.define(info.with_index(index), {"what": "build", "name": index.name})
     return index
+
+
+def copy_index(store: Store, name: str, index: IndexInfo) -> None:
+    """Make the same index on another collection."""
+    started = store.write(lambda batch: _start(batch, name, index))
+    if started is not None:
+        building.build(store, name, started)
 
 
 def drop_index(store: Store, name: str, index: Any) -> None:

@@ -1,0 +1,182 @@
+"""Running a pipeline over the store: the pipeline's context.
+
+What lives here: ``PipelineSources``, which takes the front of a pipeline for the planner and gives the stages the collections they read
+and write. What it must not know: what any stage does.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from docdb import administration
+from docdb.errors import CollectionError, DocdbError, TimeoutExpired
+from docdb.language import filters, sorting
+from docdb.language.collation import Collation, parse_collation
+from docdb.language.values import canonical
+from docdb.operations import InsertOp, Operation, ReplaceOp
+from docdb.pipeline.context import Batch, Batches, Change
+from docdb.pipeline.runner import compile_pipeline
+from docdb.planner.planner import plan
+from docdb.planner.queries import FindQuery
+from docdb.store.store import Snapshot
+
+if TYPE_CHECKING:
+    from docdb.session import StoreSession
+
+__all__ = ["PipelineSources"]
+
+FRONT = ("$match", "$sort", "$skip", "$limit")
+
+
+class PipelineSources:
+    """Fulfils ``pipeline.context.Context`` over one snapshot of a session's store."""
+
+    def __init__(self, session: StoreSession, snapshot: Snapshot, deadline: float | None) -> None:
+        self._session = session
+        self._snapshot = snapshot
+        self._deadline = deadline
+        self.collection: str | None = None
+        self.collation: Collation | None = None
+        self.variables: Mapping[str, Any] = {}
+        self.now: dt.datetime = session.settings.clock()
+        self.memory_limit = session.settings.memory_limit
+
+    def run(
+        self,
+        name: str | None,
+        pipeline: Sequence[Mapping[str, Any]],
+        *,
+        collation: Any = None,
+        hint: Any = None,
+        let: Mapping[str, Any] | None = None,
+    ) -> Iterator[Batch]:
+        """Yield what the pipeline makes of a collection (None: of ``$documents``)."""
+        if name is not None:
+            administration.check_name(name)
+        self.collection = name
+        info = self._snapshot.catalog.get(name) if name is not None else None
+        self.collation = parse_collation(collation)
+        if self.collation is None and info is not None:
+            self.collation = info.collation
+        self.variables = canonical(let) if let is not None else {}
+        whole = compile_pipeline(pipeline, context=self)  # every mistake is found before anything is read
+        if name is None:
+            yield from whole.run(iter(()))
+            return
+        query, taken = self._front(pipeline, hint)
+        rest = compile_pipeline(pipeline[taken:], context=self) if taken else whole
+        yield from rest.run(self._documents(name, query))
+
+    def _front(self, pipeline: Sequence[Mapping[str, Any]], hint: Any) -> tuple[FindQuery, int]:
+        """Return the query that the first stages amount to, and how many stages that is: $match*, then $sort, $skip, $limit once each."""
+        taken = 0
+        parts: list[Mapping[str, Any]] = []
+        fields: dict[str, Any] = {}
+        for stage in pipeline:
+            ((operator, operand),) = stage.items()
+            if operator == "$match" and not fields:
+                parts.append(operand)
+            elif operator in FRONT[1:] and not any(o in fields for o in FRONT[FRONT.index(operator) :]):
+                fields[operator] = operand
+            else:
+                break
+            taken += 1
+        match: Mapping[str, Any] = parts[0] if len(parts) == 1 else {"$and": parts} if parts else {}
+        if not _plain_sort(fields.get("$sort")):
+            taken -= len(fields)  # a computed order stays with the pipeline
+            fields = {}
+        query = FindQuery(
+            filter=match,
+            node=filters.parse(match, collation=self.collation, let=self.variables or None),
+            sort=sorting.parse_sort(fields["$sort"]) if "$sort" in fields else (),
+            skip=int(fields.get("$skip", 0)),
+            limit=int(fields["$limit"]) if "$limit" in fields else None,
+            hint=hint,
+            collation=self.collation,
+            let=self.variables or None,
+        )
+        return query, taken
+
+    def _documents(self, name: str, query: FindQuery) -> Batches:
+        view = self._snapshot.view(name)
+        if view.collection is not None:
+            query = self._session.complete(query, view.collection)
+        chosen = plan(query, view)
+        for number in chosen.index_numbers:
+            self._session.store.note_use(number)
+        return chosen.run(view, self._deadline)
+
+    def source(
+        self, collection: str, filter: Mapping[str, Any] | None = None, sort: Sequence[tuple[str, int]] | None = None
+    ) -> Batches:
+        """Return the documents of a collection that match the filter; an index may serve."""
+        spec = filter or {}
+        query = FindQuery(
+            filter=spec,
+            node=filters.parse(spec, collation=self.collation, let=self.variables or None),
+            sort=sorting.parse_sort(list(sort)) if sort else (),
+            collation=self.collation,
+        )
+        return self._documents(collection, query)
+
+    def write(self, collection: str, changes: Sequence[Change]) -> None:
+        """Write the changes of $merge in one commit."""
+        operations: list[Operation] = [
+            InsertOp(change.document)
+            if change.operation == "insert"
+            else ReplaceOp({"_id": {"$eq": change.key}}, change.document)
+            for change in changes
+        ]
+        for outcome in self._session.execute(collection, operations):
+            if isinstance(outcome, DocdbError):
+                raise outcome
+
+    def replace_collection(self, collection: str, batches: Batches) -> None:
+        """Put the documents in place of the collection's, which keeps its options and indexes; all or nothing."""
+        administration.check_name(collection)
+        store = self._session.store
+        known = self._snapshot.catalog.get(collection)
+        scratch = f"{collection[:200]}.out.{uuid.uuid4().hex}"
+        administration.create_collection(store, scratch, dict(known.options) if known is not None else {})
+        try:
+            for index in known.indexes if known is not None else ():
+                administration.copy_index(store, scratch, index)
+            for batch in batches:
+                self.write(scratch, [Change("insert", document) for document in batch])
+            administration.rename_collection(store, scratch, collection, drop_target=True)
+        except BaseException:
+            administration.drop_collection(store, scratch)
+            raise
+
+    def unique_fields(self, collection: str) -> Sequence[frozenset[str]]:
+        """Return the fields of each unique, not partial index of a collection."""
+        info = self._snapshot.catalog.get(collection)
+        indexes = info.indexes if info is not None else ()
+        return [
+            frozenset(".".join(path) for path, _ in index.keys)
+            for index in indexes
+            if index.unique and index.partial is None and not index.building
+        ]
+
+    def statistics(self, collection: str, kind: str) -> Batch:
+        """Return the documents of ``$collStats`` and ``$indexStats``."""
+        if kind == "index":
+            return self._session.index_stats(collection)
+        view = self._snapshot.view(collection)
+        if view.collection is None:
+            raise CollectionError(f"there is no collection {collection!r}", code=26)
+        return [{"ns": collection, "count": view.document_count(), "size": view.byte_count()}]
+
+    def check_deadline(self) -> None:
+        """Raise TimeoutExpired when the time is over."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TimeoutExpired("the pipeline took longer than max_time_ms")
+        self._snapshot.check()
+
+
+def _plain_sort(spec: Any) -> bool:
+    return spec is None or all(isinstance(way, int) and not isinstance(way, bool) for way in spec.values())
