@@ -18,7 +18,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
+
+from docdb.errors import UsageError
 
 __all__ = ["CATALOG", "CHANGES", "DOCUMENTS", "ENTRIES", "Engine", "EngineTransaction", "SPACES"]
 
@@ -122,6 +125,22 @@ class Engine(ABC):
     @abstractmethod
     def reopen(self) -> None:
         """Close and open the storage again under the registry, after a failed flush."""
+
+    def get_latest(self, space: int, key: bytes, decode: Callable[[bytes], Any] | None = None) -> tuple[int, Any | None]:
+        """Return (id of the newest commit, value or None): one point read in a snapshot of its own."""
+        transaction = self.begin()
+        try:
+            return transaction.id, transaction.get(space, key, decode)
+        finally:
+            transaction.abort()
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the storage alone, of all processes; raises BusyError that names the others."""
+        return nullcontext()
+
+    def replace(self, folder: str) -> None:
+        """Put the copy in ``folder`` in the place of this storage, which nobody else may have open (compact, restore)."""
+        raise UsageError(f"the {self.name} engine has no files to replace")
 
     def reader_check(self) -> int:
         """Free the reader slots of dead processes; return how many."""
