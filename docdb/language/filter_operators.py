@@ -44,7 +44,7 @@ class Scope:
 
     def inside_element(self) -> Scope:
         """Return the scope inside an $elemMatch."""
-        return replace(self, depth=self.depth + 1, element=True)
+        return replace(self, element=True)
 
     def canonical(self, value: Any, where: str) -> Any:
         """Return the canonical form of a value of the filter; a value that cannot be is the filter's error."""
