@@ -53,7 +53,7 @@ ORDERED = {
 def test_order(options, words):
     order = words.split()
     key = collation(**options).key
-    assert sorted(reversed(order), key=key) == order
+    assert sorted(order[::-1], key=key) == order
     assert len({key(word) for word in order}) == len(order)
 
 
