@@ -15,6 +15,7 @@ from docdb.store import catalog as catalog_room
 from docdb.store import codec
 from docdb.store.catalog import Catalog, CollectionInfo, Counters, State
 from docdb.store.changes import CATALOG_CHANGE, LogWriter, record
+from docdb.store.keyspace import STATE_KEY, collection_definition_key
 from docdb.store.views import View
 
 if TYPE_CHECKING:
@@ -65,13 +66,13 @@ class WriteBatch:
     def define(self, info: CollectionInfo, what: dict[str, Any]) -> None:
         """Put a collection's definition, new or changed, and a record of ``what`` into the log."""
         self.catalog = self.catalog.with_collection(info)
-        self._put_now(catalog_room.collection_key(info.name), info.pack())
+        self._put_now(collection_definition_key(info.name), info.pack())
         self._log(info.number, what)
 
     def undefine(self, info: CollectionInfo, what: dict[str, Any]) -> None:
         """Take a collection's definition out of the catalog and log ``what``; its bytes are not touched."""
         self.catalog = self.catalog.without(info.name)
-        self.txn.delete_many(CATALOG, [catalog_room.collection_key(info.name)])
+        self.txn.delete_many(CATALOG, [collection_definition_key(info.name)])
         self._log(info.number, what)
 
     def put_catalog(self, items: Iterable[tuple[bytes, bytes]]) -> None:
@@ -103,7 +104,7 @@ class WriteBatch:
         items = [(key, counters.pack()) for key, counters in self._counters.items()]
         if self.catalog is not self._began_with:
             items.append(catalog_room.version_item(self.catalog))
-        items.append((catalog_room.STATE_KEY, self.state.pack()))
+        items.append((STATE_KEY, self.state.pack()))
         self.txn.put_many(CATALOG, items)
         self.txn.commit()
 

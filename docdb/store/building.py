@@ -16,22 +16,23 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from docdb.engine.base import CATALOG, DOCUMENTS, ENTRIES
 from docdb.errors import DocdbError, DuplicateKeyError
 from docdb.store.batch import WriteBatch
-from docdb.store.catalog import (
-    GARBAGE_PREFIX,
-    CollectionInfo,
-    IndexInfo,
-    collection_counters,
-    garbage_key,
-    index_counters,
-    position_key,
+from docdb.store.catalog import GARBAGE_PREFIX, CollectionInfo, IndexInfo, garbage_key, position_key
+from docdb.store.keyspace import (
+    after_prefix,
+    collection_counters_key,
+    collection_prefix,
+    index_counters_key,
+    is_cut,
+    is_multikey,
+    unique_prefix,
 )
-from docdb.store.keyspace import after_prefix, collection_prefix, is_cut, is_multikey, unique_prefix
 from docdb.store.records import entries_of
 from docdb.store.store import Store
 
@@ -77,7 +78,7 @@ def build(store: Store, collection: str, index: IndexInfo, progress: Progress | 
     try:
         while True:
             began = time.perf_counter()
-            amount, count, total = store.write(lambda batch: _step(batch, collection, index.number, step))
+            amount, count, total = store.write(partial(_step, collection=collection, number=index.number, step=step))
             done += count
             if progress is not None:
                 progress(done, max(total, done))
@@ -110,7 +111,7 @@ def _step(batch: WriteBatch, collection: str, number: int, step: int) -> tuple[i
     if index.unique:
         _refuse_duplicates(batch, info, index, entries)
     batch.txn.put_many(ENTRIES, entries)
-    counters = batch.counters(index_counters(number))
+    counters = batch.counters(index_counters_key(number))
     counters.first += len(entries)
     counters.second += sum(is_cut(value) for _, value in entries)
     counters.third += sum(is_multikey(value) for _, value in entries)
@@ -121,7 +122,7 @@ def _step(batch: WriteBatch, collection: str, number: int, step: int) -> tuple[i
         )
     else:
         batch.put_catalog([(position_key(number), ids[-1])])
-    return step, len(ids), batch.counters(collection_counters(info.number)).first
+    return step, len(ids), batch.counters(collection_counters_key(info.number)).first
 
 
 def _refuse_duplicates(
@@ -173,14 +174,14 @@ def drop_collection(store: Store, name: str) -> bool:
 def discard_collection(batch: WriteBatch, info: CollectionInfo) -> None:
     """Take a collection out of the catalog within a batch and mark its bytes as garbage."""
     batch.undefine(info, {"what": "drop", "name": info.name})
-    batch.delete_catalog([collection_counters(info.number)])
+    batch.delete_catalog([collection_counters_key(info.number)])
     batch.put_catalog([(garbage_key(DOCUMENTS, info.number), b"")])
     for index in info.indexes:
         _discard_index(batch, index.number)
 
 
 def _discard_index(batch: WriteBatch, number: int) -> None:
-    batch.delete_catalog([index_counters(number), position_key(number)])
+    batch.delete_catalog([index_counters_key(number), position_key(number)])
     batch.put_catalog([(garbage_key(ENTRIES, number), b"")])
 
 
@@ -198,7 +199,7 @@ def sweep(store: Store, *, unfinished: bool = False) -> None:
             for key in batch
         ]
     for mark in marks:
-        while store.write(lambda batch, mark=mark: _remove_some(batch, mark)):
+        while store.write(partial(_remove_some, mark=mark)):
             pass
 
 

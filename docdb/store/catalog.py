@@ -23,14 +23,11 @@ from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse
 from docdb.language.tree import TRUE, And, Compare, Node, Not, Path
 from docdb.store import codec
-from docdb.store.keyspace import EntryMaker, EntrySpec
+from docdb.store.keyspace import FORMAT_KEY, STATE_KEY, VERSION_KEY, EntryMaker, EntrySpec
 
 __all__ = ["Catalog", "CollectionInfo", "Counters", "FORMAT", "IndexInfo", "State", "first_contents", "load"]
 
 FORMAT: Final = 1
-FORMAT_KEY: Final = b"m:format"
-VERSION_KEY: Final = b"m:version"
-STATE_KEY: Final = b"m:state"
 COLLECTION_PREFIX: Final = b"c:"
 POSITION_PREFIX: Final = b"b:"
 GARBAGE_PREFIX: Final = b"g:"
@@ -250,28 +247,13 @@ class Counters:
 
     @staticmethod
     def read(txn: EngineTransaction, key: bytes) -> Counters:
-        """Return the counts under a key of ``collection_counters`` or ``index_counters``; zeros where none were kept yet."""
+        """Return the counts under a key of ``collection_counters_key`` or ``index_counters_key``; zeros where none were kept yet."""
         data = txn.get(CATALOG, key)
         if data is None:
             return Counters()
         if len(data) != _COUNTERS.size:
             raise CorruptError("a counter record is damaged")
         return Counters(*_COUNTERS.unpack(data))
-
-
-def collection_counters(number: int) -> bytes:
-    """Return the key of a collection's counters."""
-    return b"n:" + number.to_bytes(4, "big")
-
-
-def index_counters(number: int) -> bytes:
-    """Return the key of an index's counters."""
-    return b"i:" + number.to_bytes(4, "big")
-
-
-def collection_key(name: str) -> bytes:
-    """Return the key of a collection's definition."""
-    return COLLECTION_PREFIX + name.encode("utf-8")
 
 
 def position_key(number: int) -> bytes:

@@ -21,11 +21,18 @@ from docdb.store.catalog import (
     Counters,
     IndexInfo,
     State,
-    collection_counters,
-    index_counters,
     position_key,
 )
-from docdb.store.keyspace import after_prefix, collection_prefix, index_prefix, is_cut, is_multikey, unique_prefix
+from docdb.store.keyspace import (
+    after_prefix,
+    collection_counters_key,
+    collection_prefix,
+    index_counters_key,
+    index_prefix,
+    is_cut,
+    is_multikey,
+    unique_prefix,
+)
 from docdb.store.records import entries_of
 from docdb.store.store import Snapshot
 
@@ -144,7 +151,7 @@ def _check_collection(
         if latest.pop((collection, key)) is not None:
             report.add(7, f"{info.name}: a document that the log wrote last is not stored (id key {key.hex()})")
     report.documents += count
-    counters = Counters.read(txn, collection_counters(info.number))
+    counters = Counters.read(txn, collection_counters_key(info.number))
     if (counters.first, counters.second) != (count, size):
         report.add(5, f"{info.name}: {count} documents of {size} bytes, counters say {counters.first} and {counters.second}")
     for index in info.indexes:
@@ -191,7 +198,7 @@ def _check_index(
         report.add(
             3, f"{info.name}.{index.name}: {found.count} entries, the documents give {expected.count}, or others than these"
         )
-    counters = Counters.read(txn, index_counters(index.number))
+    counters = Counters.read(txn, index_counters_key(index.number))
     if (counters.first, counters.second, counters.third) != (found.count, found.cut, found.multikey):
         report.add(
             5, f"{info.name}.{index.name}: counters {counters}, counted {found.count}, {found.cut}, {found.multikey}"

@@ -20,15 +20,17 @@ from docdb.language.matching import matcher
 from docdb.language.programs import compile_program
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
-from docdb.store.catalog import (
-    CollectionInfo,
-    IndexInfo,
-    collection_counters,
-    index_counters,
-    position_key,
-)
+from docdb.store.catalog import CollectionInfo, IndexInfo, position_key
 from docdb.store.changes import DELETE, INSERT, record
-from docdb.store.keyspace import after_prefix, collection_prefix, is_cut, is_multikey, unique_prefix
+from docdb.store.keyspace import (
+    after_prefix,
+    collection_counters_key,
+    collection_prefix,
+    index_counters_key,
+    is_cut,
+    is_multikey,
+    unique_prefix,
+)
 
 __all__ = ["DocumentChange", "Prepared", "acceptor", "apply", "duplicate_id", "insert_prepared", "prepare"]
 
@@ -148,7 +150,7 @@ def insert_prepared(batch: WriteBatch, info: CollectionInfo, prepared: Prepared)
     batch.txn.put_many(DOCUMENTS, items)
     batch.txn.put_many(ENTRIES, added)
     batch.log.add([record(INSERT, info.number, b"", data) for data in prepared.datas])
-    counters = batch.counters(collection_counters(info.number))
+    counters = batch.counters(collection_counters_key(info.number))
     counters.first += len(items)
     counters.second += sum(map(len, prepared.datas))
     return True
@@ -230,7 +232,7 @@ def _taken(info: CollectionInfo, index: IndexInfo, key: bytes, value: bytes) -> 
 
 
 def _count_entries(batch: WriteBatch, index: IndexInfo, entries: Iterable[Entry], sign: int) -> None:
-    counters = batch.counters(index_counters(index.number))
+    counters = batch.counters(index_counters_key(index.number))
     total = cut = multikey = 0
     for _, value in entries:
         total += 1
@@ -263,7 +265,7 @@ def _put(
         stored.sort()
         batch.txn.put_many(DOCUMENTS, stored)
     batch.log.add([record(c.operation, info.number, c.before or b"", c.after or b"") for c in changes])
-    counters = batch.counters(collection_counters(info.number))
+    counters = batch.counters(collection_counters_key(info.number))
     for change in changes:
         counters.first += (change.after is not None) - (change.before is not None)
         counters.second += len(change.after or b"") - len(change.before or b"")

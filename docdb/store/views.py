@@ -13,8 +13,14 @@ from typing import Any
 
 from docdb.engine.base import DOCUMENTS, ENTRIES, EngineTransaction
 from docdb.store import codec
-from docdb.store.catalog import CollectionInfo, Counters, IndexInfo, collection_counters, index_counters
-from docdb.store.keyspace import after_prefix, collection_prefix, index_prefix
+from docdb.store.catalog import CollectionInfo, Counters, IndexInfo
+from docdb.store.keyspace import (
+    after_prefix,
+    collection_counters_key,
+    collection_prefix,
+    index_counters_key,
+    index_prefix,
+)
 
 __all__ = ["View"]
 
@@ -114,19 +120,19 @@ class View:
 
     def counters(self, index: IndexInfo) -> Counters:
         """Return how many entries the index has, how many of them are cut and multikey."""
-        return Counters.read(self._txn, index_counters(index.number))
+        return Counters.read(self._txn, index_counters_key(index.number))
 
     def document_count(self) -> int:
         """Return the number of documents; one get, expired documents included."""
         if self.collection is None:
             return 0
-        return Counters.read(self._txn, collection_counters(self.collection.number)).first
+        return Counters.read(self._txn, collection_counters_key(self.collection.number)).first
 
     def byte_count(self) -> int:
         """Return the stored size of all documents in bytes."""
         if self.collection is None:
             return 0
-        return Counters.read(self._txn, collection_counters(self.collection.number)).second
+        return Counters.read(self._txn, collection_counters_key(self.collection.number)).second
 
     def entry_bytes(self, index: IndexInfo) -> int:
         """Return the stored size of an index's entries in bytes. Cost: one scan of the index."""

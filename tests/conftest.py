@@ -1,0 +1,46 @@
+"""What all tests share: the checker runs on every database before it is closed, and open ones are closed after the test."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder beside the project with real data and conformance cases; skips with a reason where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared folder with real data is not beside the project")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def checked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check every database that a test opens; tests that damage one on purpose carry the mark ``damaged``."""
+    from docdb.database import Database
+
+    opened: weakref.WeakSet[Any] = weakref.WeakSet()
+    problems: list[str] = []
+    original_init, original_close = Database.__init__, Database.close
+
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        original_init(self, *args, **options)
+        opened.add(self)
+
+    def close(self: Any) -> None:
+        if self._on_close is not None and request.node.get_closest_marker("damaged") is None:
+            problems.extend(self.check().problems)
+        original_close(self)
+
+    monkeypatch.setattr(Database, "__init__", init)
+    monkeypatch.setattr(Database, "close", close)
+    yield
+    for database in list(opened):
+        close(database)
+    assert problems == []
