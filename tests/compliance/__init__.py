@@ -1,0 +1,1 @@
+"""Does docdb answer as MongoDB does? The conformance cases, their adapter and their marks."""

@@ -1,0 +1,117 @@
+"""docdb behind the runner of the conformance cases.
+
+What lives here: ``Adapter``, a database in memory per case, and the facade that converts what it returns. The runner
+(``run_cases.py``) lies beside the project, in ``../shared/conformance``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+from docdb.database import open as open_database
+from tests.compliance.values import to_bson
+
+CONFORMANCE: Final = Path(__file__).resolve().parents[3] / "shared" / "conformance"
+sys.path.insert(0, str(CONFORMANCE))
+
+import run_cases  # noqa: E402  (found through the line above)
+
+__all__ = ["CONFORMANCE", "Adapter"]
+
+
+class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
+    """What the runner drives: each case begins with an empty database."""
+
+    def __init__(self) -> None:
+        super().__init__(self._open)
+        self._database: Any = None
+
+    def start(self) -> None:
+        """Open an empty database."""
+        self._database = open_database(":memory:", naive_dates="utc")
+        self.db = DatabaseFace(self._database)
+
+    def stop(self) -> None:
+        """Close it."""
+        self._database.close()
+        self._database = self.db = None
+
+    def _open(self) -> Any:
+        return DatabaseFace(open_database(":memory:", naive_dates="utc"))
+
+
+class DatabaseFace:
+    """A database whose collections return pymongo's value types."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def __getitem__(self, name: str) -> CollectionFace:
+        return CollectionFace(self._database[name])
+
+    def create_collection(self, name: str, **options: Any) -> None:
+        """Create a collection."""
+        self._database.create_collection(name, **options)
+
+    def aggregate(self, pipeline: Any, **options: Any) -> Iterable[Any]:
+        """Run a pipeline that begins with its own documents."""
+        return Cursor(self._database.aggregate(pipeline, **options))
+
+
+class CollectionFace:
+    """A collection that returns pymongo's value types."""
+
+    def __init__(self, collection: Any) -> None:
+        self._collection = collection
+
+    def find(self, filter: Any, projection: Any = None, **options: Any) -> Cursor:
+        """Return a cursor over what matches."""
+        return Cursor(self._collection.find(filter, projection, **options))
+
+    def aggregate(self, pipeline: Any, **options: Any) -> Cursor:
+        """Return a cursor over what the pipeline gives."""
+        return Cursor(self._collection.aggregate(pipeline, **options))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._collection, name)
+        return lambda *arguments, **options: _returned(method(*arguments, **options))
+
+
+class Cursor:
+    """A cursor whose documents are converted."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def sort(self, keys: Any) -> Cursor:
+        """Set the order."""
+        self._cursor.sort(keys)
+        return self
+
+    def skip(self, count: int) -> Cursor:
+        """Leave out the first."""
+        self._cursor.skip(count)
+        return self
+
+    def limit(self, count: int) -> Cursor:
+        """Stop after so many."""
+        self._cursor.limit(count)
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return (to_bson(document) for document in self._cursor)
+
+
+def _returned(result: Any) -> Any:
+    """Return an answer of docdb with pymongo's types: documents, lists, and the ids in result objects."""
+    if isinstance(result, Mapping | list) or not hasattr(result, "__dict__") and not hasattr(result, "__slots__"):
+        return to_bson(result)
+    if not type(result).__module__.startswith("docdb.results"):
+        return to_bson(result)
+    names = [name for name in dir(result) if not name.startswith("_")]
+    plain = {name: getattr(result, name) for name in names if not callable(getattr(result, name))}
+    return SimpleNamespace(**{name: to_bson(value) for name, value in plain.items()})
