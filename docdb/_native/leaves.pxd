@@ -1,7 +1,8 @@
 # cython: language_level=3
 """The verdict of a program's leaf over one stored value: inline C for the program kernel.
 
-What lives here: ``Node`` and a test per kind of leaf. What it must not know: how the value was reached. NULL stands for a missing field.
+What lives here: ``Node`` and a test per kind of leaf. What it must not know: how the value was reached. NULL stands
+for a missing field.
 """
 
 from libc.math cimport isfinite, isnan, trunc
@@ -9,8 +10,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from .operands cimport (
-    DAMAGED, T_ARRAY, T_BINARY, T_DECIMAL, T_DOUBLE, T_INT, T_LONG, T_MIN, T_NULL, T_REGEX, T_STRING, TAGS, Operand, binary_parts, classify,
-    compare_value, decimal_key,
+    DAMAGED, T_ARRAY, T_BINARY, T_DECIMAL, T_DOUBLE, T_INT, T_LONG, T_MIN, T_NULL, T_REGEX, T_STRING, TAGS, Operand,
+    binary_parts, classify, compare_value, decimal_key,
 )
 from .packed cimport Value, load64
 
@@ -64,7 +65,9 @@ cdef extern from *:
         return 0;
     }
     """
-    int contains "docdb_contains"(const unsigned char* text, size_t size, const unsigned char* part, size_t length) noexcept nogil
+    int contains "docdb_contains"(
+        const unsigned char* text, size_t size, const unsigned char* part, size_t length
+    ) noexcept nogil
 
 
 cdef inline int test_compare(const Node* node, const unsigned char* p, const unsigned char* end) noexcept nogil:
@@ -239,7 +242,12 @@ cdef inline int test_binary_bits(const Node* node, Value* value) noexcept nogil:
     binary_parts(value, &body, &size, &subtype)
     for i in range(node.position_count):
         position = node.positions[i]
-        is_set = position >> 3 < size and body[position >> 3] >> (position & 7) & 1
+        if subtype == 2:    # begins with its length in BSON
+            position -= 32
+        if position < 0:
+            is_set = size >> (position + 32) & 1
+        else:
+            is_set = position >> 3 < size and body[position >> 3] >> (position & 7) & 1
         if (is_set == wanted) != every:
             return not every
     return every

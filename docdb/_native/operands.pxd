@@ -1,11 +1,13 @@
 # cython: language_level=3
 """A stored value against an operand of a filter: inline C for the program kernel.
 
-What lives here: ``classify`` (MongoDB's type of a stored value), ``Operand`` and ``compare_value``. What it must not know: paths, nodes, verdicts.
+What lives here: ``classify`` (MongoDB's type of a stored value), ``Operand`` and ``compare_value``. What it must not
+know: paths, nodes, verdicts.
 
-An operand is prepared by ``language/programs.py`` so that no comparison rounds: a number is known by the largest integer and the largest
-double that are not above it. Objects and arrays compare by their order keys (``language/order.py``): the key of the stored value is produced
-piece by piece and compared as it comes, without memory of its own.
+An operand is prepared by ``language/programs.py`` so that no comparison rounds: a number is known by the largest
+integer and the largest double that are not above it. Objects and arrays compare by their order keys
+(``language/order.py``): the key of the stored value is produced piece by piece and compared as it comes, without
+memory of its own.
 """
 
 from libc.math cimport isnan, nextafter
@@ -13,13 +15,13 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from .packed cimport (
-    ARRAY, BIN, BINARY, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID, REGEX, STR, TIMESTAMP, UUID,
-    Value, load64, read_name, read_value, skip_value, store32, store64,
+    ARRAY, BIN, BINARY, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID,
+    REGEX, STR, TIMESTAMP, UUID, Value, load64, read_name, read_value, skip_value, store32, store64,
 )
 
 cdef enum Type:
-    T_NULL, T_BOOL, T_INT, T_LONG, T_DOUBLE, T_DECIMAL, T_STRING, T_OBJECT, T_ARRAY, T_BINARY, T_OBJECT_ID, T_DATE, T_TIMESTAMP, T_REGEX,
-    T_MIN, T_MAX
+    T_NULL, T_BOOL, T_INT, T_LONG, T_DOUBLE, T_DECIMAL, T_STRING, T_OBJECT, T_ARRAY, T_BINARY, T_OBJECT_ID, T_DATE,
+    T_TIMESTAMP, T_REGEX, T_MIN, T_MAX
 
 cdef enum:
     DAMAGED = -1
@@ -119,7 +121,9 @@ cdef inline void binary_parts(Value* value, const unsigned char** body, uint32_t
 # ---- comparing a stored value with an operand of the same type bracket: -1, 0, 1, or -2 for damaged bytes
 
 
-cdef inline int compare_bytes(const unsigned char* a, uint32_t a_size, const unsigned char* b, uint32_t b_size) noexcept nogil:
+cdef inline int compare_bytes(
+    const unsigned char* a, uint32_t a_size, const unsigned char* b, uint32_t b_size
+) noexcept nogil:
     cdef int order = memcmp(a, b, a_size if a_size < b_size else b_size)
     if order:
         return -1 if order < 0 else 1
@@ -252,6 +256,7 @@ cdef inline bint emit_digits(Sink* sink, int64_t value) noexcept nogil:
     cdef unsigned char piece[14]
     cdef int count = 0
     cdef int first, i, size
+    memset(digits, 0, 20)
     while rest:
         count += 1
         digits[20 - count] = <unsigned char>(rest % 10)

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The compiled predicate for other kernels: hold a ``Program``, call ``program_match`` without the GIL, from any thread."""
+"""The compiled predicate for other kernels: hold a ``Program``, call ``program_match``, from any thread, no GIL."""
 
 from libc.stdint cimport uint64_t
 

@@ -1,14 +1,15 @@
 # cython: language_level=3
 """A predicate over stored bytes: the fast twin of ``language/matching.py``.
 
-What lives here: ``Program``, compiled from the tuples of ``language/programs.py``, and ``program_match`` for other kernels. What it must not know: how
-filters are written, engines, decoded documents.
+What lives here: ``Program``, compiled from the tuples of ``language/programs.py``, and ``program_match`` for other
+kernels. What it must not know: how filters are written, engines, decoded documents.
 
-The verdict is 1 (matches), 0 (does not), 2 (cannot tell: ask the reference) or -1 (damaged bytes). And, Or and Not are Kleene's, so a leaf
-that cannot tell spoils only what depends on it. One walk over the top-level map collects the fields the program asks for ("slots"); conditions
-that must all hold are judged as soon as their field is met. The walk of paths follows the law in ``matching.py`` line by line. Recursion is bounded
-by the program (its compiler limits parts and nesting) and, for whole objects and arrays, by the depth limit of documents. Nothing
-is allocated while matching, so that one program serves any number of threads.
+The verdict is 1 (matches), 0 (does not), 2 (cannot tell: ask the reference) or -1 (damaged bytes). And, Or and Not
+are Kleene's, so a leaf that cannot tell spoils only what depends on it. One walk over the top-level map collects the
+fields the program asks for ("slots"); conditions that must all hold are judged as soon as their field is met. The
+walk of paths follows the law in ``matching.py`` line by line. Recursion is bounded by the program (its compiler
+limits parts and nesting) and, for whole objects and arrays, by the depth limit of documents. Nothing is allocated
+while matching, so that one program serves any number of threads.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -20,8 +21,8 @@ from .leaves cimport (
     NO, UNKNOWN, YES, Node, Part, test_bits, test_compare, test_extreme, test_in, test_mod, test_pattern,
 )
 from .operands cimport (
-    DAMAGED, T_ARRAY, T_BINARY, T_BOOL, T_DATE, T_DECIMAL, T_DOUBLE, T_INT, T_LONG, T_MAX, T_MIN, T_NULL, T_OBJECT, T_OBJECT_ID, T_REGEX,
-    T_STRING, T_TIMESTAMP, Operand, classify,
+    DAMAGED, T_ARRAY, T_BINARY, T_BOOL, T_DATE, T_DECIMAL, T_DOUBLE, T_INT, T_LONG, T_MAX, T_MIN, T_NULL, T_OBJECT,
+    T_OBJECT_ID, T_REGEX, T_STRING, T_TIMESTAMP, Operand, classify,
 )
 from .packed cimport (
     Value, find_element, find_field, is_array, is_map, open_array, open_map, read_name, skip_value,
@@ -29,21 +30,20 @@ from .packed cimport (
 
 from docdb.errors import CorruptError
 
-
 cdef enum Op:
-    O_TRUE, O_FALSE, O_UNKNOWN, O_AND, O_OR, O_NOT, O_COMPARE, O_EXTREME, O_IN, O_EXISTS, O_TYPE, O_SIZE, O_MOD, O_BITS, O_ELEM_VALUE,
-    O_ELEM_OBJECT, O_PATTERN
+    O_TRUE, O_FALSE, O_UNKNOWN, O_AND, O_OR, O_NOT, O_COMPARE, O_EXTREME, O_IN, O_EXISTS, O_TYPE, O_SIZE, O_MOD,
+    O_BITS, O_ELEM_VALUE, O_ELEM_OBJECT, O_PATTERN
 
 
 OPS = {
-    "and": O_AND, "bits": O_BITS, "compare": O_COMPARE, "elem_object": O_ELEM_OBJECT, "elem_value": O_ELEM_VALUE, "exists": O_EXISTS,
-    "extreme": O_EXTREME, "false": O_FALSE, "in": O_IN, "mod": O_MOD, "not": O_NOT, "or": O_OR, "pattern": O_PATTERN, "size": O_SIZE,
-    "true": O_TRUE, "type": O_TYPE, "unknown": O_UNKNOWN,
+    "and": O_AND, "bits": O_BITS, "compare": O_COMPARE, "elem_object": O_ELEM_OBJECT, "elem_value": O_ELEM_VALUE,
+    "exists": O_EXISTS, "extreme": O_EXTREME, "false": O_FALSE, "in": O_IN, "mod": O_MOD, "not": O_NOT, "or": O_OR,
+    "pattern": O_PATTERN, "size": O_SIZE, "true": O_TRUE, "type": O_TYPE, "unknown": O_UNKNOWN,
 }
 TYPES = {
-    "null": T_NULL, "bool": T_BOOL, "int": T_INT, "long": T_LONG, "double": T_DOUBLE, "decimal": T_DECIMAL, "string": T_STRING,
-    "object": T_OBJECT, "array": T_ARRAY, "binData": T_BINARY, "objectId": T_OBJECT_ID, "date": T_DATE, "timestamp": T_TIMESTAMP,
-    "regex": T_REGEX, "minKey": T_MIN, "maxKey": T_MAX,
+    "null": T_NULL, "bool": T_BOOL, "int": T_INT, "long": T_LONG, "double": T_DOUBLE, "decimal": T_DECIMAL,
+    "string": T_STRING, "object": T_OBJECT, "array": T_ARRAY, "binData": T_BINARY, "objectId": T_OBJECT_ID,
+    "date": T_DATE, "timestamp": T_TIMESTAMP, "regex": T_REGEX, "minKey": T_MIN, "maxKey": T_MAX,
 }
 
 
@@ -111,7 +111,7 @@ cdef int test(const Plan* plan, const Node* node, const unsigned char* p, const 
 cdef inline int field_of(
     const unsigned char* p, const unsigned char* end, const Part* part, const unsigned char** item
 ) noexcept nogil:
-    """Find a field; an array below ElemMatch is an object whose names are positions. ``item`` is NULL when it is absent."""
+    """Find a field (of an array below ElemMatch: by position). ``item`` is NULL when it is absent."""
     cdef int found
     item[0] = NULL
     if is_map(p, end):

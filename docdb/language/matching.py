@@ -410,9 +410,13 @@ def _bits(node: tree.Bits) -> tuple[Test, bool]:
 
 
 def _bit_string(value: Any) -> int | None:
-    """Return an integer whose bits are the value's: two's complement for numbers, little-endian bytes for binaries."""
+    """Return an integer whose bits are the value's: two's complement for numbers, little-endian bytes for binaries.
+
+    The bytes of subtype 2 begin with their length in 4 bytes, in BSON, and so for MongoDB.
+    """
     if isinstance(value, bytes):
-        return int.from_bytes(value, "little")
+        head = len(value).to_bytes(4, "little") if getattr(value, "subtype", 0) == 2 else b""
+        return int.from_bytes(head + value, "little")
     if type(value) is UUID:
         return int.from_bytes(value.bytes, "little")
     whole = _whole(value)

@@ -5,13 +5,17 @@ against.
 
 The same in both: most of it, possessive quantifiers and atomic groups included. Rewritten here: ``\\z \\Z \\h \\H \\R
 \\K \\N \\e \\Q..\\E \\x{..}``, POSIX classes, named groups, inline flags in the middle of a pattern (``re`` wants
-them in front), and ``\\d \\w \\s \\b``, which are ASCII in PCRE unless ``(*UCP)`` stands in front. Recursion,
-``\\p{..}``, ``\\X`` and ``\\G`` are refused as invalid.
+them in front), and ``\\d \\w \\s \\b``, which are ASCII in PCRE unless ``(*UCP)`` stands in front. ``\\p{..}``
+becomes a class made of ``unicodedata`` (general categories exactly; scripts by the characters' names, for the scripts
+in the table). Recursion, ``\\X`` and ``\\G`` are refused as invalid.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -36,6 +40,14 @@ _POSIX: Final[dict[str, str]] = {
     "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~", "punct": r"!-/:-@\[-`{-~", "space": r" \t-\r",
     "upper": "A-Z", "word": "a-zA-Z0-9_", "xdigit": "0-9A-Fa-f",
 }  # fmt: skip
+_SCRIPTS: Final[dict[str, tuple[str, ...]]] = {
+    "Arabic": ("ARABIC ",), "Armenian": ("ARMENIAN ",), "Bengali": ("BENGALI ",), "Cyrillic": ("CYRILLIC ",),
+    "Devanagari": ("DEVANAGARI ",), "Georgian": ("GEORGIAN ",), "Greek": ("GREEK ",), "Hangul": ("HANGUL ",),
+    "Han": ("CJK UNIFIED IDEOGRAPH", "CJK COMPATIBILITY IDEOGRAPH", "CJK RADICAL ", "KANGXI RADICAL "),
+    "Hebrew": ("HEBREW ",), "Hiragana": ("HIRAGANA ",), "Katakana": ("KATAKANA ",),
+    "Latin": ("LATIN ", "FULLWIDTH LATIN "), "Tamil": ("TAMIL ",), "Thai": ("THAI ",),
+}  # fmt: skip
+_PROPERTY = re.compile(r"\{(\^?)([\w&]+)\}|([A-Z])")
 _INLINE = re.compile(r"\(\?([imsx]*)(?:-([imsx]+))?\)")
 _VERB = re.compile(r"\(\*(UTF8?|UCP)\)")
 _SPECIAL = re.compile(r"[\\\[(|)#]")
@@ -103,8 +115,11 @@ class _Translator:
             return re.escape(text)
         if name == "E":
             return ""
-        if name in "xkg" and name:
+        if name in ("x", "k", "g"):
             return self.braced(name)
+        if name in ("p", "P"):
+            ranges = self.property(name == "P")
+            return ranges if table is _INSIDE else f"[{ranges}]"
         if name == "c":
             return re.escape(chr(ord(self.take(1).upper() or "@") ^ 64))
         if self.unicode and name in _UNICODE:
@@ -128,6 +143,17 @@ class _Translator:
             return "\\" + name
         self.at = found.end()
         return f"(?:\\{found[1]})" if found[1].isdigit() else f"(?P={found[1]})"
+
+    def property(self, negated: bool) -> str:
+        """``\\p{Lu}``, ``\\pL``, ``\\P{Han}``, ``\\p{^L}`` as the ranges of a class."""
+        found = _PROPERTY.match(self.pattern, self.at)
+        if found is None:
+            raise re.error("malformed \\\\p", self.pattern, self.at)
+        self.at = found.end()
+        try:
+            return _property_ranges(found[2] or found[3], negated != bool(found[1]))
+        except KeyError:
+            raise re.error(f"unknown property {found[2] or found[3]}", self.pattern, found.start()) from None
 
     def group(self) -> None:
         inline = _INLINE.match(self.pattern, self.at)
@@ -201,3 +227,30 @@ class _Translator:
         return re.escape("".join(inverse)) + r"\x80-\U0010ffff"
 
     _STEPS: Final = {"\\": escape, "[": bracket, "(": group, ")": close, "|": alternative, "#": comment}
+
+
+@lru_cache(maxsize=64)
+def _property_ranges(name: str, negated: bool) -> str:
+    """Return the characters with (or without) a property as ranges of a class: one pass over Unicode, once."""
+    members = bytearray(_members(name))
+    wanted = 0 if negated else 1
+    ranges, start = [], members.find(wanted)
+    while start >= 0:
+        end = members.find(1 - wanted, start)
+        end = len(members) if end < 0 else end
+        ranges.append(f"\\U{start:08x}-\\U{end - 1:08x}")
+        start = members.find(wanted, end)
+    return "".join(ranges) or r"\ud800"
+
+
+def _members(name: str) -> Iterator[bool]:
+    """Tell of each code point whether it has the property; KeyError for a property that is not known."""
+    every = map(chr, range(sys.maxunicode + 1))
+    if name == "Any":
+        return (True for _ in every)
+    if name == "L&":
+        return (unicodedata.category(character) in ("Lu", "Ll", "Lt") for character in every)
+    if re.fullmatch("[CLMNPSZ][a-z]?", name):
+        return (unicodedata.category(character).startswith(name) for character in every)
+    prefixes = _SCRIPTS[name]
+    return (unicodedata.name(character, "").startswith(prefixes) for character in every)

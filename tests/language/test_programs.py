@@ -57,17 +57,19 @@ EXTENSIONS = {
 }
 
 NUMBERS = [
-    0, 1, -1, 2, 5, 30, 255, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 - 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**62 + 1, 2**63 - 1,
-    2**63 - 1024, -(2**63), -(2**63) + 1, Int64(1), Int64(5), 0.0, -0.0, 1.0, 1.5, -1.5, 5.0, 2.0**53, 2.0**63, -(2.0**63), 1e300,
-    -1e300, 5e-324, math.inf, -math.inf, math.nan, Decimal(0), Decimal("-0"), Decimal(1), Decimal("1.5"), Decimal("0.1"),
-    Decimal("-0.1"), Decimal("3.7"), Decimal("-3.7"), Decimal(2**53 + 1), Decimal(2**63), Decimal(2**63 - 1), Decimal("1E+30"),
-    Decimal("9007199254740993.5"), Decimal("-9007199254740993.5"), Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity"),
-    Decimal(-(2**63)), Decimal(-(2**63) - 1), Decimal("1E-30"), 0.1, 10**18 + 1, -(10**18) - 1, Decimal(10**18 + 1),
+    0, 1, -1, 2, 5, 30, 255, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 - 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**62 + 1,
+    2**63 - 1, 2**63 - 1024, -(2**63), -(2**63) + 1, Int64(1), Int64(5), 0.0, -0.0, 1.0, 1.5, -1.5, 5.0, 2.0**53,
+    2.0**63, -(2.0**63), 1e300, -1e300, 5e-324, math.inf, -math.inf, math.nan, Decimal(0), Decimal("-0"), Decimal(1),
+    Decimal("1.5"), Decimal("0.1"), Decimal("-0.1"), Decimal("3.7"), Decimal("-3.7"), Decimal(2**53 + 1),
+    Decimal(2**63), Decimal(2**63 - 1), Decimal("1E+30"), Decimal("9007199254740993.5"),
+    Decimal("-9007199254740993.5"), Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity"), Decimal(-(2**63)),
+    Decimal(-(2**63) - 1), Decimal("1E-30"), 0.1, 10**18 + 1, -(10**18) - 1, Decimal(10**18 + 1),
 ]  # fmt: skip
 OTHERS = [
-    None, True, False, "", "a", "b", "ab", "abc", "xab\n", "ab\n", "a\0b", "a\0", "é", "\U0001f600", b"", b"a", b"\x05\x80",
-    Binary(b"a", 5), UUID(int=5), ObjectId("0" * 24), ObjectId("0" * 23 + "1"), EPOCH, EPOCH + dt.timedelta(microseconds=1),
-    EPOCH - dt.timedelta(days=9), Timestamp(0, 1), Timestamp(1, 0), Regex("ab"), Regex("ab", "i"), Regex("a"), MinKey(), MaxKey(),
+    None, True, False, "", "a", "b", "ab", "abc", "xab\n", "ab\n", "a\0b", "a\0", "é", "\U0001f600", b"", b"a",
+    b"\x05\x80", Binary(b"a", 5), Binary(b"\x06", 2), UUID(int=5), ObjectId("0" * 24), ObjectId("0" * 23 + "1"), EPOCH,
+    EPOCH + dt.timedelta(microseconds=1), EPOCH - dt.timedelta(days=9), Timestamp(0, 1), Timestamp(1, 0), Regex("ab"),
+    Regex("ab", "i"), Regex("a"), MinKey(), MaxKey(),
 ]  # fmt: skip
 NAMES = ["a", "b", "0", "1", "01", "c"]
 
@@ -80,7 +82,8 @@ values = st.recursive(
 documents = st.dictionaries(st.sampled_from(NAMES), values, max_size=4)
 paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map(tuple)
 PATTERNS = [
-    ("ab", ""), ("^ab", ""), ("ab$", ""), ("^ab$", ""), ("^a.*", ""), ("", ""), ("^", ""), ("ab", "s"), ("a\\b", ""), ("AB", "i"),
+    ("ab", ""), ("^ab", ""), ("ab$", ""), ("^ab$", ""), ("^a.*", ""), ("", ""), ("^", ""), ("ab", "s"), ("a\\b", ""),
+    ("AB", "i"),
 ]  # fmt: skip
 MODES = ["all_set", "all_clear", "any_set", "any_clear"]
 
@@ -180,7 +183,9 @@ def nest(depth):
 
 
 @kernels
-@pytest.mark.parametrize("documents", [[b""], [b"\x81\xa1a\x01", b"\x81\xa1a"], [b"\xc1"]], ids=["empty", "cut", "no map"])
+@pytest.mark.parametrize(
+    "documents", [[b""], [b"\x81\xa1a\x01", b"\x81\xa1a"], [b"\xc1"]], ids=["empty", "cut", "no map"]
+)
 def test_select_refuses_damage(documents):
     with pytest.raises(CorruptError, match="damaged"):
         compile_program(tree.Exists(("a",))).select(documents)
