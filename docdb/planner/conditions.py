@@ -20,7 +20,19 @@ from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, TAGS, order_key
 from docdb.language.tree import Node, Path
 from docdb.language.values import MaxKey, MinKey, Regex
 from docdb.planner.intervals import (
-    EVERYTHING, Interval, Intervals, after, before, bracket, complement, intersect, is_point, point, subset, successor, union,
+    EVERYTHING,
+    Interval,
+    Intervals,
+    after,
+    before,
+    bracket,
+    complement,
+    intersect,
+    is_point,
+    point,
+    subset,
+    successor,
+    union,
 )  # fmt: skip
 
 __all__ = ["Condition", "conditions", "conjuncts", "only_points"]

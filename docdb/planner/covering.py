@@ -1,0 +1,185 @@
+"""Answers from an index alone: covered reads, distinct values, returned keys.
+
+What lives here: the test whether an index covers a query, and the reading of entries as documents. What it must not know: how the
+index was chosen.
+
+An entry whose type bytes do not give the stored value back (Decimal, objects, cut keys...) sends the reader to the document, one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from docdb.language import tree
+from docdb.language.order import MAX_KEY, NULL_KEY, order_key
+from docdb.language.tree import Node, Path
+from docdb.language.values import MISSING
+from docdb.planner.access import Access, IndexScan, Work
+from docdb.planner.components import covered_values, id_value, split_entry
+from docdb.planner.queries import FindQuery, SortKeys
+from docdb.planner.views import View
+
+if TYPE_CHECKING:
+    from docdb.planner.plan import Plan
+
+__all__ = [
+    "covered_documents", "covers", "distinct_from_index", "index_keys", "is_single_key", "reached", "value_key",
+]  # fmt: skip
+
+Document = dict[str, Any]
+
+
+def covers(query: FindQuery, scan: IndexScan, sort: SortKeys, view: View) -> bool:
+    """Tell whether the entries of the scan hold all that the query reads."""
+    projection = query.projection
+    fields = getattr(projection, "fields", None)
+    if projection is None or fields is None or getattr(projection, "needs_position", False):
+        return False
+    index = scan.index
+    counters = view.counters(index)
+    if counters.multikey or counters.cut or index.collation is not None:
+        return False
+    known = {path[0] for path, _ in index.keys if len(path) == 1} | {"_id"}
+    needed = {name if isinstance(name, str) else ".".join(name) for name in fields}
+    needed |= {".".join(path) for path, _ in sort}
+    paths = _paths(query.node)
+    return paths is not None and needed | {".".join(path) for path in paths} <= known
+
+
+def _paths(node: Node) -> set[Path] | None:
+    """Return the paths a filter reads, or None when it may read others."""
+    found: set[Path] = set()
+    for part in tree.walk(node):
+        if isinstance(part, tree.Expr | tree.Schema):
+            return None
+        path = getattr(part, "path", None)
+        if path is not None:
+            found.add(path)
+    return found
+
+
+def covered_documents(
+    access: Access, view: View, work: Work, matches: Callable[[Document], bool] | None
+) -> Iterator[list[Document]]:
+    """Yield batches of documents that hold the index's fields and ``_id`` only (or are whole, where the entry was not enough)."""
+    assert isinstance(access, IndexScan)
+    names = [path[0] if len(path) == 1 else None for path, _ in access.index.keys]
+    for pairs in access.entries(view, work):
+        batch = []
+        for key, value in pairs:
+            document = _document(access, names, key, value) or _fetched(view, work, key, value)
+            if document is not None and (matches is None or matches(document)):
+                batch.append(document)
+        yield batch
+
+
+def _document(access: IndexScan, names: list[str | None], key: bytes, value: bytes) -> Document | None:
+    identity = id_value(key[len(key) - value[0] :])
+    values = covered_values(access.index, key, value)
+    if values is None or identity is MISSING:
+        return None
+    document: Document = {"_id": identity}
+    for name, item in zip(names, values, strict=True):
+        if name is not None and item is not MISSING:
+            document[name] = item
+    return document
+
+
+def _fetched(view: View, work: Work, key: bytes, value: bytes) -> Document | None:
+    work.documents += 1
+    found: Document | None = view.fetch([key[len(key) - value[0] :]])[0]
+    return found
+
+
+def index_keys(plan: Plan, view: View, batches: Iterator[list[Document]]) -> Iterator[list[Document]]:
+    """Yield only the fields of the index that was used (``returnKey``), under their dotted names; nothing of a scan."""
+    access = plan.access
+    paths = [path for path, _ in access.index.keys] if isinstance(access, IndexScan) else []
+    skip, left = plan.query.skip, plan.query.limit or None
+    for batch in plan._arranged(batches):
+        batch, skip = batch[skip:], max(0, skip - len(batch))
+        batch = batch if left is None else batch[:left]
+        left = None if left is None else left - len(batch)
+        if batch:
+            yield [_keys_of(document, paths) for document in batch]
+        if left == 0:
+            return
+
+
+def _keys_of(document: Document, paths: list[Path]) -> Document:
+    found: Document = {}
+    for path in paths:
+        values = list(reached(document, path))
+        found[".".join(path)] = values[0] if values else None
+    return found
+
+
+def is_single_key(scan: IndexScan) -> bool:
+    """Tell whether the scan reads entries of one key only: a document has each key once."""
+    bounds = scan.bounds
+    return len(bounds.ranges) == 1 and len(bounds.ranges[0].ends) == len(bounds.fields)
+
+
+def value_key(collation: Any) -> Callable[[Any], bytes]:
+    """Return what makes two values the same to ``distinct``."""
+    return order_key if collation is None else collation.order_key  # type: ignore[no-any-return]
+
+
+def reached(value: Any, path: Path) -> Iterator[Any]:
+    """Yield the values at a path: arrays on the way fan out, an array at the end gives its elements."""
+    if not path:
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield value
+        return
+    if isinstance(value, dict):
+        if path[0] in value:
+            yield from reached(value[path[0]], path[1:])
+    elif isinstance(value, list):
+        if path[0].isdigit() and int(path[0]) < len(value):
+            yield from reached(value[int(path[0])], path[1:])
+        for element in value:
+            if isinstance(element, dict):
+                yield from reached(element, path)
+
+
+def distinct_from_index(plan: Plan, view: View, path: Path) -> list[Any] | None:
+    """Return the distinct values by leaping from key to key in the index, or None when that would not be right."""
+    scan = plan.access
+    if not isinstance(scan, IndexScan) or not plan.exact or scan.index.keys[0][0] != path or plan.query.after:
+        return None
+    counters = view.counters(scan.index)
+    if counters.multikey or counters.cut or scan.index.collation is not None or plan.query.collation is not None:
+        return None
+    found: dict[bytes, Any] = {}
+    for item in scan.bounds.ranges:
+        low = item.low
+        while (step := _next_value(view, scan, low, item.high, path)) is not None:
+            low, values = step
+            found.update((order_key(value), value) for value in values)
+    return list(found.values())
+
+
+def _next_value(view: View, scan: IndexScan, low: bytes, high: bytes, path: Path) -> tuple[bytes, list[Any]] | None:
+    """Return where to go on, and the first value from ``low`` on (none for a missing field)."""
+    first = next((batch[0] for batch in view.entries(scan.index, low, high, batch=1) if batch), None)
+    if first is None:
+        return None
+    key, value = first
+    component = split_entry(scan.index, key)[0]
+    length = len(component)
+    behind = key[:length] + b"\xff"
+    if component == NULL_KEY:
+        return behind, [None] if _any_null(view, scan, low, min(high, behind)) else []
+    values = covered_values(scan.index, key, value) if component < MAX_KEY else None
+    if values is None:
+        document = _fetched(view, Work(), key, value)
+        return behind, list(reached(document, path))
+    return behind, values[:1]
+
+
+def _any_null(view: View, scan: IndexScan, low: bytes, high: bytes) -> bool:
+    """Missing and null share their key: the type byte tells whether any is a null."""
+    return any(value[1] & 15 != 5 for batch in view.entries(scan.index, low, high) for _, value in batch)

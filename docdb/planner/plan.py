@@ -1,0 +1,278 @@
+"""A plan: one access path and what is left to do with its documents.
+
+What lives here: ``Plan`` with ``run``, ``select``, ``count`` and ``distinct``. What it must not know: how the path was chosen
+(``planner``), how it is printed (``explain``).
+
+Order of work: read, filter (program in the engine, matcher above it), keyset, sort, skip, limit, projection. Each step is an iterator over
+batches, so memory stays flat but for a sort and for the ids a path must not give twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from docdb.errors import TimeoutExpired
+from docdb.language import matching, tree
+from docdb.language.programs import compile_program
+from docdb.language.sorting import sort_key
+from docdb.planner import covering
+from docdb.planner.access import Access, FullScan, IndexScan, Nothing, Work
+from docdb.planner.choice import Candidate
+from docdb.planner.ordering import decode_token, encode_token, ordered
+from docdb.planner.queries import FindQuery, SortKeys
+from docdb.planner.views import View
+from docdb.store import codec
+
+__all__ = ["Plan"]
+
+_BATCH = 256
+
+
+@dataclass(slots=True)
+class Plan:
+    """How one query is served. ``exact``: the path delivers matches only. ``ordered``: in the order asked for.
+
+    ``fallback`` is read instead when ``access``, hoped to end early, has delivered ``budget`` documents without enough matches. ``last`` is
+    the newest document of the batch that was yielded last, before projection (for ``token``).
+    """
+
+    query: FindQuery
+    access: Access
+    exact: bool = False
+    ordered: bool = False
+    sort: SortKeys = ()
+    covered: bool = False
+    fallback: Plan | None = None
+    budget: int = 0
+    considered: list[Candidate] = field(default_factory=list)
+    last: dict[str, Any] | None = None
+
+    def run(self, view: View, deadline: float | None = None, *, work: Work | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Yield batches of documents, projected. ``deadline`` is a ``time.monotonic()``; raises TimeoutExpired when it has passed."""
+        work = work or Work()
+        query = self.query
+        if query.return_key:
+            yield from covering.index_keys(self, view, _watched(self._documents(view, work), deadline))
+            return
+        source = self._covered(view, work) if self.covered else self._documents(view, work)
+        project = _projector(query)
+        for batch in _page(self._arranged(_watched(source, deadline)), query):
+            if batch:
+                self.last = batch[-1]
+                yield batch if project is None else [project(document) for document in batch]
+
+    def select(self, view: View, deadline: float | None = None) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield batches of (id key, stored bytes) of the documents, for writes; sort, skip and limit apply."""
+        if not self.sort or self.ordered:
+            batches = self._pairs(view, Work())
+            yield from _page(_watched(batches, deadline), self.query)
+            return
+        key = self._key()
+        rows = _watched(self._pairs(view, Work()), deadline)
+        found = ordered(rows, lambda pair: key(codec.decode(pair[1])), _end(self.query))
+        yield from _page(_batches(found), self.query)
+
+    def count(self, view: View, deadline: float | None = None) -> int:
+        """Return the number of documents, within skip and limit. An index that proves the filter is counted without documents."""
+        found = self._indexed_count(view)
+        if found is None:
+            found = self._scanned_count(view, deadline)
+        found = max(0, found - self.query.skip)
+        return min(found, self.query.limit) if self.query.limit else found
+
+    def distinct(self, view: View, path: str, deadline: float | None = None) -> list[Any]:
+        """Return the distinct values at a dotted path, arrays unwound one level, in the order they were met."""
+        parts = tuple(path.split("."))
+        found = covering.distinct_from_index(self, view, parts)
+        if found is not None:
+            return found
+        key = covering.value_key(self.query.collation)
+        seen: dict[bytes, Any] = {}
+        for batch in _watched(self._documents(view, Work()), deadline):
+            for document in batch:
+                for value in covering.reached(document, parts):
+                    seen.setdefault(key(value), value)
+        return list(seen.values())
+
+    def explain(self, view: View, execute: bool = True) -> dict[str, Any]:
+        """Return the plan as a dict; with ``execute`` it is run and counted."""
+        from docdb.planner.explain import explain
+
+        return explain(self, view, execute)
+
+    def token(self) -> str | None:
+        """Return the keyset token of the last document delivered; None before the first."""
+        return None if self.last is None else encode_token(self._key()(self.last))
+
+    # ---- reading and filtering
+
+    def _documents(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
+        if self.fallback is not None:
+            return self._raced(view, work)
+        return self._filtered(view, work)
+
+    def _filtered(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
+        if self.exact:
+            return self.access.read(view, work)
+        program, matches = _filter(self.query.node, view)
+        batches = self.access.read(view, work, program=program)
+        if matches is None:
+            return batches
+        return ([document for document in batch if matches(document)] for batch in batches)
+
+    def _raced(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
+        """Read the ordered path while it is cheap; else start over with the other one. Holds at most skip + limit documents."""
+        assert self.fallback is not None
+        wanted = _end(self.query) or 0
+        held: list[dict[str, Any]] = []
+        tried = Work()
+        done = True
+        for batch in self._filtered(view, tried):
+            held += batch
+            if len(held) >= wanted:
+                break
+            if tried.entries + tried.documents > 2 * self.budget:
+                done = False
+                break
+        work.entries += tried.entries
+        work.documents += tried.documents
+        if done:
+            yield held
+            return
+        yield from self.fallback._arranged(self.fallback._filtered(view, work))
+
+    def _pairs(self, view: View, work: Work) -> Iterator[list[tuple[bytes, bytes]]]:
+        if self.exact:
+            return self.access.read(view, work, decode="pairs")
+        program, matches = _filter(self.query.node, view)
+        batches = self.access.read(view, work, program=program, decode="pairs")
+        if matches is None:
+            return batches
+        return ([pair for pair in batch if matches(codec.decode(pair[1]))] for batch in batches)
+
+    def _covered(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
+        matches = None if self.exact else matching.matcher(self.query.node)
+        return covering.covered_documents(self.access, view, work, matches)
+
+    # ---- order
+
+    def _key(self) -> Callable[[Any], bytes]:
+        return sort_key(self.sort, self.query.collation)
+
+    def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+        query = self.query
+        if query.after:
+            batches = self._behind(batches, decode_token(query.after))
+        if not self.sort or self.ordered:
+            return batches
+        return _batches(ordered(batches, self._key(), _end(query)))
+
+    def _behind(self, batches: Iterator[list[dict[str, Any]]], token: bytes) -> Iterator[list[dict[str, Any]]]:
+        key = self._key()
+        for batch in batches:
+            yield [document for document in batch if key(document) > token]
+
+    # ---- counting
+
+    def _indexed_count(self, view: View) -> int | None:
+        access = self.access
+        if isinstance(access, Nothing):
+            return 0
+        if not self.exact or self.query.after:
+            return None
+        if isinstance(access, FullScan) and not access.whole:
+            return sum(view.document_range_count(low, high or b"\xff") for low, high in access.ranges)
+        if isinstance(access, FullScan):
+            return view.document_count()
+        if isinstance(access, IndexScan) and (not access.repeats or covering.is_single_key(access)):
+            ranges = access.bounds.ranges
+            return sum(view.entry_count(access.index, item.low, item.high) for item in ranges)
+        return None
+
+    def _scanned_count(self, view: View, deadline: float | None) -> int:
+        end = _end(self.query)
+        found = 0
+        for batch in _watched(self._counted(view), deadline):
+            found += len(batch)
+            if end is not None and found >= end:
+                return end
+        return found
+
+    def _counted(self, view: View) -> Iterator[list[Any]]:
+        if self.fallback is None and not self.query.after:
+            program, matches = (None, None) if self.exact else _filter(self.query.node, view)
+            if matches is None:
+                decode = False if isinstance(self.access, FullScan) else "pairs"
+                return self.access.read(view, Work(), program=program, decode=decode)
+        return self._arranged(self._documents(view, Work())) if self.query.after else self._filtered(view, Work())
+
+
+def _filter(node: tree.Node, view: View) -> tuple[Any, Callable[[Any], bool] | None]:
+    """Return the program the engine may run, and what must still be asked of each document."""
+    if node == tree.TRUE:
+        return None, None
+    program = compile_program(node)
+    if program is not None and program.exact and view.applies_programs:
+        return program, None
+    return program, matching.matcher(node)
+
+
+def _projector(query: FindQuery) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    projection = query.projection
+    if projection is None:
+        return None
+    if not getattr(projection, "needs_position", False):
+        return projection.apply
+    node = query.node
+
+    def project(document: dict[str, Any]) -> dict[str, Any]:
+        return projection.apply(document, position=matching.match_position(node, document))
+
+    return project
+
+
+def _end(query: FindQuery) -> int | None:
+    return query.skip + query.limit if query.limit else None
+
+
+def _page(batches: Iterator[list[Any]], query: FindQuery) -> Iterator[list[Any]]:
+    """Drop the first ``skip`` items and end after ``limit``."""
+    skip, left = query.skip, query.limit or None
+    for batch in batches:
+        if skip:
+            skip, batch = max(0, skip - len(batch)), batch[skip:]
+        if left is not None:
+            batch = batch[:left]
+            left -= len(batch)
+        if batch:
+            yield batch
+        if left == 0:
+            return
+
+
+def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _watched(batches: Iterator[list[Any]], deadline: float | None) -> Iterator[list[Any]]:
+    if deadline is None:
+        return batches
+    return _watching(batches, deadline)
+
+
+def _watching(batches: Iterator[list[Any]], deadline: float) -> Iterator[list[Any]]:
+    for batch in batches:
+        if time.monotonic() > deadline:
+            raise TimeoutExpired("operation exceeded time limit", hint="raise max_time_ms, or add an index: see explain()")
+        yield batch
+
