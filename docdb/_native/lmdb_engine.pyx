@@ -20,16 +20,17 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
+from docdb._native.codec cimport Decoder
 from docdb._native.program cimport Program, program_match
 
 import os
 import time
 from itertools import islice
 
-from docdb.errors import BusyError, InvalidOperation, StorageError, UsageError
+from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() nogil
@@ -471,6 +472,8 @@ cdef class Transaction:
                 return None
             if code:
                 raise self.environment.failure(code, "reading")
+            if isinstance(decode, Decoder):
+                return decoded(<Decoder>decode, &found)
             value = bytes_of(&found)
         finally:
             self.leave()
@@ -485,6 +488,7 @@ cdef class Transaction:
         cdef Py_ssize_t at = 0, count, n
         cdef int code = 0
         cdef void *native = native_program(program)
+        cdef Decoder decoder = native_decoder(decode, program is not None and native == NULL)
         check_space(space)
         while at < PyList_GET_SIZE(wanted):
             count = min(PyList_GET_SIZE(wanted) - at, CHUNK)
@@ -501,14 +505,17 @@ cdef class Transaction:
                 if code:
                     raise self.environment.failure(code, "reading")
                 for n in range(count):
-                    result.append(None if vs[n].mv_data == NULL else bytes_of(&vs[n]))
+                    if vs[n].mv_data == NULL:
+                        result.append(None)
+                    else:
+                        result.append(bytes_of(&vs[n]) if decoder is None else decoded(decoder, &vs[n]))
             finally:
                 self.leave()
             at += count
         if program is not None and native == NULL:
             match = program.match
             result = [value if value is not None and match(value) else None for value in result]
-        if decode is None:
+        if decode is None or decoder is not None:
             return result
         return [None if value is None else decode(value) for value in result]
 
@@ -806,7 +813,8 @@ cdef class Scan:
     cdef int space
     cdef object program
     cdef void *native
-    cdef object decode
+    cdef object decode          # None where the batch is decoded on its pages
+    cdef Decoder decoder
 
     def __dealloc__(self):
         free(self.ks)
@@ -881,14 +889,17 @@ cdef class Scan:
         cdef bint pairs = self.shape == PAIRS or (self.program is not None and self.native == NULL)
         for n in range(taken):
             if pairs:
-                batch.append((bytes_of(&self.ks[n]), bytes_of(&self.vs[n])))
+                batch.append((bytes_of(&self.ks[n]), self.value_of(n)))
             elif self.shape == KEYS:
                 batch.append(bytes_of(&self.ks[n]))
             elif self.shape == VALUES:
-                batch.append(bytes_of(&self.vs[n]))
+                batch.append(self.value_of(n))
             else:
                 batch.append(id_of(&self.ks[n], &self.vs[n]))
         return batch
+
+    cdef inline object value_of(self, Py_ssize_t n):
+        return bytes_of(&self.vs[n]) if self.decoder is None else decoded(self.decoder, &self.vs[n])
 
     cdef list finished(self, list batch):
         """Apply what is written in Python: it runs outside the transaction, which it may use."""
@@ -928,7 +939,8 @@ cdef Scan new_scan(Transaction transaction, int space, bytes low, bytes high, bi
     scan.shape = shape
     scan.program = program
     scan.native = native_program(program)
-    scan.decode = decode
+    scan.decoder = native_decoder(decode, program is not None and scan.native == NULL)
+    scan.decode = decode if scan.decoder is None else None
     begin_walk(&scan.walk, low, high, reverse)
     return scan
 
@@ -973,6 +985,8 @@ cdef class EngineCore:
         try:
             code = api.get(txn, environment.dbis[space], &wanted, &found)
             if code == 0:
+                if isinstance(decode, Decoder):
+                    return number, decoded(<Decoder>decode, &found)
                 value = bytes_of(&found)
             elif code != DOCDB_NOTFOUND:
                 raise environment.failure(code, "reading")
@@ -1064,6 +1078,10 @@ cdef inline bytes bytes_of(MDB_val *value):
     return PyBytes_FromStringAndSize(<const char *>value.mv_data, value.mv_size)
 
 
+cdef inline object decoded(Decoder decoder, MDB_val *value):
+    return decoder.decode_at(<const unsigned char *>value.mv_data, value.mv_size)
+
+
 cdef bytes id_of(MDB_val *key, MDB_val *value):
     """Return the id at the end of an entry's key; the first byte of the value is its length."""
     cdef size_t size
@@ -1076,9 +1094,13 @@ cdef bytes id_of(MDB_val *key, MDB_val *value):
 
 
 cdef int raise_corrupt() except -1:
-    from docdb.errors import CorruptError
     raise CorruptError("an index entry does not hold the id it should")
 
 
 cdef inline void *native_program(program):
     return <void *>program if isinstance(program, Program) else NULL
+
+
+cdef inline Decoder native_decoder(decode, bint filtered):
+    """Return the decoder that can run on the page, unless a program in Python must see the bytes first."""
+    return <Decoder>decode if not filtered and isinstance(decode, Decoder) else None

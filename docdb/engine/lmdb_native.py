@@ -34,6 +34,9 @@ class NativeEngine(lmdb_engine.EngineCore, shared.SharedEngine):
         return shared.SharedEngine.begin(self, True)
 
 
+EngineTransaction.register(lmdb_engine.Transaction)
+
+
 def open_environment(folder: Path, options: shared.Options, lock: bool) -> shared.Environment:
     """Open the environment in a folder through LMDB's function table."""
     files.check_size(folder / files.DATA, lmdb.verify_file)
