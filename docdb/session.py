@@ -28,12 +28,14 @@ from docdb.language.order import order_key
 from docdb.language.tree import TRUE, And
 from docdb.language.values import canonical
 from docdb.operations import InsertOp, Operation, Outcome
-from docdb.planner.planner import Plan, plan
+from docdb.planner.access import Access, IndexIntersection, IndexScan, IndexUnion
+from docdb.planner.plan import Plan
+from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.sources import PipelineSources
 from docdb.store import records
 from docdb.store.batch import WriteBatch
-from docdb.store.catalog import CollectionInfo
+from docdb.store.catalog import CollectionInfo, IndexInfo
 from docdb.store.store import Snapshot, Store
 from docdb.store.views import View
 
@@ -149,9 +151,13 @@ class StoreSession:
         if info is not None:
             query = self.complete(query, info)
         chosen = plan(query, view)
-        for number in chosen.index_numbers:
-            self.store.note_use(number)
+        self.note_uses(chosen)
         return chosen
+
+    def note_uses(self, chosen: Plan) -> None:
+        """Count the use of each index of a plan."""
+        for index in _indexes(chosen.access):
+            self.store.note_use(index.number)
 
     def complete(self, query: FindQuery, info: CollectionInfo) -> FindQuery:
         """Return the query with what the collection adds: its collation, and the condition that nothing is expired."""
@@ -307,9 +313,19 @@ class StoreSession:
         spent = (time.perf_counter() - began) * 1_000
         if spent < self.settings.slow_ms:
             return
-        path = f", {chosen.summary()}" if chosen is not None else ""
+        path = f", {type(chosen.access).__name__}" if chosen is not None else ""
+        names = [index.name for index in _indexes(chosen.access)] if chosen is not None else []
+        path += f" on {', '.join(names)}" if names else ""
         text = repr(query.filter)[:500] if query is not None else ""
         slow_log.warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
+
+
+def _indexes(access: Access) -> list[IndexInfo]:
+    if isinstance(access, IndexScan):
+        return [access.index]
+    if isinstance(access, IndexUnion | IndexIntersection):
+        return [index for part in access.parts for index in _indexes(part)]
+    return []
 
 
 def _attempt(step: writing.Step, batch: WriteBatch) -> Outcome | DocdbError:

@@ -19,7 +19,7 @@ from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
 from docdb.operations import InsertOp, Operation, ReplaceOp
 from docdb.pipeline.context import Batch, Batches, Change
-from docdb.pipeline.runner import compile_pipeline
+from docdb.pipeline.runner import Front, compile_pipeline, take_front
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.store.store import Snapshot
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from docdb.session import StoreSession
 
 __all__ = ["PipelineSources"]
-
-FRONT = ("$match", "$sort", "$skip", "$limit")
 
 
 class PipelineSources:
@@ -67,47 +65,29 @@ class PipelineSources:
         if name is None:
             yield from whole.run(iter(()))
             return
-        query, taken = self._front(pipeline, hint)
-        rest = compile_pipeline(pipeline[taken:], context=self) if taken else whole
-        yield from rest.run(self._documents(name, query))
+        front = take_front(pipeline)
+        rest = compile_pipeline(front.rest, context=self)
+        yield from rest.run(self._documents(name, self._query(front, hint)))
 
-    def _front(self, pipeline: Sequence[Mapping[str, Any]], hint: Any) -> tuple[FindQuery, int]:
-        """Return the query that the first stages amount to, and how many stages that is: $match*, then $sort, $skip, $limit once each."""
-        taken = 0
-        parts: list[Mapping[str, Any]] = []
-        fields: dict[str, Any] = {}
-        for stage in pipeline:
-            ((operator, operand),) = stage.items()
-            if operator == "$match" and not fields:
-                parts.append(operand)
-            elif operator in FRONT[1:] and not any(o in fields for o in FRONT[FRONT.index(operator) :]):
-                fields[operator] = operand
-            else:
-                break
-            taken += 1
-        match: Mapping[str, Any] = parts[0] if len(parts) == 1 else {"$and": parts} if parts else {}
-        if not _plain_sort(fields.get("$sort")):
-            taken -= len(fields)  # a computed order stays with the pipeline
-            fields = {}
-        query = FindQuery(
-            filter=match,
-            node=filters.parse(match, collation=self.collation, let=self.variables or None),
-            sort=sorting.parse_sort(fields["$sort"]) if "$sort" in fields else (),
-            skip=int(fields.get("$skip", 0)),
-            limit=int(fields["$limit"]) if "$limit" in fields else None,
+    def _query(self, front: Front, hint: Any) -> FindQuery:
+        """Return what the first stages ask of an access path."""
+        return FindQuery(
+            filter=front.filter,
+            node=filters.parse(front.filter, collation=self.collation, let=self.variables or None),
+            sort=sorting.parse_sort(front.sort) if front.sort else (),
+            skip=front.skip,
+            limit=front.limit,
             hint=hint,
             collation=self.collation,
             let=self.variables or None,
         )
-        return query, taken
 
     def _documents(self, name: str, query: FindQuery) -> Batches:
         view = self._snapshot.view(name)
         if view.collection is not None:
             query = self._session.complete(query, view.collection)
         chosen = plan(query, view)
-        for number in chosen.index_numbers:
-            self._session.store.note_use(number)
+        self._session.note_uses(chosen)
         return chosen.run(view, self._deadline)
 
     def source(
@@ -177,6 +157,3 @@ class PipelineSources:
             raise TimeoutExpired("the pipeline took longer than max_time_ms")
         self._snapshot.check()
 
-
-def _plain_sort(spec: Any) -> bool:
-    return spec is None or all(isinstance(way, int) and not isinstance(way, bool) for way in spec.values())

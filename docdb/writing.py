@@ -23,7 +23,7 @@ from docdb.language.server_date import resolve_server_dates
 from docdb.language.tree import TRUE, And, Compare, Node
 from docdb.language.values import Regex
 from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
-from docdb.pipeline.updating import pipeline_update
+from docdb.pipeline.runner import pipeline_update
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.store import codec, records
@@ -175,7 +175,7 @@ class _Change:
             if operation.array_filters:
                 raise UpdateError("array_filters cannot go with an update in pipeline form", path="array_filters")
             self._pipeline = pipeline_update(
-                spec, let=operation.let, now=setting.now, collation=setting.collation(operation.collation)
+                spec, variables=operation.let, now=setting.now, collation=setting.collation(operation.collation)
             )
         else:
             self._update = updates.parse_update(
