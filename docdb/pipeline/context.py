@@ -1,0 +1,56 @@
+"""What a pipeline needs from the house: other collections, writing, the clock, limits.
+
+What lives here: the ``Context`` protocol and ``Change``. What it must not know: the store, the planner; whoever runs a pipeline brings
+an object of this shape.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+__all__ = ["Batch", "Batches", "Change", "Context"]
+
+Batch = list[dict[str, Any]]
+Batches = Iterator[Batch]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write of $merge: ``insert`` a new document, or ``replace`` the one with ``key`` (its _id)."""
+
+    operation: Literal["insert", "replace"]
+    document: dict[str, Any]
+    key: Any = None
+
+
+class Context(Protocol):
+    """What a pipeline runs in. All reads are of one snapshot."""
+
+    collection: str | None
+    collation: Any
+    variables: Mapping[str, Any]
+    now: dt.datetime
+    memory_limit: int
+
+    def source(
+        self, collection: str, filter: Mapping[str, Any] | None = None, sort: Sequence[tuple[str, int]] | None = None
+    ) -> Batches:
+        """Return the documents of a collection (none when it does not exist) that match the filter under ``collation``; an index may serve."""
+
+    def write(self, collection: str, changes: Sequence[Change]) -> None:
+        """Write the changes, in order; the collection is created when it does not exist. Raises DuplicateKeyError."""
+
+    def replace_collection(self, collection: str, batches: Batches) -> None:
+        """Put the documents in place of the collection's, keeping its indexes; nothing changes when an error comes."""
+
+    def unique_fields(self, collection: str) -> Sequence[frozenset[str]]:
+        """Return the fields of each unique, not partial index of a collection (``_id`` is understood)."""
+
+    def statistics(self, collection: str, kind: str) -> Batch:
+        """Return the documents of ``$collStats`` (kind "collection") or ``$indexStats`` (kind "index")."""
+
+    def check_deadline(self) -> None:
+        """Raise TimeoutExpired when the time is over; asked once a batch."""

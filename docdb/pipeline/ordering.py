@@ -1,0 +1,77 @@
+"""Sort keys of documents: what $sort, $top and windows order by.
+
+What lives here: the reading of a sort specification with $sort's error codes, and the bytes of a document under it. What it must not
+know: stages, batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from docdb.errors import NotSupportedError
+from docdb.language.expression_core import fail
+from docdb.language.expressions import field_path
+from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, invert
+from docdb.language.values import is_number
+
+__all__ = ["SortKey", "document_key", "parse_sort", "reach"]
+
+SortKey = tuple[tuple[str, ...], int]
+_DIGITS = frozenset("0123456789")
+
+
+def parse_sort(spec: Any) -> tuple[SortKey, ...]:
+    """Return the paths and directions of a sort document."""
+    if not isinstance(spec, dict):
+        fail("$sort takes an object", 15973)
+    if not spec:
+        fail("$sort names at least one field", 15976)
+    if len(spec) > 32:
+        fail("$sort takes at most 32 fields", 13103)
+    return tuple((field_path(path), _direction(path, value)) for path, value in spec.items())
+
+
+def _direction(path: str, value: Any) -> int:
+    if isinstance(value, dict):
+        if "$meta" in value:
+            raise NotSupportedError("sorting by $meta is not supported", path=path)
+        fail("a sort direction is 1 or -1", 17312, path=path)
+    if not is_number(value):
+        fail("a sort direction is 1 or -1", 15974, path=path)
+    if value not in (1, -1):
+        fail("a sort direction is 1 or -1", 15975, path=path)
+    return int(value)
+
+
+def reach(value: Any, parts: tuple[str, ...], at: int = 0) -> Iterator[Any]:
+    """Yield what a path reaches, arrays on the way fanning out, digits addressing elements too; nothing where the path ends early."""
+    if at == len(parts):
+        yield value
+    elif type(value) is dict:
+        if parts[at] in value:
+            yield from reach(value[parts[at]], parts, at + 1)
+    elif type(value) is list:
+        part = parts[at]
+        if part and set(part) <= _DIGITS and int(part) < len(value):
+            yield from reach(value[int(part)], parts, at + 1)
+        for item in value:
+            if type(item) is dict:
+                yield from reach(item, parts, at)
+
+
+def document_key(keys: tuple[SortKey, ...], key: Callable[[Any], bytes]) -> Callable[[Any], tuple[bytes, ...]]:
+    """Return the function from a document to the key it sorts by; an array sorts by its smallest (descending: largest) element."""
+
+    def component(document: Any, parts: tuple[str, ...], direction: int) -> bytes:
+        found: list[bytes] = []
+        for value in reach(document, parts):
+            if type(value) is list:
+                found += [key(item) for item in value] or [EMPTY_ARRAY_KEY]
+            else:
+                found.append(key(value))
+        if not found:
+            return NULL_KEY if direction > 0 else invert(NULL_KEY)
+        return min(found) if direction > 0 else invert(max(found))
+
+    return lambda document: tuple([component(document, parts, direction) for parts, direction in keys])

@@ -1,0 +1,110 @@
+"""The shape of a compiled stage, and what stage parsers share.
+
+What lives here: ``Stage``, ``Builder`` (what is known while a pipeline is compiled), argument checks. What it must not know: any
+stage by name.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from docdb.errors import QueryError
+from docdb.language.expression_core import fail
+from docdb.language.expressions import Expression, compile_expression
+from docdb.language.order import order_key
+from docdb.pipeline.context import Batch, Batches, Context
+
+__all__ = ["BATCH", "Builder", "Stage", "Variables", "check_options", "each", "in_batches", "whole"]
+
+BATCH: Final = 256
+Variables = dict[str, Any]
+Run = Callable[[Batches, Variables], Batches]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A compiled stage: ``run(batches, variables)`` yields batches."""
+
+    name: str
+    run: Run
+    spec: Any = None
+    starts: bool = False  # brings its own documents: first in its pipeline
+    writes: bool = False  # last in its pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """What is known while a pipeline is compiled: context, variables in scope, depth, and what the pipeline is part of."""
+
+    context: Context
+    variables: frozenset[str] = frozenset()
+    within: str = ""
+    depth: int = 0
+    compile: Callable[[Builder, Any], list[Stage]] = field(default=lambda builder, stages: [])
+
+    @property
+    def key(self) -> Callable[[Any], bytes]:
+        """Return the sort key of values under the pipeline's collation."""
+        return order_key if self.context.collation is None else self.context.collation.order_key
+
+    def expression(self, spec: Any, *more: str) -> Expression:
+        """Return the compiled expression; ``more`` are variables known beside those in scope."""
+        return compile_expression(spec, variables=self.variables | set(more), collation=self.context.collation)
+
+    def inner(self, within: str, *more: str) -> Builder:
+        """Return the builder of a pipeline inside a stage."""
+        if self.depth >= 20:
+            raise QueryError("pipelines are nested at most 20 deep", code=232)
+        return Builder(self.context, self.variables | set(more), within, self.depth + 1, self.compile)
+
+    def start_variables(self) -> Variables:
+        """Return the variables a run begins with."""
+        now = self.context.now or dt.datetime.now(dt.UTC)
+        return {**self.context.variables, "NOW": now}
+
+
+def check_options(spec: Any, name: str, known: Iterable[str], required: Mapping[str, int] | None = None, *, shape: int, unknown: int) -> None:
+    """Refuse a stage's argument that is no object, has unknown fields or lacks required ones."""
+    if not isinstance(spec, dict):
+        fail(f"{name} takes an object", shape)
+    for key in spec:
+        if key not in known:
+            fail(f"{name} has no option {key!r}", unknown, hint=f"it takes {', '.join(known)}")
+    for key, code in (required or {}).items():
+        if key not in spec:
+            fail(f"{name} needs {key!r}", code)
+
+
+def each(function: Callable[[dict[str, Any], Variables], Any]) -> Run:
+    """Return the run of a stage that makes one document of each."""
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        for batch in batches:
+            yield [function(document, variables) for document in batch]
+
+    return run
+
+
+def whole(function: Callable[[Batch, Variables], Iterable[dict[str, Any]]]) -> Run:
+    """Return the run of a stage that needs all documents before it gives the first."""
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        documents = [document for batch in batches for document in batch]
+        yield from in_batches(function(documents, variables))
+
+    return run
+
+
+def in_batches(documents: Iterable[dict[str, Any]]) -> Iterator[Batch]:
+    """Yield documents in batches."""
+    batch: Batch = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

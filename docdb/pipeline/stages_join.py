@@ -1,0 +1,300 @@
+"""Stages that read other collections or run pipelines inside: $lookup, $graphLookup, $unionWith, $facet.
+
+What lives here: their parsers. What it must not know: how another collection is read; ``context.source`` is asked with filters that an
+index can serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from docdb.errors import NotSupportedError
+from docdb.language.expression_core import fail, integer_of
+from docdb.language.expressions import Expression, check_variable, field_path
+from docdb.language.values import MISSING, Regex, is_number
+from docdb.pipeline.context import Batch, Batches
+from docdb.pipeline.ordering import reach
+from docdb.pipeline.stage import Builder, Stage, Variables, check_options
+from docdb.pipeline.stages_flow import with_path
+
+__all__ = ["facet", "graph_lookup", "lookup", "union_with"]
+
+
+def local_values(document: dict[str, Any], parts: tuple[str, ...]) -> list[Any]:
+    """Return the values a local field joins by: elements of arrays, null when there is none."""
+    found: list[Any] = []
+    for value in reach(document, parts):
+        found += value if type(value) is list else [value]
+    if not found and not any(True for _ in reach(document, parts)):
+        return [None]
+    return found
+
+
+def foreign_values(document: dict[str, Any], parts: tuple[str, ...]) -> list[Any]:
+    """Return the values a foreign field is found by: arrays and their elements, null where it is missing."""
+    found: list[Any] = []
+    for value in reach(document, parts):
+        found.append(value)
+        if type(value) is list:
+            found += value
+    return found or [None]
+
+
+def equality_filter(path: str, values: list[Any]) -> dict[str, Any]:
+    """Return the filter for any of the values; a regular expression stands for itself here, not for what it matches."""
+    plain = [value for value in values if type(value) is not Regex]
+    parts: list[dict[str, Any]] = [{path: {"$eq": value}} for value in values if type(value) is Regex]
+    if not parts:
+        return {path: {"$in": plain}}
+    return {"$or": [{path: {"$in": plain}}, *parts]}
+
+
+class _Joined:
+    """A sub-pipeline over a collection: a leading $match without $expr is handed to the source."""
+
+    def __init__(self, builder: Builder, collection: str | None, stages: list[Any]) -> None:
+        self.builder, self.collection = builder, collection
+        self.filter: dict[str, Any] | None = None
+        compiled = builder.compile(builder, stages)
+        if collection is not None and compiled and compiled[0].name == "$match" and "$expr" not in repr(compiled[0].spec):
+            self.filter = compiled[0].spec or None
+            compiled = compiled[1:]
+        self.stages = compiled
+
+    def read(self, extra: dict[str, Any] | None = None) -> Batches:
+        if self.collection is None:
+            return iter(())
+        parts = [part for part in (extra, self.filter) if part]
+        return self.builder.context.source(self.collection, {"$and": parts} if len(parts) == 2 else parts[0] if parts else None)
+
+    def run(self, variables: Variables) -> Batches:
+        return self.flow(self.read(), variables)
+
+    def flow(self, batches: Batches, variables: Variables) -> Batches:
+        for stage in self.stages:
+            batches = stage.run(batches, variables)
+        return batches
+
+
+def _collection_name(value: Any, name: str) -> str | None:
+    if isinstance(value, dict):
+        if set(value) - {"db", "coll"}:
+            fail(f"the 'from' of {name} has no option {sorted(set(value) - {'db', 'coll'})[0]!r}", 40415)
+        raise NotSupportedError(f"{name} reads collections of its own database")
+    if type(value) is not str:
+        fail(f"the 'from' of {name} is text", 9 if name == "$lookup" else 14)
+    if not value:
+        fail(f"the 'from' of {name} is not empty", 73)
+    return value
+
+
+def _let(builder: Builder, spec: Any) -> dict[str, Expression]:
+    if not isinstance(spec, dict):
+        fail("the 'let' of $lookup is an object", 9)
+    return {check_variable(name): builder.expression(item) for name, item in spec.items()}
+
+
+def _lookup_options(spec: Any) -> None:
+    known = ("from", "localField", "foreignField", "as", "let", "pipeline")
+    check_options(spec, "$lookup", known, shape=9, unknown=9)
+    for key in ("as", "localField", "foreignField"):
+        if key in spec and type(spec[key]) is not str:
+            fail(f"{key} of $lookup is text", 14 if key == "as" and spec[key] is not None else 40414 if key == "as" else 9)
+    if "as" not in spec:
+        fail("$lookup needs 'as'", 9)
+    if ("localField" in spec) != ("foreignField" in spec):
+        fail("$lookup needs localField and foreignField together", 9)
+    if "localField" not in spec and "pipeline" not in spec:
+        fail("$lookup needs localField and foreignField, or a pipeline", 9)
+    if "let" in spec and "pipeline" not in spec:
+        fail("the 'let' of $lookup needs a pipeline", 9)
+    if "pipeline" in spec and not isinstance(spec["pipeline"], list):
+        fail("the pipeline of $lookup is an array", 14)
+
+
+def lookup(builder: Builder, spec: Any, name: str) -> Stage:
+    """Compile $lookup, in all its forms."""
+    _lookup_options(spec)
+    stages = spec.get("pipeline", [])
+    starts_itself = bool(stages) and isinstance(stages[0], dict) and "$documents" in stages[0]
+    if "from" not in spec and not starts_itself:
+        fail("$lookup needs 'from'", 9)
+    collection = _collection_name(spec["from"], name) if "from" in spec else None
+    target = field_path(spec["as"])
+    bound = _let(builder, spec.get("let", {}))
+    joined = _Joined(builder.inner(name, *bound), None if starts_itself else collection, stages)
+    if "localField" not in spec:
+        return Stage(name, _lookup_by_pipeline(joined, bound, target), spec)
+    local, foreign = field_path(spec["localField"]), field_path(spec["foreignField"])
+    return Stage(name, _lookup_by_field(joined, bound, target, local, foreign), spec)
+
+
+def _bindings(bound: dict[str, Expression], document: dict[str, Any], variables: Variables) -> Variables:
+    return {**variables, **{name: expression(document, variables) for name, expression in bound.items()}}
+
+
+def _lookup_by_pipeline(joined: _Joined, bound: dict[str, Expression], target: tuple[str, ...]) -> Any:
+    def run(batches: Batches, variables: Variables) -> Batches:
+        shared: list[Any] | None = None
+        for batch in batches:
+            joined.builder.context.check_deadline()
+            result = []
+            for document in batch:
+                if bound or shared is None:
+                    inner = _bindings(bound, document, variables)
+                    shared = [found for part in joined.run(inner) for found in part]
+                result.append(with_path(document, target, list(shared)))
+            yield result
+
+    return run
+
+
+def _lookup_by_field(
+    joined: _Joined, bound: dict[str, Expression], target: tuple[str, ...], local: tuple[str, ...], foreign: tuple[str, ...]
+) -> Any:
+    key, path = joined.builder.key, ".".join(foreign)
+
+    def fetch(values: list[Any]) -> dict[bytes, list[tuple[int, dict[str, Any]]]]:
+        found: dict[bytes, list[tuple[int, dict[str, Any]]]] = {}
+        if not values:
+            return found
+        source = joined.read(equality_filter(path, values))
+        for number, document in enumerate(document for batch in source for document in batch):
+            for place in {key(value) for value in foreign_values(document, foreign)}:
+                found.setdefault(place, []).append((number, document))
+        return found
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        for batch in batches:
+            joined.builder.context.check_deadline()
+            wanted = [[(key(value), value) for value in local_values(document, local)] for document in batch]
+            index = fetch(list({place: value for pairs in wanted for place, value in pairs}.values()))
+            result = []
+            for document, pairs in zip(batch, wanted, strict=True):
+                hits = {number: found for place, _ in pairs for number, found in index.get(place, ())}
+                matches = [hits[number] for number in sorted(hits)]
+                if joined.stages:
+                    inner = _bindings(bound, document, variables)
+                    matches = [found for part in joined.flow(iter([matches]), inner) for found in part]
+                result.append(with_path(document, target, matches))
+            yield result
+
+    return run
+
+
+def union_with(builder: Builder, spec: Any, name: str) -> Stage:
+    """Compile $unionWith."""
+    if not isinstance(spec, str | dict):
+        fail("$unionWith takes a collection's name or an object", 9)
+    options = {"coll": spec} if type(spec) is str else spec
+    check_options(options, name, ("coll", "pipeline"), shape=9, unknown=40415)
+    stages = options.get("pipeline", [])
+    if not isinstance(stages, list):
+        fail("the pipeline of $unionWith is an array", 14)
+    starts_itself = bool(stages) and isinstance(stages[0], dict) and "$documents" in stages[0]
+    if "coll" not in options and not starts_itself:
+        fail("$unionWith needs 'coll', or a pipeline that begins with $documents", 9)
+    collection = _collection_name(options["coll"], name) if "coll" in options else None
+    joined = _Joined(builder.inner(name), collection, stages)
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        yield from batches
+        yield from joined.run(variables)
+
+    return Stage(name, run, spec)
+
+
+_NOT_IN_FACET: Final = frozenset({
+    "$changeStream", "$collStats", "$currentOp", "$documents", "$facet", "$geoNear", "$indexStats", "$listSessions", "$merge", "$out",
+    "$planCacheStats", "$search", "$searchMeta",
+})  # fmt: skip
+
+
+def facet(builder: Builder, spec: Any, name: str) -> Stage:
+    """Compile $facet."""
+    if not isinstance(spec, dict) or not spec:
+        fail("$facet takes an object with at least one pipeline", 40169)
+    compiled: dict[str, list[Stage]] = {}
+    for field, stages in spec.items():
+        if len(field_path(field)) > 1:
+            fail("a field of $facet has no dot", 16412)
+        if not isinstance(stages, list):
+            fail(f"the field {field!r} of $facet is a pipeline, an array", 40170)
+        for stage in stages:
+            if not isinstance(stage, dict):
+                fail("a stage is an object", 40171)
+            for inner in stage:
+                if inner in _NOT_IN_FACET:
+                    fail(f"{inner} may not stand in $facet", 40600)
+        compiled[field] = builder.compile(builder.inner(name), stages)
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        documents: Batch = [document for batch in batches for document in batch]
+        result: dict[str, Any] = {}
+        for field, stages in compiled.items():
+            flow: Batches = iter([list(documents)])
+            for stage in stages:
+                flow = stage.run(flow, variables)
+            result[field] = [document for batch in flow for document in batch]
+        yield [result]
+
+    return Stage(name, run, spec)
+
+
+def _graph_options(spec: Any) -> int | None:
+    required = {key: 40105 for key in ("from", "startWith", "connectFromField", "connectToField", "as")}
+    known = (*required, "maxDepth", "depthField", "restrictSearchWithMatch")
+    check_options(spec, "$graphLookup", known, required, shape=40327, unknown=40104)
+    for key in ("connectFromField", "connectToField", "as", "depthField"):
+        if key in spec and type(spec[key]) is not str:
+            fail(f"{key} of $graphLookup is text", 40103)
+    if "restrictSearchWithMatch" in spec and not isinstance(spec["restrictSearchWithMatch"], dict):
+        fail("restrictSearchWithMatch is a filter", 40185)
+    if "maxDepth" not in spec:
+        return None
+    if not is_number(spec["maxDepth"]):
+        fail("maxDepth of $graphLookup is a number", 40100)
+    depth = integer_of(spec["maxDepth"])
+    if depth is None:
+        fail("maxDepth of $graphLookup is a whole number", 40102)
+    if depth < 0:
+        fail("maxDepth of $graphLookup is not negative", 40101)
+    return depth
+
+
+def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
+    """Compile $graphLookup: breadth first, one query a level."""
+    deepest = _graph_options(spec)
+    collection = _collection_name(spec["from"], name)
+    source, target, start = field_path(spec["connectFromField"]), field_path(spec["as"]), builder.expression(spec["startWith"])
+    depth_field = field_path(spec["depthField"]) if "depthField" in spec else None
+    restriction, path, key = spec.get("restrictSearchWithMatch"), spec["connectToField"], builder.key
+    field_path(path)
+
+    def search(document: dict[str, Any], variables: Variables) -> Iterator[dict[str, Any]]:
+        first = start(document, variables)
+        frontier = list(first) if type(first) is list else [] if first is MISSING else [first]
+        asked: set[bytes] = set()
+        seen: set[bytes] = set()
+        depth = 0
+        while frontier and (deepest is None or depth <= deepest):
+            fresh = {key(value): value for value in frontier if key(value) not in asked}
+            asked |= set(fresh)
+            filter = equality_filter(path, list(fresh.values()))
+            frontier = []
+            builder.context.check_deadline()
+            for batch in builder.context.source(str(collection), {"$and": [filter, restriction]} if restriction else filter) if fresh else ():
+                for found in batch:
+                    if key(found.get("_id")) in seen:
+                        continue
+                    seen.add(key(found.get("_id")))
+                    frontier += [value for value in local_values(found, source) if value is not None]
+                    yield with_path(found, depth_field, depth) if depth_field else found
+            depth += 1
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        for batch in batches:
+            yield [with_path(document, target, list(search(document, variables))) for document in batch]
+
+    return Stage(name, run, spec)

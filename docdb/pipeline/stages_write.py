@@ -1,0 +1,227 @@
+"""Stages that write: $out and $merge.
+
+What lives here: their parsers, and what $merge does with each document. What it must not know: how a write is committed; the context's
+``write`` and ``replace_collection`` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from docdb.errors import CollectionError, DuplicateKeyError, NotSupportedError, QueryError
+from docdb.language.expression_core import fail
+from docdb.language.expressions import Expression, check_variable, field_path
+from docdb.language.values import MISSING, make_id, type_name
+from docdb.pipeline.context import Batches, Change
+from docdb.pipeline.stage import Builder, Stage, Variables, check_options
+
+__all__ = ["merge", "out"]
+
+_MATCHED: Final = ("fail", "keepExisting", "merge", "replace")
+_NOT_MATCHED: Final = ("discard", "fail", "insert")
+_UPDATING: Final = ("$addFields", "$project", "$replaceRoot", "$replaceWith", "$set", "$unset")
+
+
+def _check_target(name: str) -> str:
+    if not name or "\0" in name or name.startswith(".") or name.endswith("."):
+        raise CollectionError(f"{name!r} cannot be the name of a collection", code=73)
+    if name.startswith("$") or "$" in name:
+        raise CollectionError(f"{name!r} cannot be the name of a collection", code=20)
+    if name.startswith("system."):
+        raise CollectionError(f"{name!r} belongs to the system", code=17385)
+    return name
+
+
+def _database(value: Any, name: str) -> None:
+    if type(value) is not str:
+        fail(f"the db of {name} is text, not {type_name(value)}", 14)
+    if not value or any(c in value for c in ' ."$/\\\0'):
+        fail(f"{value!r} cannot be the name of a database", 73)
+    raise NotSupportedError(f"{name} writes to its own database", path="db")
+
+
+def out(builder: Builder, spec: Any, name: str) -> Stage:
+    """Compile $out."""
+    if not isinstance(spec, str | dict):
+        fail("$out takes the name of a collection", 16990)
+    if isinstance(spec, dict):
+        check_options(spec, name, ("coll", "db", "timeseries"), shape=16990, unknown=40415)
+        for key in ("coll", "db"):
+            if spec.get(key) is None:
+                fail(f"$out needs {key!r}", 40414)
+        if type(spec["coll"]) is not str:
+            fail("the coll of $out is text", 14)
+        if "timeseries" in spec:
+            raise NotSupportedError("time series collections are not supported", path="timeseries")
+        _database(spec["db"], name)
+    target = _check_target(spec)
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        builder.context.replace_collection(target, ([_with_id(document) for document in batch] for batch in batches))
+        return iter(())
+
+    return Stage(name, lambda batches, variables: _deferred(run, batches, variables), spec, writes=True)
+
+
+def _deferred(run: Callable[[Batches, Variables], Batches], batches: Batches, variables: Variables) -> Batches:
+    yield from run(batches, variables)
+
+
+def _with_id(document: dict[str, Any]) -> dict[str, Any]:
+    return document if "_id" in document else {"_id": make_id(), **document}
+
+
+def _target(spec: dict[str, Any]) -> str:
+    into = spec.get("into", MISSING)
+    if into is MISSING:
+        fail("$merge needs 'into'", 40414)
+    if isinstance(into, dict):
+        check_options(into, "$merge", ("coll", "db"), shape=51178, unknown=40415)
+        if into.get("coll") is None:
+            fail("the into of $merge needs 'coll'", 5786801)
+        if type(into["coll"]) is not str:
+            fail("the coll of $merge is text", 14)
+        if not into["coll"]:
+            fail("the coll of $merge is not empty", 5786800)
+        if into.get("db") is not None:
+            _database(into["db"], "$merge")
+        return _check_target(into["coll"])
+    if type(into) is not str:
+        fail("the into of $merge is a collection's name or an object", 51178)
+    if not into:
+        fail("the into of $merge is not empty", 5786800)
+    return _check_target(into)
+
+
+def _on_fields(spec: dict[str, Any]) -> tuple[str, ...]:
+    on = spec.get("on", "_id")
+    if type(on) is not str and not isinstance(on, list):
+        fail("the on of $merge is a field or an array of fields", 51186)
+    names = [on] if type(on) is str else on
+    if not names:
+        fail("the on of $merge names at least one field", 51187)
+    for item in names:
+        if type(item) is not str:
+            fail("the on of $merge holds text", 51134)
+        field_path(item)
+    if len(set(names)) != len(names):
+        fail("the on of $merge names a field twice", 31465)
+    return tuple(names)
+
+
+def _modes(spec: dict[str, Any]) -> tuple[Any, str]:
+    matched, not_matched = spec.get("whenMatched", "merge"), spec.get("whenNotMatched", "insert")
+    if type(matched) is not str and not isinstance(matched, list):
+        fail("whenMatched of $merge is text or a pipeline", 51191)
+    if type(not_matched) is not str:
+        fail("whenNotMatched of $merge is text", 14)
+    if type(matched) is str and matched not in _MATCHED:
+        fail(f"unknown whenMatched {matched!r}", 2, hint=f"one of {', '.join(_MATCHED)}, or a pipeline")
+    if not_matched not in _NOT_MATCHED:
+        fail(f"unknown whenNotMatched {not_matched!r}", 2, hint=f"one of {', '.join(_NOT_MATCHED)}")
+    if (matched, not_matched) in (("fail", "fail"), ("fail", "discard"), ("keepExisting", "fail"), ("keepExisting", "discard")):
+        fail(f"$merge cannot combine whenMatched {matched!r} with whenNotMatched {not_matched!r}", 51181 if matched != "x" else 51189)
+    return matched, not_matched
+
+
+def _let(builder: Builder, spec: dict[str, Any]) -> dict[str, Expression]:
+    let = spec.get("let", MISSING)
+    if let is MISSING:
+        return {"new": builder.expression("$$ROOT")}
+    if not isinstance(let, dict):
+        fail("the let of $merge is an object", 14)
+    if not isinstance(spec.get("whenMatched"), list):
+        if let:
+            fail("the let of $merge needs a pipeline in whenMatched", 51199)
+        return {"new": builder.expression("$$ROOT")}
+    if "new" in let and let["new"] != "$$ROOT":
+        fail("the variable new of $merge is always $$ROOT", 51273)
+    bound = {check_variable(name): builder.expression(item) for name, item in let.items()}
+    return {"new": builder.expression("$$ROOT"), **bound}
+
+
+def merge(builder: Builder, spec: Any, name: str) -> Stage:
+    """Compile $merge."""
+    if not isinstance(spec, str | dict):
+        fail("$merge takes a collection's name or an object", 51182)
+    options = {"into": spec} if type(spec) is str else spec
+    check_options(options, name, ("into", "let", "on", "whenMatched", "whenNotMatched"), shape=51182, unknown=40415)
+    target, on = _target(options), _on_fields(options)
+    matched, not_matched = _modes(options)
+    bound = _let(builder, options)
+    change: Callable[[dict[str, Any], dict[str, Any], Variables], dict[str, Any]] | None = None
+    if isinstance(matched, list):
+        change = _updating(builder, matched, bound)
+    if on != ("_id",) and frozenset(on) not in set(builder.context.unique_fields(target)):
+        fail("the on fields of $merge need a unique index", 51183, hint=f"create a unique index on {', '.join(on)}")
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        for batch in batches:
+            builder.context.check_deadline()
+            for document in batch:
+                written = _merged(builder, document, target, on, matched, not_matched, change, variables)
+                if written is not None:
+                    builder.context.write(target, [written])
+        yield from ()
+
+    return Stage(name, run, spec, writes=True)
+
+
+def _updating(
+    builder: Builder, stages: list[Any], bound: dict[str, Expression]
+) -> Callable[[dict[str, Any], dict[str, Any], Variables], dict[str, Any]]:
+    for stage in stages:
+        if isinstance(stage, dict) and len(stage) == 1 and next(iter(stage)) not in _UPDATING and next(iter(stage)).startswith("$"):
+            fail(f"{next(iter(stage))} may not stand in whenMatched", 72, hint=f"one of {', '.join(_UPDATING)}")
+    compiled = builder.compile(builder.inner("$merge", *bound), stages)
+
+    def change(old: dict[str, Any], new: dict[str, Any], variables: Variables) -> dict[str, Any]:
+        known = {**variables, **{name: expression(new, variables) for name, expression in bound.items()}}
+        flow: Batches = iter([[old]])
+        for stage in compiled:
+            flow = stage.run(flow, known)
+        return next(flow)[0]
+
+    return change
+
+
+def _on_value(document: dict[str, Any], path: str) -> Any:
+    value: Any = document
+    for part in path.split("."):
+        value = value.get(part, MISSING) if type(value) is dict else MISSING
+    if value is None or value is MISSING or type(value) is list:
+        fail(f"the on field {path!r} of $merge is missing, null or an array", 51132 if type(value) is not list else 51185)
+    return value
+
+
+def _merged(
+    builder: Builder,
+    document: dict[str, Any],
+    target: str,
+    on: tuple[str, ...],
+    matched: Any,
+    not_matched: str,
+    change: Callable[[dict[str, Any], dict[str, Any], Variables], dict[str, Any]] | None,
+    variables: Variables,
+) -> Change | None:
+    """Return the change one document of the stream makes, None for none."""
+    if "_id" in on:
+        document = _with_id(document)
+    filter = {path: {"$eq": _on_value(document, path)} for path in on}
+    found = next((item for batch in builder.context.source(target, filter) for item in batch), None)
+    if found is None:
+        if not_matched == "fail":
+            raise QueryError("$merge found no document to change and whenNotMatched is fail", code=13113)
+        return Change("insert", _with_id(document)) if not_matched == "insert" else None
+    if matched == "keepExisting":
+        return None
+    if matched == "fail":
+        raise DuplicateKeyError("$merge found the document already there and whenMatched is fail", details={"keyValue": filter})
+    if change is not None:
+        new = change(found, document, variables)
+    else:
+        new = document if matched == "replace" else {**found, **document}
+    if new.get("_id", found["_id"]) != found["_id"]:
+        raise QueryError("$merge cannot change the _id of a document", code=66)
+    return Change("replace", {"_id": found["_id"], **new}, found["_id"])
