@@ -10,11 +10,13 @@ from typing import Any
 __all__ = ["AVAILABLE", "codec", "keys"]
 
 AVAILABLE: bool = os.environ.get("DOCDB_PURE") != "1"
-codec: Any = None
-keys: Any = None
+codec: Any
+keys: Any
 
 if AVAILABLE:
     try:
         from docdb._native import codec, keys
     except ImportError:
         AVAILABLE = False
+if not AVAILABLE:
+    codec = keys = None

@@ -168,10 +168,12 @@ cdef inline int read_long(const unsigned char** p, const unsigned char* end, Val
 
 
 cdef inline int read_value(const unsigned char** p, const unsigned char* end, Value* value) noexcept nogil:
-    """Read the value at ``p``: its kind, or -1. Only the members named at the kind are set."""
+    """Read the value at ``p``: its kind, or -1. The members that are not named at the kind say nothing."""
     cdef unsigned char first
     cdef const unsigned char* start = p[0]
     cdef uint64_t bits
+    value.integer = value.code = value.size = 0  # the compiler cannot see which kind sets what
+    value.body = NULL
     if start >= end:
         return -1
     first = start[0]

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from docdb import _native
 from docdb.errors import CorruptError
 from docdb.language.order import invert
 from docdb.language.values import INT32_MAX, INT32_MIN, MAX_DEPTH, MISSING, Int64, MaxKey, MinKey, ObjectId, Timestamp
@@ -196,5 +197,14 @@ _READERS: Final[dict[int, Callable[[bytes], Any]]] = {
     0xF0: lambda k: MaxKey(),
 }
 
-decode_key = reference_decode_key
-split_components = reference_split
+def _split(data: bytes, directions: Sequence[int]) -> tuple[list[bytes], bytes]:
+    """Return what ``reference_split`` returns, from the kernel."""
+    made: tuple[list[bytes], bytes] | None = _native.keys.split_components(data, directions)
+    return reference_split(data, directions) if made is None else made
+
+
+decode_key: Callable[..., Any] = reference_decode_key
+split_components: Callable[[bytes, Sequence[int]], tuple[list[bytes], bytes]] = reference_split
+if _native.AVAILABLE:
+    _native.keys.configure(reference_decode_key)
+    decode_key, split_components = _native.keys.decode_key, _split

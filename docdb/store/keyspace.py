@@ -16,7 +16,7 @@ make bounds that are right for cut entries too.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -56,6 +56,7 @@ _TYPES: Final[dict[type, int]] = {
     Regex: NOT_COVERED, Binary: NOT_COVERED, Int64: LONG, UUID: AS_KEY,
 }  # fmt: skip
 _CUT_MARK: Final = b"\xff"
+_order_key: Callable[[Any], bytes] = _native.codec.order_key_of_value if _native.AVAILABLE else order_key
 
 
 class _EmptyArray:
@@ -169,7 +170,7 @@ def unique_prefix(key: bytes, value: bytes) -> bytes:
 def _value_key(value: Any, collation: Any) -> bytes:
     if value is _EMPTY:
         return EMPTY_ARRAY_KEY
-    key: bytes = order_key(value) if collation is None else collation.order_key(value)
+    key: bytes = _order_key(value) if collation is None else collation.order_key(value)
     return key
 
 
@@ -217,7 +218,13 @@ class EntryMaker:
 
     def entries_many(self, id_keys: Sequence[bytes], datas: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """Return ``entries`` of many documents; a refused one raises for all."""
-        return [self.entries(id_key, data) for id_key, data in zip(id_keys, datas, strict=True)]
+        if self._kernel is None:
+            return [self.entries(id_key, data) for id_key, data in zip(id_keys, datas, strict=True)]
+        made: list[Any] = self._kernel.entries_many(id_keys, datas)
+        for i, rows in enumerate(made):
+            if rows is None:
+                made[i] = self._reference(id_keys[i], codec.decode(datas[i]))
+        return made
 
     def values(self, key: bytes, value: bytes) -> list[Any] | None:
         """Return the values of an entry's fields (MISSING for a missing one), or None where the key does not give them all back."""
