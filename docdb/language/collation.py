@@ -128,7 +128,7 @@ def parse_collation(spec: Any) -> Collation | None:
         **given,
         "version": _VERSION,
     }
-    _check_together(full)
+    _check_together({**_DEFAULTS, **given})
     return Collation(full)
 
 
@@ -207,7 +207,9 @@ def _tailoring(locale: str) -> str | None:
 
 
 def _icu_key(icu: Any, spec: dict[str, Any]) -> Any:
-    collator = icu.Collator.createInstance(icu.Locale(spec["locale"]))
+    # maxVariable has no attribute of its own in PyICU; it travels as a keyword of the locale.
+    joint = ";" if "@" in spec["locale"] else "@"
+    collator = icu.Collator.createInstance(icu.Locale(f"{spec['locale']}{joint}kv={spec['maxVariable']}"))
     attribute, on = icu.UCollAttribute, icu.UCollAttributeValue
     flag = {True: on.ON, False: on.OFF}
     strengths = (on.PRIMARY, on.SECONDARY, on.TERTIARY, on.QUATERNARY, on.IDENTICAL)

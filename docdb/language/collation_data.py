@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
-    "AFTER", "DEFAULTS", "EXPANSIONS", "FIRST_SCRIPTS", "KNOWN_LANGUAGES", "MARKS", "NEEDS_ICU", "PUNCTUATION",
-    "STROKES", "SYMBOLS", "TAILORINGS", "UNSPLIT", "VARIANTS", "WHITESPACE",
+    "AFTER", "CYRILLIC", "DEFAULTS", "EXPANSIONS", "FIRST_SCRIPTS", "KNOWN_LANGUAGES", "MARKS", "NEEDS_ICU",
+    "PUNCTUATION", "STROKES", "SYMBOLS", "TAILORINGS", "UNSPLIT", "VARIANTS", "WHITESPACE",
 ]  # fmt: skip
 
 WHITESPACE: Final = "\t\n\v\f\r "
@@ -28,7 +28,7 @@ MARKS: Final = "\u0301\u0300\u0306\u0302\u030c\u030a\u0308\u030b\u0303\u0307\u03
 EXPANSIONS: Final[dict[str, str]] = {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"}
 
 # Letters with a stroke count as the letter with an accent.
-STROKES: Final[dict[str, str]] = {"đ": "d", "ħ": "h", "ł": "l", "ø": "o", "ŧ": "t"}
+STROKES: Final[dict[str, str]] = {"đ": "d", "ħ": "h", "ł": "l", "ø": "o", "ŧ": "t", "ґ": "г"}
 
 # Latin letters of their own: the letter they follow.
 AFTER: Final[dict[str, str]] = {
@@ -44,43 +44,45 @@ AFTER: Final[dict[str, str]] = {
 }
 
 # Canonical decompositions that are letters of their own.
-UNSPLIT: Final[tuple[str, ...]] = ("ѓ", "й", "ї", "ќ", "ў")
+UNSPLIT: Final[tuple[str, ...]] = ("й",)
+
+# The order of Cyrillic letters; others of the script follow by code point.
+CYRILLIC: Final = "аәӕбвгғӻҕӷдԁђԃҙеєжԫҗзԅԑѕӡԇиҋійјкқӄҡҟҝԟԛлӆԯԓԡљԉԕмӎнԩӊңӈԣҥњԋоөпԥҧҁрҏԗсԍҫтԏҭћуүұѹфхӽӿҳһԧѡѿѽѻцҵчԭҷӌҹҽҿџшщъыьҍѣэюяԙѥѧѫѩѭѯѱѳѵҩԝӏ"
 
 # What languages change in the root order; a known language that is neither here nor in NEEDS_ICU changes nothing.
 TAILORINGS: Final[dict[str, str]] = {
-    "az": "c<ç e<ə g<ğ h<x<ı o<ö s<ş u<ü z<w",
+    "az": "c<ç e<ə g<ğ h<x<ı k<q o<ö s<ş u<ü z<w",
     "bs": "c<č<ć d<dž<đ l<lj n<nj s<š z<ž",
     "cs": "c<č h<ch r<ř s<š z<ž",
     "cy": "c<ch d<dd f<ff g<ng l<ll p<ph r<rh t<th",
-    "da": "y=ü z<æ=ä<ø=ö<å",
-    "de@collation=phonebook": "",
+    "da": "d=đ=ð th=þ y=ü=ű z<æ=ä<ø=ö=ő<å=aa",
+    "de@collation=phonebook": "ae=ä oe=ö ue=ü",
     "eo": "c<ĉ g<ĝ h<ĥ j<ĵ s<ŝ u<ŭ",
     "es": "n<ñ",
     "es@collation=traditional": "c<ch l<ll n<ñ",
     "et": "s<š<z<ž w<õ<ä<ö<ü",
-    "fi": "y=ü z<å<ä<ö=ø",
+    "fi": "y=ü z<å<ä=æ<ö=ø",
     "fil": "n<ñ<ng",
-    "fo": "y=ü z<æ=ä<ø=ö<å",
+    "fo": "d=đ=ð th=þ y=ü=ű z<æ=ä=ę<ø=ö=ő=œ<å=aa",
     "gl": "n<ñ",
-    "haw": "",
     "hr": "c<č<ć d<dž<đ l<lj n<nj s<š z<ž",
-    "hsb": "c<č<ć d<dź e<ě h<ch l<ł n<ń o<ó r<ř s<š<ś z<ž<ź",
+    "hsb": "c<č<ć e<ě h<ch k<ł r<ř s<š z<ž<ź",
     "hu": "c<cs d<dz<dzs g<gy l<ly n<ny o<ö=ő s<sz t<ty u<ü=ű z<zs",
     "is": "a<á d<ð e<é i<í o<ó u<ú y<ý z<þ<æ=ä<ö=ø<å",
-    "kl": "y=ü z<æ=ä<ø=ö<å",
+    "kl": "d=đ=ð th=þ y=ü=ű z<æ=ä=ę<ø=ö=ő=œ<å",
     "lt": "c<č i=y s<š z<ž",
     "lv": "c<č g<ģ i=y k<ķ l<ļ n<ņ r<ŗ s<š z<ž",
-    "mt": "c<ċ g<ġ h<ħ z<ż",
-    "nb": "y=ü z<æ=ä<ø=ö<å",
-    "nn": "y=ü z<æ=ä<ø=ö<å",
-    "no": "y=ü z<æ=ä<ø=ö<å",
+    "mt": "b<ċ f<ġ g<għ h<ħ y<ż",
+    "nb": "d=đ=ð th=þ y=ü=ű z<æ=ä=ę<ø=ö=ő=œ<å=aa",
+    "nn": "d=đ=ð th=þ y=ü=ű z<æ=ä=ę<ø=ö=ő=œ<å=aa",
+    "no": "d=đ=ð th=þ y=ü=ű z<æ=ä=ę<ø=ö=ő=œ<å=aa",
     "pl": "a<ą c<ć e<ę l<ł n<ń o<ó s<ś z<ź<ż",
     "ro": "a<ă<â i<î s<ș=ş t<ț=ţ",
     "sk": "a<ä c<č h<ch o<ô r<ř s<š z<ž",
     "sl": "c<č<ć d<đ s<š z<ž",
     "sq": "c<ç d<dh e<ë g<gj l<ll n<nj r<rr s<sh t<th x<xh z<zh",
     "sr_Latn": "c<č<ć d<dž<đ l<lj n<nj s<š z<ž",
-    "sv": "y=ü z<å<ä<ö=ø",
+    "sv": "d=đ=ð th=þ y=ü=ű z<å<ä=æ=ę<ö=ø=ő=œ=ô",
     "tr": "c<ç g<ğ h<ı o<ö s<ş u<ü",
     "vi": "a<ă<â d<đ e<ê o<ô<ơ u<ư",
     "yo": "e<ẹ g<gb o<ọ s<ṣ",
@@ -101,7 +103,6 @@ FIRST_SCRIPTS: Final[dict[str, tuple[int, int]]] = {
     "he": (0x0590, 0x05FF),
     "hi": _DEVANAGARI,
     "hy": (0x0530, 0x058F),
-    "ja": (0x3040, 0x30FF),
     "ka": (0x10A0, 0x10FF),
     "kk": _CYRILLIC,
     "kn": (0x0C80, 0x0CFF),
@@ -123,7 +124,7 @@ FIRST_SCRIPTS: Final[dict[str, tuple[int, int]]] = {
 }
 
 # Orders that need more data than stands here (dictionary order of ideographs, syllables); PyICU has it.
-NEEDS_ICU: Final = frozenset({"bo", "dz", "km", "lo", "my", "si", "ug", "zh", "zh_Hant"})
+NEEDS_ICU: Final = frozenset({"bo", "dz", "haw", "km", "lo", "my", "si", "ug", "zh", "zh_Hant"})
 
 # Options that a language sets differently when the caller says nothing.
 DEFAULTS: Final[dict[str, dict[str, object]]] = {

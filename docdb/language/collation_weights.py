@@ -88,7 +88,6 @@ class Weights:
         self._posix = tailoring == "en_US_POSIX"
         self._kana_apart = tailoring == "ja"
         self._first = data.FIRST_SCRIPTS.get(tailoring, (1, 0))
-        self._umlauts = tailoring == "de@collation=phonebook"
         self._letters = _tailored(data.TAILORINGS.get(tailoring, ""))
         self._letters.update((decomposed(letter), None) for letter in data.UNSPLIT)
         self._starts = frozenset(letter[0] for letter in self._letters)
@@ -219,8 +218,6 @@ class Weights:
         if _ignorable(character, category):
             return
         if unicodedata.combining(character) or category == "Me":
-            if self._umlauts and character == "\u0308":
-                yield Element(bytes((_ASCII["e"],)), bytes((_COMMON,)))
             yield Element(b"", _accent(character))
             return
         if character in data.EXPANSIONS:
@@ -265,7 +262,8 @@ class Weights:
     def _script(self, character: str) -> bytes:
         """Return the primary weight of a character outside ASCII, lower case."""
         code = ord(character)
-        tail = code.to_bytes(3, "big")
+        rank = data.CYRILLIC.find(character)
+        tail = (rank if rank >= 0 else code).to_bytes(3, "big")
         if self._first[0] <= code <= self._first[1]:
             return bytes((_NEXT_GROUP["first"],)) + tail
         name = unicodedata.name(character, "")
@@ -284,9 +282,10 @@ def _tailored(rules: str) -> dict[str, tuple[bytes, bytes] | None]:
     letters: dict[str, tuple[bytes, bytes] | None] = {}
     for word in rules.split():
         places = word.split("<")
-        base = _ASCII[places[0][0]]
+        head = bytes(_ASCII[letter] for letter in places[0].partition("=")[0])
+        base = head[-1]
         for place, group in enumerate(places):
-            primary = bytes((base + 1, 0x10 + place)) if place else bytes((base,))
+            primary = bytes((base + 1, 0x10 + place)) if place else head
             for rank, letter in enumerate(group.split("=")):
                 if place or rank:
                     letters[decomposed(letter)] = (primary, bytes((0x41 + rank,)) if rank else b"")
