@@ -78,6 +78,8 @@ def _clause(scope: Scope, name: Any, value: Any, where: str) -> Node:
 
 def conjunction(parts: list[Node]) -> Node:
     """Return the parts as one node, nested conjunctions opened; no parts are true."""
+    if len(parts) == 1:
+        return parts[0]
     flat: list[Node] = []
     for part in parts:
         if isinstance(part, And):
@@ -94,7 +96,7 @@ def conjunction(parts: list[Node]) -> Node:
 
 def is_operator_document(value: Any) -> bool:
     """Tell whether a value is a document of operators: its first name begins with ``$`` and it is no $ref with $id."""
-    if not isinstance(value, Mapping) or not value:
+    if (type(value) is not dict and not isinstance(value, Mapping)) or not value:
         return False
     first = next(iter(value))
     return isinstance(first, str) and first.startswith("$") and not ("$ref" in value and "$id" in value)
