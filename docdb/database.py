@@ -6,30 +6,39 @@ What lives here: ``open`` and ``Database``. What it must not know: how anything 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 
 from docdb.collection import Collection
 from docdb.command import command
 from docdb.engine.base import Engine
-from docdb.engine.lmdb import open_engine, restore_copy
+from docdb.engine.lmdb import open_engine
 from docdb.engine.memory import MemoryEngine
-from docdb.errors import CorruptError, InvalidOperation, UsageError
+from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
 from docdb.query import AggregateCursor
 from docdb.session import SessionSettings, StoreSession
 from docdb.store import building
 from docdb.store.check import Report, check
 from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
 
-__all__ = ["Database", "open"]
+__all__ = ["Database", "open", "restore"]
 
 NAIVE_DATES: Final = ("refuse", "utc")
 
-_stores: dict[int, tuple[Store, Engine, int]] = {}
-_stores_mutex = threading.Lock()
+@dataclass(slots=True)
+class _Shared:
+    """A store and how many databases of this process use it."""
+
+    store: Store
+    users: int
+
+
+_shared: dict[int, _Shared] = {}
+_shared_mutex = threading.Lock()
 
 
 def open(
@@ -77,14 +86,10 @@ def open(
         engine = open_engine(
             location, create=create, read_only=read_only, durability=durability, native=native, verify=verify
         )
+    store = _share(engine, history_bytes, history_age_s)
+    database = Database(store, settings, location)
     try:
-        store = _share(engine, history_bytes, history_age_s)
-    except BaseException:
-        engine.close()
-        raise
-    database = Database(store, settings, location, on_close=lambda: _release(engine))
-    try:
-        if not engine.read_only:
+        if not store.engine.read_only:
             building.sweep(store, unfinished=True)
         if verify:
             _refuse_damage(database.check())
@@ -95,25 +100,36 @@ def open(
 
 
 def _share(engine: Engine, history_bytes: int, history_age_s: float) -> Store:
-    """Return the store over an engine; all who open the same path share one, and so one group commit."""
-    with _stores_mutex:
-        known = _stores.get(id(engine))
-        if known is None:
+    """Return the store over an engine; all who open the same path share one, and so one group commit and one set of limits."""
+    with _shared_mutex:
+        known = _shared.get(id(engine.identity))
+        if known is not None:
+            known.users += 1
+            engine.close()
+            return known.store
+        try:
             store = Store(engine, history_bytes=history_bytes, history_age_s=history_age_s)
-            _stores[id(engine)] = (store, engine, 1)
-            return store
-        _stores[id(engine)] = (known[0], engine, known[2] + 1)
-        return known[0]
+        except BaseException:
+            engine.close()
+            raise
+        _shared[id(engine.identity)] = _Shared(store, 1)
+        return store
 
 
-def _release(engine: Engine) -> None:
-    with _stores_mutex:
-        store, _, users = _stores[id(engine)]
-        if users == 1:
-            del _stores[id(engine)]
-        else:
-            _stores[id(engine)] = (store, engine, users - 1)
-    engine.close()
+def _release(store: Store) -> None:
+    with _shared_mutex:
+        key = id(store.engine.identity)
+        known = _shared[key]
+        known.users -= 1
+        if known.users:
+            return
+        del _shared[key]
+        store.close()
+
+
+def _users(store: Store) -> int:
+    with _shared_mutex:
+        return _shared[id(store.engine.identity)].users
 
 
 def _refuse_damage(report: Report) -> None:
@@ -131,13 +147,11 @@ class Database:
 
     command = command
 
-    def __init__(
-        self, store: Store, settings: SessionSettings, location: str, *, on_close: Callable[[], None]
-    ) -> None:
+    def __init__(self, store: Store, settings: SessionSettings, location: str) -> None:
         self._store = store
         self._session = StoreSession(store, settings)
         self._location = location
-        self._on_close: Callable[[], None] | None = on_close
+        self._open = True
 
     @property
     def path(self) -> str:
@@ -219,14 +233,23 @@ class Database:
     def compact(self) -> None:
         """Rewrite the file without free pages; BusyError while another process, or another open of this one, has it open."""
         self._session.snapshot().close()
-        self._store.engine.compact()
+        if _users(self._store) > 1:
+            raise BusyError(f"{self._location} is open more than once in this process")
+        scratch = f"{self._location.rstrip(os.sep)}.compacting"
+        with self._store.engine.exclusive():
+            try:
+                self._store.engine.copy(scratch, compact=True)
+                self._store.engine.replace(scratch)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        self._store.forget()
 
     def close(self) -> None:
         """Close the database; cursors and collections made from it raise InvalidOperation from now on. Twice is harmless."""
         self._session.close()
-        on_close, self._on_close = self._on_close, None
-        if on_close is not None:
-            on_close()
+        was_open, self._open = self._open, False
+        if was_open:
+            _release(self._store)
 
     def __enter__(self) -> Database:
         return self
@@ -251,7 +274,22 @@ class Database:
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:
     """Make the database in the folder ``path`` from a backup. ``replace`` puts it in the place of one that nobody has open.
 
-    The backup is verified first. Raises CorruptError, BusyError (naming the processes) or UsageError.
+    The backup is verified first. The copy begins a new history epoch: positions of the original are refused. Raises CorruptError, BusyError (naming the processes) or UsageError.
     """
-    open(backup, read_only=True, verify=True).close()
-    restore_copy(Path(backup), Path(path), replace=replace)
+    target = os.fspath(path)
+    exists = os.path.isdir(target) and bool(os.listdir(target))
+    if exists and not replace:
+        raise UsageError(f"{target} is not empty", hint="replace=True puts the backup in its place")
+    with open(backup, read_only=True, verify=True) as source:
+        scratch = f"{target.rstrip(os.sep)}.restoring" if exists else target
+        source.backup(scratch)
+    if exists:
+        engine = open_engine(target, create=False)
+        try:
+            with engine.exclusive():
+                engine.replace(scratch)
+        finally:
+            engine.close()
+            shutil.rmtree(scratch, ignore_errors=True)
+    with open(target) as restored:
+        restored._store.begin_epoch()

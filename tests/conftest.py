@@ -34,7 +34,7 @@ def checked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         opened.add(self)
 
     def close(self: Any) -> None:
-        if self._on_close is not None and request.node.get_closest_marker("damaged") is None:
+        if self._open and request.node.get_closest_marker("damaged") is None:
             problems.extend(self.check().problems)
         original_close(self)
 

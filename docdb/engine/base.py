@@ -102,6 +102,11 @@ class Engine(ABC):
     applies_programs: bool = False
     read_only: bool = False
 
+    @property
+    def identity(self) -> object:
+        """What all engine objects on the same storage in this process have in common."""
+        return self
+
     @abstractmethod
     def begin(self, write: bool = False) -> EngineTransaction:
         """Return a snapshot of now, or the write transaction (waits for its turn)."""

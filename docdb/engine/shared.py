@@ -238,6 +238,10 @@ class SharedEngine(Engine):
         self.read_only = storage.options.read_only
         self.durability = storage.options.durability
 
+    @property
+    def identity(self) -> object:
+        return self._require()
+
     def begin(self, write: bool = False) -> EngineTransaction:
         storage = self._require()
         if not write:

@@ -13,7 +13,7 @@ import datetime as dt
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from docdb.engine.base import CATALOG, DOCUMENTS, Engine, EngineTransaction
@@ -22,7 +22,7 @@ from docdb.store import catalog as catalog_room
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import Catalog, CollectionInfo, State
-from docdb.store.keyspace import document_key
+from docdb.store.keyspace import FORMAT_KEY, document_key
 from docdb.store.views import View
 from docdb.store.writer import Writer
 
@@ -100,8 +100,11 @@ class Store:
 
     def _establish(self) -> dict[str, Any]:
         """Return the format record; write the first contents into an empty store."""
-        with contextlib.closing(_Closing(self.engine.begin())) as reading:
-            about = catalog_room.read_about(reading.txn)
+        reading = self.engine.begin()
+        try:
+            about = catalog_room.read_about(reading)
+        finally:
+            reading.abort()
         if about is not None:
             return about
         if self.engine.read_only:
@@ -210,8 +213,18 @@ class Store:
         """After a failed flush: what the environment holds in memory can no longer be trusted."""
         with contextlib.suppress(StorageError):  # the caller's own error says more; the next begin tells if it is still broken
             self.engine.reopen()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the catalog, after the storage below has been replaced."""
         with self._mutex:
             self._catalog, self._seen_id = None, -1
+
+    def begin_epoch(self) -> None:
+        """Begin a new history: positions from before are refused (after a restore)."""
+        self.about = self.about | {"epoch": uuid.uuid4().hex}
+        about = codec.encode_value(self.about)
+        self.write(lambda batch: batch.put_catalog([(FORMAT_KEY, about)]))
 
     def collection(self, name: str) -> CollectionInfo | None:
         """Return a collection's definition as of now, or None."""
@@ -221,18 +234,3 @@ class Store:
         """Close the engine."""
         self.engine.close()
 
-
-class _Closing:
-    """A read transaction that ends with ``close``."""
-
-    def __init__(self, txn: EngineTransaction) -> None:
-        self.txn = txn
-
-    def close(self) -> None:
-        self.txn.abort()
-
-
-def scan_all(txn: EngineTransaction, space: int, prefix: bytes, high: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield every pair of a range, one by one (for the checker and the garbage remover)."""
-    for batch in txn.scan(space, prefix, high):
-        yield from batch
