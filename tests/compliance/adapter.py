@@ -40,6 +40,27 @@ class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
         self._database.close()
         self._database = self.db = None
 
+    def opts(self, options: dict[str, Any] | None, allowed: dict[str, str]) -> dict[str, Any]:
+        """Return the options under pymongo's names; unknown ones go on to docdb, which is asked to refuse them."""
+        known = set(allowed) | run_cases.DROPOPT
+        unknown = {name: value for name, value in (options or {}).items() if name not in known}
+        named = {name: value for name, value in (options or {}).items() if name in known}
+        return {**super().opts(named, allowed), **unknown}
+
+    def count(self, operation: dict[str, Any]) -> dict[str, Any]:
+        """Count; ``fields``, which the server ignores, is left out."""
+        options = {name: value for name, value in (operation.get("options") or {}).items() if name != "fields"}
+        return dict(super().count({**operation, "options": options}))
+
+    def findAndModify(self, operation: dict[str, Any]) -> dict[str, Any]:
+        """Find and change one; a sort that is no list of pairs goes to docdb as it is, which is asked to refuse it."""
+        sort = operation.get("sort")
+        if not sort or (isinstance(sort, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in sort)):
+            return dict(super().findAndModify(operation))
+        collection = self.db[operation["coll"]]
+        found = collection.find_one_and_update(operation["filter"], operation["update"], sort=sort)
+        return {"result": {"value": found}}
+
     def _open(self) -> Any:
         return DatabaseFace(open_database(":memory:", naive_dates="utc"))
 
