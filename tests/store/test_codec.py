@@ -45,6 +45,11 @@ def test_generated_values_come_back(value):
     assert codec.reference_encode_value(value) == data
 
 
+@pytest.mark.parametrize(("encode", "decode"), FORMS)
+def test_an_int64_beyond_32_bits_is_a_plain_long_anyway(encode, decode):
+    assert same(decode(encode({"a": Int64(2**40)})), {"a": 2**40})
+
+
 def nested(levels):
     value = 1
     for _ in range(levels):

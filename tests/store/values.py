@@ -14,7 +14,7 @@ EDGES: list[Any] = [
     None, True, False, 0, 1, -1, 31, 32, 127, 128, 255, 256, -32, -33, -128, -129, -32768, -32769, 65535, 65536, 2**31 - 1, 2**31, -(2**31),
     -(2**31) - 1, 2**32 - 1, 2**32, 2**53, 2**53 + 1, 2**53 - 1, -(2**53) - 1, 2**60 + 1, 10**18, 10**18 + 1, 2**63 - 1, 2**63 - 512, 2**63 - 513,
     -(2**63), -(2**63) + 1, 0.0, -0.0, 1.5, -1.5, 5e-324, -5e-324, math.inf, -math.inf, math.nan, 2.0**53, 2.0**63, 1e300,
-    Int64(0), Int64(5), Int64(-7), Int64(2**40), Decimal("0"), Decimal("-0"), Decimal("1.10"), Decimal("1.1"), Decimal("1E+3"),
+    Int64(0), Int64(5), Int64(-7), Decimal("0"), Decimal("-0"), Decimal("1.10"), Decimal("1.1"), Decimal("1E+3"),
     Decimal("9007199254740993"), Decimal("-9007199254740993"), Decimal("0.1"), Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity"),
     Decimal("9.999999999999999999999999999999999E+6111"), Decimal("-1E-6176"), Decimal("1E-400"), Decimal("1234567890123456789012345678901234"),
     "", "a", "\0", "a\0b", "\0\xff", "é", "日本語", "\U0001f600", "x" * 31, "x" * 32, "x" * 255, "x" * 256, "x" * 70_000,
@@ -30,7 +30,7 @@ scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.integers(-300, 300), st.floats(), st.text(max_size=40),
     st.binary(max_size=20), st.integers(-(2**31), 2**31 - 1).map(Int64), st.uuids(),
     st.decimals(allow_nan=False, min_value=Decimal("-1E+30"), max_value=Decimal("1E+30"), places=3),
-    st.datetimes(timezones=st.just(dt.UTC)), st.binary(min_size=12, max_size=12).map(ObjectId),
+    st.datetimes(timezones=st.just(dt.UTC)).map(lambda date: date.replace(fold=0)), st.binary(min_size=12, max_size=12).map(ObjectId),
     st.builds(Timestamp, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
     st.builds(Binary, st.binary(max_size=5), st.integers(1, 255)), st.sampled_from([MinKey(), MaxKey(), Regex("a", "i"), -0.0]),
 )  # fmt: skip
