@@ -105,6 +105,7 @@ class ObjectId:
     """
 
     __slots__ = ("binary",)
+    binary: bytes
     _counter = itertools.count(int.from_bytes(os.urandom(3), "big"))
     _process = os.urandom(5)
 
@@ -156,7 +157,9 @@ os.register_at_fork(after_in_child=lambda: setattr(ObjectId, "_process", os.uran
 class Regex:
     """A regular expression as a value: pattern and flags out of ``imsx`` (kept sorted)."""
 
-    __slots__ = ("pattern", "flags")
+    __slots__ = ("flags", "pattern")
+    pattern: str
+    flags: str
 
     def __init__(self, pattern: str, flags: str | int = "") -> None:
         if isinstance(flags, int):
@@ -190,7 +193,9 @@ class Regex:
 class Timestamp:
     """Seconds and a counter within the second, each 32 bit unsigned."""
 
-    __slots__ = ("time", "inc")
+    __slots__ = ("inc", "time")
+    time: int
+    inc: int
 
     def __init__(self, time: int, inc: int) -> None:
         if not (0 <= time < 2**32 and 0 <= inc < 2**32):
