@@ -12,7 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+import bson
+
 from docdb.database import open as open_database
+from docdb.errors import BulkWriteError
 from tests.compliance.values import to_bson
 
 CONFORMANCE: Final = Path(__file__).resolve().parents[3] / "shared" / "conformance"
@@ -22,6 +25,8 @@ import run_cases  # noqa: E402  (found through the line above)
 
 __all__ = ["CONFORMANCE", "Adapter"]
 
+_TIMED: Final = frozenset({"aggregate", "count", "distinct", "find"})  # operations with max_time_ms
+
 
 class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
     """What the runner drives: each case begins with an empty database."""
@@ -29,6 +34,7 @@ class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(self._open)
         self._database: Any = None
+        self._kind = ""
 
     def start(self) -> None:
         """Open an empty database."""
@@ -45,12 +51,30 @@ class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
         known = set(allowed) | run_cases.DROPOPT
         unknown = {name: value for name, value in (options or {}).items() if name not in known}
         named = {name: value for name, value in (options or {}).items() if name in known}
+        if "maxTimeMS" in named and self._kind in _TIMED:
+            unknown["max_time_ms"] = _number(named["maxTimeMS"])
         return {**super().opts(named, allowed), **unknown}
+
+    def run(self, operation: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one operation."""
+        self._kind = operation["kind"]
+        return dict(super().run(operation))
+
+    def insert_op(self, operation: dict[str, Any]) -> dict[str, Any]:
+        """Insert; where the case expects the server's reply, refused documents are a part of it."""
+        try:
+            return dict(super().insert_op(operation))
+        except BulkWriteError as error:
+            if "writeErrors" not in (operation.get("expect_result") or {}):
+                raise
+            refused = [{"index": entry["index"], "code": entry["code"]} for entry in error.details["writeErrors"]]
+            return {"result": {"n": error.details["nInserted"], "writeErrors": refused}}
 
     def count(self, operation: dict[str, Any]) -> dict[str, Any]:
         """Count; ``fields``, which the server ignores, is left out."""
         options = {name: value for name, value in (operation.get("options") or {}).items() if name != "fields"}
-        return dict(super().count({**operation, "options": options}))
+        numbers = {name: _number(operation[name]) for name in ("limit", "skip") if name in operation}
+        return dict(super().count({**operation, **numbers, "options": options}))
 
     def findAndModify(self, operation: dict[str, Any]) -> dict[str, Any]:
         """Find and change one; a sort that is no list of pairs goes to docdb as it is, which is asked to refuse it."""
@@ -63,6 +87,13 @@ class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
 
     def _open(self) -> Any:
         return DatabaseFace(open_database(":memory:", naive_dates="utc"))
+
+
+def _number(value: Any) -> Any:
+    """Return a whole number as int and what is not finite as float, for arguments that Python gives as int."""
+    if isinstance(value, bson.Decimal128) and not value.to_decimal().is_finite():
+        return float(value.to_decimal())
+    return run_cases.as_int(value)
 
 
 class DatabaseFace:
