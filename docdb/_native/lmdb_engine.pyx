@@ -182,15 +182,23 @@ cdef class Environment:
         free(self.readers_)
 
     cdef int open_spaces(self, list names):
+        """Open the four handles, once; a write transaction, which may have to wait for another process, only where one is missing."""
+        cdef int code = self.open_spaces_with(names, DOCDB_RDONLY, 0)
+        if code == DOCDB_NOTFOUND and not self.read_only:
+            code = self.open_spaces_with(names, 0, DOCDB_CREATE)
+        return code
+
+    cdef int open_spaces_with(self, list names, unsigned int begin_flags, unsigned int open_flags):
         cdef MDB_txn *txn
         cdef int code, space
         cdef bytes name
-        code = api.txn_begin(self.env, NULL, DOCDB_RDONLY if self.read_only else 0, &txn)
+        with nogil:
+            code = api.txn_begin(self.env, NULL, begin_flags, &txn)
         if code:
             return code
         for space in range(SPACE_COUNT):
             name = names[space]
-            code = api.dbi_open(txn, name, 0 if self.read_only else DOCDB_CREATE, &self.dbis[space])
+            code = api.dbi_open(txn, name, open_flags, &self.dbis[space])
             if code:
                 api.txn_abort(txn)
                 return code

@@ -91,6 +91,8 @@ def translate(error: BaseException, doing: str) -> DocdbError:
     if isinstance(error, lmdb.ReadonlyError) and not getattr(error, "code", 0):
         return InvalidOperation(f"{doing}: the database was opened read-only")
     code = getattr(error, "code", 0)
+    if "closed/deleted/dropped" in str(error):
+        return InvalidOperation(f"{doing}: the storage was closed or reopened meanwhile")
     return failure(code, doing) if code else StorageError(f"{doing}: {error}")
 
 
@@ -315,7 +317,11 @@ class PublicTransaction(EngineTransaction):
 
 
 class PublicEnvironment:
-    """An environment opened through py-lmdb."""
+    """An environment opened through py-lmdb.
+
+    py-lmdb opens handles in a write transaction, so opening waits for the writer of another process. It pools no read transactions here
+    (``max_spare_txns=0``): after a fork the spare one would be freed in the child, and with it the parent's reader slot.
+    """
 
     def __init__(self, folder: Path, options: shared.Options, lock: bool) -> None:
         files.check_size(folder / files.DATA, verify_file)
