@@ -45,13 +45,12 @@ from docdb.updating import check_replacement, check_update
 if TYPE_CHECKING:
     from docdb.operations import Session
 
-__all__ = ["Collection"]
+__all__ = ["Collection", "is_point"]
 
 T = TypeVar("T")
 M = TypeVar("M")
 Document = Mapping[str, Any]
 _POINT_IDS = frozenset({ObjectId, int, str})
-_NO_ID = object()
 
 
 class Collection(Binding[T]):
@@ -164,14 +163,13 @@ class Collection(Binding[T]):
 
     def find_one(self, filter: Any = None, projection: Any = None, **options: Unpack[FindOptions]) -> T | None:
         """Return the first document that matches, or None. Cost of ``{"_id": value}``: one lookup."""
-        if not options and projection is None:
-            if type(filter) is dict and len(filter) == 1:
-                id = filter.get("_id", _NO_ID)
-                if type(id) in _POINT_IDS:
-                    document = self.session.get(self.name, id)
-                    if self.settings.model is None:
-                        return document  # type: ignore[return-value]
-                    return self.object_of(document)
+        if projection is None and type(filter) is dict and len(filter) == 1 and not options:
+            id = filter.get("_id")
+            if type(id) in _POINT_IDS:
+                document = self.session.get(self.name, id)
+                if self.settings.model is None:
+                    return document  # type: ignore[return-value]
+                return self.object_of(document)
         if filter is not None and not isinstance(filter, Mapping) and type(filter) in _POINT_IDS:
             filter = {"_id": filter}
         found: Cursor[T] = self.find(filter, projection, 0, 1, **options)
@@ -404,6 +402,11 @@ class Collection(Binding[T]):
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r})"
+
+
+def is_point(filter: Any) -> bool:
+    """Tell whether ``find_one`` answers a filter by one lookup."""
+    return type(filter) is dict and len(filter) == 1 and type(filter.get("_id")) in _POINT_IDS
 
 
 def _filter(filter: Any) -> Any:

@@ -43,12 +43,17 @@ class CommandCursor(Generic[T]):
         """Return the batches; called with the first document."""
         return self._batches if self._batches is not None else iter(())
 
+    def batches(self) -> Iterator[list[T]]:
+        """Begin, and return the documents as they arrive, in lists."""
+        iter(self)
+        return self._batches if self._batches is not None else iter(())
+
     def __iter__(self) -> Iterator[T]:
         # The chain itself, not self: a loop over it runs in C, and next() goes on where the loop stopped.
         if self._stream is None:
             if not self._closed:
                 self._batches = self._open()
-            self._stream = chain.from_iterable(self._batches or ())
+            self._stream = chain.from_iterable(self._batches if self._batches is not None else ())
         return self._stream
 
     def __next__(self) -> T:

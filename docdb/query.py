@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from docdb.aggregation import AggregateCursor
 from docdb.arguments import nearest
 from docdb.conditions import encode_find, encode_where
-from docdb.cursor import batches_of
+from docdb.cursor import Cursor, batches_of
 from docdb.errors import QueryError, UsageError
 from docdb.language.values import Regex
 from docdb.models import Binding
@@ -132,6 +132,10 @@ class Query(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return chain.from_iterable(batches_of(self._binding, self._selection))
+
+    def cursor(self) -> Cursor[T]:
+        """Return the documents of the query as an unused cursor."""
+        return Cursor(self._binding, self._selection)
 
     def count(self) -> int:
         """Return the number of documents that match; as in the cloud service skip and limit do not count."""

@@ -1,0 +1,642 @@
+"""The same face for asyncio: the very same names, with ``await`` and ``async for``.
+
+What lives here: ``open``, ``AsyncDatabase``, ``AsyncCollection``, ``AsyncQuery``, ``AsyncDocumentReference``, ``AsyncCursor``,
+... Each wraps the object of the same name. What it must not know: how anything is done; it decides only where.
+
+Point reads by ``_id`` run inline, since a hop to a thread costs a hundred times the read. Everything else runs on a few
+threads of the database. Cancelling a task withdraws its call when that has not begun; otherwise the cancellation waits for
+the call's end, so that no commit goes on unseen behind a task that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+
+from docdb import command as _command
+from docdb import database as _database
+from docdb.aggregation import Aggregation, PipelineBuilder
+from docdb.collection import Collection, is_point
+from docdb.cursor import CommandCursor, Cursor
+from docdb.database import Database
+from docdb.query import DocumentReference, Query
+from docdb.results import Result, UpdateAndReturnOutcome
+
+__all__ = [
+    "AsyncAggregation", "AsyncCollection", "AsyncCommandCursor", "AsyncCursor", "AsyncDatabase", "AsyncDocumentReference",
+    "AsyncQuery", "open",
+]  # fmt: skip
+
+T = TypeVar("T")
+M = TypeVar("M")
+R = TypeVar("R")
+P = ParamSpec("P")
+_END: Final = object()
+# Writers wait together for one storage commit, so there are more threads than processors.
+_THREADS: Final = 16
+
+
+class Runner:
+    """The threads of one database."""
+
+    __slots__ = ("_executor",)
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="docdb")
+
+    async def run(self, call: Callable[[], R]) -> R:
+        """Run a call on a thread. Cancelled before it began it never runs; later the cancellation waits for its end."""
+        future = self._executor.submit(call)
+        waiter = asyncio.wrap_future(future)
+        try:
+            return await asyncio.shield(waiter)
+        except asyncio.CancelledError:
+            if future.cancel():
+                raise
+            while not waiter.done():
+                try:
+                    await asyncio.wait([waiter])
+                except asyncio.CancelledError:
+                    continue
+            # Fetched so that asyncio does not report it as lost; the cancellation is what the task must see.
+            failure = None if waiter.cancelled() else waiter.exception()
+            if failure is not None:
+                raise asyncio.CancelledError from failure
+            raise
+
+    def close(self) -> None:
+        """End the threads when they have finished what they do."""
+        self._executor.shutdown(wait=True)
+
+
+def _threaded(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """Return the asynchronous form of a method: the same signature, run on a thread."""
+
+    @functools.wraps(method)
+    async def call(self: Any, *args: P.args, **named: P.kwargs) -> R:
+        return await self._runner.run(functools.partial(method, self._inner, *args, **named))  # type: ignore[no-any-return]
+
+    return call
+
+
+class _Wrapper:
+    """What wraps an object and knows the threads."""
+
+    __slots__ = ("_inner", "_runner")
+
+    def __init__(self, inner: Any, runner: Runner) -> None:
+        self._inner = inner
+        self._runner = runner
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._inner == other._inner) if isinstance(other, _Wrapper) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._inner)
+
+    def __repr__(self) -> str:
+        return f"Async{self._inner!r}"
+
+
+class AsyncCommandCursor(_Wrapper, Generic[T]):
+    """Documents, one after the other, once. ``await`` begins at once, ``async for`` begins with its first step."""
+
+    __slots__ = ("_batches", "_buffer", "_start")
+
+    def __init__(self, start: Callable[[], CommandCursor[T]], runner: Runner) -> None:
+        super().__init__(None, runner)
+        self._start = start
+        self._batches: Iterator[list[T]] | None = None
+        self._buffer: Iterator[T] = iter(())
+
+    def _begin(self) -> None:
+        if self._inner is None:
+            self._inner = self._start()
+        self._batches = self._inner.batches()
+
+    async def _begun(self: Self) -> Self:
+        if self._inner is None:
+            await self._runner.run(self._begin)
+        return self
+
+    def __await__(self: Self) -> Generator[Any, None, Self]:
+        return self._begun().__await__()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while True:
+            document = next(self._buffer, _END)
+            if document is not _END:
+                return document  # type: ignore[return-value]
+            if not await self._runner.run(self._fetch):
+                raise StopAsyncIteration
+
+    def _fetch(self) -> bool:
+        """Take the next batch, on a thread; it stays here when the task that asked was cancelled meanwhile."""
+        if self._batches is None:
+            self._begin()
+        batch = next(self._batches, None)  # type: ignore[arg-type]
+        self._buffer = iter(batch or ())
+        return batch is not None
+
+    async def next(self) -> T:
+        """Return the next document; StopAsyncIteration behind the last."""
+        return await self.__anext__()
+
+    async def to_list(self, length: int | None = None) -> list[T]:
+        """Return the documents that are left, or so many of them."""
+        found: list[T] = []
+        while length is None or len(found) < length:
+            document = await anext(self, _END)
+            if document is _END:
+                break
+            found.append(document)  # type: ignore[arg-type]
+        return found
+
+    async def close(self) -> None:
+        """Give the snapshot back; twice is harmless."""
+        self._buffer = iter(())
+        if self._inner is None:
+            self._start = CommandCursor
+        else:
+            self._inner.close()
+            self._batches = iter(())
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+Self = TypeVar("Self", bound="AsyncCommandCursor[Any]")
+
+
+class AsyncCursor(AsyncCommandCursor[T]):
+    """What ``find`` answers: its methods change the cursor itself, until the first document is asked for."""
+
+    __slots__ = ()
+
+    def __init__(self, cursor: Cursor[T], runner: Runner) -> None:
+        super().__init__(lambda: cursor, runner)
+        self._inner: Cursor[T] = cursor
+
+    def sort(self, key_or_list: Any, direction: Any = None) -> AsyncCursor[T]:
+        """Order by a field and direction, a list of pairs, or a document; the last call counts."""
+        self._inner.sort(key_or_list, direction)
+        return self
+
+    def skip(self, skip: int) -> AsyncCursor[T]:
+        """Leave out the first documents."""
+        self._inner.skip(skip)
+        return self
+
+    def limit(self, limit: int) -> AsyncCursor[T]:
+        """End after so many documents; 0 is no bound, a negative number its absolute value."""
+        self._inner.limit(limit)
+        return self
+
+    def hint(self, index: Any) -> AsyncCursor[T]:
+        """Use this index, by name or keys."""
+        self._inner.hint(index)
+        return self
+
+    def collation(self, collation: Any) -> AsyncCursor[T]:
+        """Compare text by this collation."""
+        self._inner.collation(collation)
+        return self
+
+    def max_time_ms(self, max_time_ms: int | None) -> AsyncCursor[T]:
+        """Raise TimeoutExpired after so many milliseconds."""
+        self._inner.max_time_ms(max_time_ms)
+        return self
+
+    def batch_size(self, batch_size: int) -> AsyncCursor[T]:
+        """Accept pymongo's advice on the size of messages."""
+        self._inner.batch_size(batch_size)
+        return self
+
+    def comment(self, comment: Any) -> AsyncCursor[T]:
+        """Attach a remark that ``explain()`` shows."""
+        self._inner.comment(comment)
+        return self
+
+    def min(self, spec: Any) -> AsyncCursor[T]:
+        """Begin at this key of the hinted index (inclusive)."""
+        self._inner.min(spec)
+        return self
+
+    def max(self, spec: Any) -> AsyncCursor[T]:
+        """End before this key of the hinted index (exclusive)."""
+        self._inner.max(spec)
+        return self
+
+    def allow_disk_use(self, allow_disk_use: bool) -> AsyncCursor[T]:
+        """Accept what is always so: a large sort may use the disk."""
+        self._inner.allow_disk_use(allow_disk_use)
+        return self
+
+    def follow(self, follow: bool = True) -> AsyncCursor[T]:
+        """Go on with a fresh snapshot when this one expires."""
+        self._inner.follow(follow)
+        return self
+
+    def rewind(self) -> AsyncCursor[T]:
+        """Begin again, on a new snapshot."""
+        self._inner.rewind()
+        self._batches, self._buffer = None, iter(())
+        return self
+
+    def clone(self) -> AsyncCursor[T]:
+        """Return an unused cursor that asks the same."""
+        return AsyncCursor(self._inner.clone(), self._runner)
+
+    @overload
+    def __getitem__(self, index: int) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def __getitem__(self, index: slice) -> AsyncCursor[T]: ...
+    def __getitem__(self, index: int | slice) -> Coroutine[Any, Any, T] | AsyncCursor[T]:
+        """Return one document by its place (to be awaited), or bound this cursor by a slice."""
+        if isinstance(index, slice):
+            self._inner[index]
+            return self
+        return self._runner.run(functools.partial(self._inner.__getitem__, index))
+
+    distinct = _threaded(Cursor.distinct)
+    explain = _threaded(Cursor.explain)
+
+
+class AsyncAggregation(PipelineBuilder):
+    """A pipeline on a collection: ``await end()`` runs it, ``async for`` runs it lazily."""
+
+    __slots__ = ("_inner", "_runner")
+
+    def __init__(self, inner: Aggregation, runner: Runner) -> None:
+        super().__init__()
+        self._inner = inner
+        self._inner._stages = self._stages
+        self._runner = runner
+
+    end = _threaded(Aggregation.end)
+
+    def cursor(self) -> AsyncCommandCursor[dict[str, Any]]:
+        """Return the documents as a cursor."""
+        return AsyncCommandCursor(self._inner.cursor, self._runner)
+
+    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        return self.cursor()
+
+
+class AsyncQuery(_Wrapper, Generic[T]):
+    """Which documents, in which order, how many: a value."""
+
+    __slots__ = ()
+    _inner: Query[T]
+
+    def where(self, condition: Any) -> AsyncQuery[T]:
+        """Return the query with another condition in the place of the one before."""
+        return AsyncQuery(self._inner.where(condition), self._runner)
+
+    def order_by(self, field: str, direction: Any = "asc") -> AsyncQuery[T]:
+        """Return the query with one more sort key, "asc" or "desc"."""
+        return AsyncQuery(self._inner.order_by(field, direction), self._runner)
+
+    def skip(self, count: int) -> AsyncQuery[T]:
+        """Return the query without its first documents."""
+        return AsyncQuery(self._inner.skip(count), self._runner)
+
+    def limit(self, count: int) -> AsyncQuery[T]:
+        """Return the query bounded to so many documents, at least one."""
+        return AsyncQuery(self._inner.limit(count), self._runner)
+
+    def field(self, fields: Any) -> AsyncQuery[T]:
+        """Return the query with a projection."""
+        return AsyncQuery(self._inner.field(fields), self._runner)
+
+    def after(self, token: str | None) -> AsyncQuery[T]:
+        """Return the query that begins behind the document a keyset token names."""
+        return AsyncQuery(self._inner.after(token), self._runner)
+
+    def hint(self, index: Any) -> AsyncQuery[T]:
+        """Return the query that must use this index, by name or keys."""
+        return AsyncQuery(self._inner.hint(index), self._runner)
+
+    def collation(self, collation: Any) -> AsyncQuery[T]:
+        """Return the query that compares text by this collation."""
+        return AsyncQuery(self._inner.collation(collation), self._runner)
+
+    def max_time_ms(self, limit: int | None) -> AsyncQuery[T]:
+        """Return the query that raises TimeoutExpired after so many milliseconds."""
+        return AsyncQuery(self._inner.max_time_ms(limit), self._runner)
+
+    def options(self, options: Mapping[str, Any] | None = None, **named: Any) -> AsyncQuery[T]:
+        """Return the query with these options and, for those not named, none."""
+        return AsyncQuery(self._inner.options(options, **named), self._runner)
+
+    async def get(self) -> Result[T]:
+        """Return all documents of the query."""
+        return await self._runner.run(self._inner.get)
+
+    async def first(self) -> T | None:
+        """Return the first document of the query, or None."""
+        return await self._runner.run(self._inner.first)
+
+    async def update_and_return(self, data: Mapping[str, Any]) -> UpdateAndReturnOutcome[T]:
+        """Change the first match, in the query's order, and return it as it is then."""
+        return await self._runner.run(functools.partial(self._inner.update_and_return, data))
+
+    def cursor(self) -> AsyncCursor[T]:
+        """Return the documents of the query as an unused cursor."""
+        return AsyncCursor(self._inner.cursor(), self._runner)
+
+    count = _threaded(Query.count)
+    delete = _threaded(Query.delete)
+    distinct = _threaded(Query.distinct)
+    explain = _threaded(Query.explain)
+    remove = _threaded(Query.remove)
+    update = _threaded(Query.update)
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self.cursor()
+
+
+class AsyncDocumentReference(_Wrapper, Generic[T]):
+    """One document by its ``_id``, whether it exists or not."""
+
+    __slots__ = ()
+    _inner: DocumentReference[T]
+
+    @property
+    def id(self) -> Any:
+        """The document's ``_id``."""
+        return self._inner.id
+
+    @property
+    def collection(self) -> AsyncCollection[T]:
+        """The collection the document belongs to."""
+        return AsyncCollection(self._inner.collection, self._runner)
+
+    def field(self, fields: Any) -> AsyncDocumentReference[T]:
+        """Return the reference with a projection for ``get``."""
+        return AsyncDocumentReference(self._inner.field(fields), self._runner)
+
+    async def get(self) -> T | None:
+        """Return the document, or None; inline."""
+        return self._inner.get()
+
+    delete = _threaded(DocumentReference.delete)
+    remove = _threaded(DocumentReference.remove)
+    set = _threaded(DocumentReference.set)
+    update = _threaded(DocumentReference.update)
+
+
+class AsyncCollection(_Wrapper, Generic[T]):
+    """Documents under a name; see ``Collection``."""
+
+    __slots__ = ()
+    _inner: Collection[T]
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self._inner.name
+
+    def doc(self, id: Any) -> AsyncDocumentReference[T]:
+        """Return a reference to the document with this ``_id``; no request."""
+        return AsyncDocumentReference(self._inner.doc(id), self._runner)
+
+    def where(self, condition: Any) -> AsyncQuery[T]:
+        """Return a query; QueryError when the condition is wrong."""
+        return AsyncQuery(self._inner.where(condition), self._runner)
+
+    def order_by(self, field: str, direction: Any = "asc") -> AsyncQuery[T]:
+        """Return all documents in an order, as a query."""
+        return AsyncQuery(self._inner.order_by(field, direction), self._runner)
+
+    def skip(self, count: int) -> AsyncQuery[T]:
+        """Return all documents but the first, as a query."""
+        return AsyncQuery(self._inner.skip(count), self._runner)
+
+    def limit(self, count: int) -> AsyncQuery[T]:
+        """Return so many documents, as a query."""
+        return AsyncQuery(self._inner.limit(count), self._runner)
+
+    def field(self, fields: Any) -> AsyncQuery[T]:
+        """Return a part of all documents, as a query."""
+        return AsyncQuery(self._inner.field(fields), self._runner)
+
+    async def get(self) -> Result[T]:
+        """Return all documents."""
+        return await self._runner.run(self._inner.get)
+
+    @overload
+    def aggregate(self) -> AsyncAggregation: ...
+    @overload
+    def aggregate(self, pipeline: Any, **options: Any) -> AsyncCommandCursor[dict[str, Any]]: ...
+    def aggregate(
+        self, pipeline: Any = None, **options: Any
+    ) -> AsyncAggregation | AsyncCommandCursor[dict[str, Any]]:
+        """Run a list of stages (``await`` it or ``async for`` over it); without one return a builder with ``end()``."""
+        if pipeline is None:
+            return AsyncAggregation(self._inner.aggregate(None, **options), self._runner)  # type: ignore[arg-type]
+        return AsyncCommandCursor(functools.partial(self._inner.aggregate, pipeline, **options), self._runner)
+
+    def find(
+        self, filter: Any = None, projection: Any = None, skip: int = 0, limit: int = 0, **options: Any
+    ) -> AsyncCursor[T]:
+        """Return a cursor over the documents that match; a wrong filter is refused here."""
+        return AsyncCursor(self._inner.find(filter, projection, skip, limit, **options), self._runner)
+
+    async def find_one(self, filter: Any = None, projection: Any = None, **options: Any) -> T | None:
+        """Return the first document that matches, or None; by ``_id`` inline."""
+        if projection is None and not options and is_point(filter):
+            return self._inner.find_one(filter)
+        return await self._runner.run(functools.partial(self._inner.find_one, filter, projection, **options))
+
+    async def find_one_and_update(
+        self, filter: Any, update: Any, projection: Any = None, sort: Any = None, upsert: bool = False,
+        return_document: bool = False, **options: Any,
+    ) -> T | None:  # fmt: skip
+        """Change the first document that matches and return it as it was, or as it is now."""
+        method = self._inner.find_one_and_update
+        call = functools.partial(method, filter, update, projection, sort, upsert, return_document, **options)
+        return await self._runner.run(call)
+
+    async def find_one_and_replace(
+        self, filter: Any, replacement: Any, projection: Any = None, sort: Any = None, upsert: bool = False,
+        return_document: bool = False, **options: Any,
+    ) -> T | None:  # fmt: skip
+        """Replace the first document that matches and return it as it was, or as it is now."""
+        method = self._inner.find_one_and_replace
+        call = functools.partial(method, filter, replacement, projection, sort, upsert, return_document, **options)
+        return await self._runner.run(call)
+
+    async def find_one_and_delete(
+        self, filter: Any, projection: Any = None, sort: Any = None, **options: Any
+    ) -> T | None:
+        """Delete the first document that matches and return it."""
+        call = functools.partial(self._inner.find_one_and_delete, filter, projection, sort, **options)
+        return await self._runner.run(call)
+
+    def list_indexes(self) -> AsyncCommandCursor[dict[str, Any]]:
+        """Return the definitions of all indexes, ``_id_`` first."""
+        return AsyncCommandCursor(self._inner.list_indexes, self._runner)
+
+    async def rename(
+        self, new_name: str, *, drop_target: bool = False, dropTarget: bool = False
+    ) -> AsyncCollection[T]:
+        """Give the collection another name and return it under that."""
+        call = functools.partial(self._inner.rename, new_name, drop_target=drop_target, dropTarget=dropTarget)
+        return AsyncCollection(await self._runner.run(call), self._runner)
+
+    def with_options(self, *, model: type[M]) -> AsyncCollection[M]:
+        """Return the same collection with another model."""
+        return AsyncCollection(self._inner.with_options(model=model), self._runner)
+
+    def __getitem__(self, name: str) -> AsyncCollection[dict[str, Any]]:
+        return AsyncCollection(self._inner[name], self._runner)
+
+    add = _threaded(Collection.add)
+    bulk_write = _threaded(Collection.bulk_write)
+    count = _threaded(Collection.count)
+    count_documents = _threaded(Collection.count_documents)
+    create_index = _threaded(Collection.create_index)
+    create_indexes = _threaded(Collection.create_indexes)
+    delete_many = _threaded(Collection.delete_many)
+    delete_one = _threaded(Collection.delete_one)
+    distinct = _threaded(Collection.distinct)
+    drop = _threaded(Collection.drop)
+    drop_index = _threaded(Collection.drop_index)
+    drop_indexes = _threaded(Collection.drop_indexes)
+    estimated_document_count = _threaded(Collection.estimated_document_count)
+    index_information = _threaded(Collection.index_information)
+    index_stats = _threaded(Collection.index_stats)
+    insert_many = _threaded(Collection.insert_many)
+    insert_one = _threaded(Collection.insert_one)
+    options = _threaded(Collection.options)
+    replace_one = _threaded(Collection.replace_one)
+    update_many = _threaded(Collection.update_many)
+    update_one = _threaded(Collection.update_one)
+
+
+class AsyncDatabase(_Wrapper):
+    """A database for asyncio; see ``Database``. Use it as an asynchronous context, or ``await close()``."""
+
+    __slots__ = ()
+    _inner: Database
+    command = _command
+
+    def __init__(self, database: Database, runner: Runner | None = None) -> None:
+        super().__init__(database, runner if runner is not None else Runner())
+
+    @property
+    def path(self) -> str:
+        """The folder, or ``":memory:"``."""
+        return self._inner.path
+
+    @property
+    def id(self) -> str:
+        """The database's own id."""
+        return self._inner.id
+
+    @overload
+    def collection(self, name: str) -> AsyncCollection[dict[str, Any]]: ...
+    @overload
+    def collection(self, name: str, *, model: type[M]) -> AsyncCollection[M]: ...
+    def collection(self, name: str, *, model: type | None = None) -> AsyncCollection[Any]:
+        """Return a collection, which need not exist yet."""
+        return AsyncCollection(self._inner.collection(name, model=model), self._runner)
+
+    def __getitem__(self, name: str) -> AsyncCollection[dict[str, Any]]:
+        return AsyncCollection(self._inner[name], self._runner)
+
+    async def create_collection(self, name: str, **options: Any) -> AsyncCollection[dict[str, Any]]:
+        """Create a collection; CollectionError when it exists."""
+        made = await self._runner.run(functools.partial(self._inner.create_collection, name, **options))
+        return AsyncCollection(made, self._runner)
+
+    def aggregate(self, pipeline: Any, **options: Any) -> AsyncCommandCursor[dict[str, Any]]:
+        """Run a pipeline that begins with ``$documents``."""
+        return AsyncCommandCursor(functools.partial(self._inner.aggregate, pipeline, **options), self._runner)
+
+    def list_collections(self) -> AsyncCommandCursor[dict[str, Any]]:
+        """Return name, type and options of each collection."""
+        return AsyncCommandCursor(lambda: CommandCursor(iter([list(self._inner.list_collections())])), self._runner)
+
+    async def close(self) -> None:
+        """Wait for the calls that run, then close the database and its threads. Twice is harmless."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._end)
+
+    def _end(self) -> None:
+        self._runner.close()
+        self._inner.close()
+
+    async def __aenter__(self) -> AsyncDatabase:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    __hash__ = object.__hash__
+
+    backup = _threaded(Database.backup)
+    check = _threaded(Database.check)
+    compact = _threaded(Database.compact)
+    drop_collection = _threaded(Database.drop_collection)
+    list_collection_names = _threaded(Database.list_collection_names)
+    stats = _threaded(Database.stats)
+
+
+class _Opening:
+    """A database being opened: ``await`` it, or ``async with`` it."""
+
+    __slots__ = ("_call", "_database")
+
+    def __init__(self, call: Callable[[], Database]) -> None:
+        self._call = call
+        self._database: AsyncDatabase | None = None
+
+    async def _opened(self) -> AsyncDatabase:
+        runner = Runner()
+        try:
+            self._database = AsyncDatabase(await runner.run(self._call), runner)
+        except BaseException:
+            runner.close()
+            raise
+        return self._database
+
+    def __await__(self) -> Generator[Any, None, AsyncDatabase]:
+        return self._opened().__await__()
+
+    async def __aenter__(self) -> AsyncDatabase:
+        return await self._opened()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._database is not None:
+            await self._database.close()
+
+
+def open(path: str | os.PathLike[str], **options: Any) -> _Opening:
+    """Open a database with the options of ``docdb.open``: ``async with docdb.aio.open(path) as db`` or ``db = await ...``.
+
+    >>> async def main():
+    ...     async with open(":memory:") as db:
+    ...         await db["users"].insert_one({"_id": 1, "name": "Ann"})
+    ...         return await db["users"].find_one({"_id": 1})
+    >>> asyncio.run(main())
+    {'_id': 1, 'name': 'Ann'}
+    """
+    return _Opening(functools.partial(_database.open, path, **options))
