@@ -41,10 +41,12 @@ class Access:
         """Yield batches of id keys."""
         raise NotImplementedError
 
-    def read(self, view: View, work: Work, *, program: Any = None, decode: Any = True) -> Iterator[list[Any]]:
-        """Yield batches of documents; ids are gathered to growing batches before they are fetched."""
+    def read(
+        self, view: View, work: Work, *, program: Any = None, decode: Any = True, first: int = FIRST_FETCH
+    ) -> Iterator[list[Any]]:
+        """Yield batches of documents; ids are gathered to growing batches, of ``first`` at first, before they are fetched."""
         waiting: list[bytes] = []
-        size = FIRST_FETCH
+        size = max(1, min(first, FETCH))
         for ids in self.ids(view, work):
             waiting += ids
             while len(waiting) >= size:
@@ -100,7 +102,9 @@ class FullScan(Access):
         for pairs in self.read(view, work, decode="pairs"):
             yield [key for key, _ in pairs]
 
-    def read(self, view: View, work: Work, *, program: Any = None, decode: Any = True) -> Iterator[list[Any]]:
+    def read(
+        self, view: View, work: Work, *, program: Any = None, decode: Any = True, first: int = FIRST_FETCH
+    ) -> Iterator[list[Any]]:
         for low, high in self.ranges[::-1] if self.reverse else self.ranges:
             for batch in view.scan(low=low, high=high, reverse=self.reverse, program=program, decode=decode):
                 work.documents += len(batch)

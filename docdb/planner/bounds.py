@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from docdb.language.order import invert
+from docdb.language.order import invert, order_key
 from docdb.language.tree import Path
 from docdb.planner.conditions import Condition, only_points
 from docdb.planner.intervals import EVERYTHING, Intervals, intersect, is_point, physical, successor
@@ -24,6 +24,7 @@ __all__ = ["IndexBounds", "MAX_RANGES", "Range", "bounds_of", "sort_service"]
 
 MAX_RANGES: Final = 1_000
 _SAFE_BYTES: Final = 250  # no entry is cut before: 511 - 4 - 240 (id) - 17
+_BEHIND_NAN: Final = order_key(float("nan")) + b"\xff"
 _LONGEST: Final = 480  # a bound of the engine has at most 511 bytes
 
 
@@ -88,8 +89,8 @@ def _breadth(condition: Condition) -> tuple[int, int]:
     intervals = condition.intervals
     if only_points(intervals):
         return 0, len(intervals)
-    # A bound that is a bare tag is the end of a type bracket: nothing was said on that side.
-    open_sides = sum((len(low.at) < 2) + (len(high.at) < 2) for low, high in intervals)
+    # A bound that is a bare tag (or NaN, below all other numbers) is the end of a type: nothing was said on that side.
+    open_sides = sum((len(low.at) < 2 or low.at == _BEHIND_NAN) + (len(high.at) < 2) for low, high in intervals)
     return 1 + open_sides, len(intervals)
 
 
@@ -102,9 +103,7 @@ def _independent(left: Condition, right: Condition) -> bool:
     return left.path[: shared + 1] != right.path[: shared + 1]
 
 
-def _proved(
-    index: Any, found: list[Condition], chosen: list[Condition | None] | None, depth: int
-) -> frozenset[int]:
+def _proved(index: Any, found: list[Condition], chosen: list[Condition | None] | None, depth: int) -> frozenset[int]:
     paths = {path for path, _ in index.keys[:depth]}
     if chosen is None:
         return frozenset(c.source for c in found if c.exact and c.path in paths)
@@ -141,9 +140,7 @@ def _fit(item: Range, cut: bool) -> Range:
     return Range(low, high, item.ends)
 
 
-def sort_service(
-    index: Any, bounds: IndexBounds, sort: SortKeys, *, multikey: bool
-) -> tuple[int, int] | None:
+def sort_service(index: Any, bounds: IndexBounds, sort: SortKeys, *, multikey: bool) -> tuple[int, int] | None:
     """Return (direction, merge depth) when reading the ranges gives the order, else None.
 
     Direction is 1 for forward. Merge depth is the number of leading fields whose points must be merged; 0 when one range after another is in order.

@@ -73,7 +73,7 @@ def conjuncts(node: Node) -> tuple[Node, ...]:
 
 def conditions(parts: tuple[Node, ...], collation: Any) -> list[Condition]:
     """Return all conditions of the conjuncts for an index of this collation."""
-    found = []
+    found: list[Condition] = []
     for number, node in enumerate(parts):
         found.extend(replace(condition, source=number) for condition in _of(node, collation, number))
     return found

@@ -16,7 +16,9 @@ from docdb.language.order import MAX_KEY, NULL_KEY, order_key
 from docdb.language.tree import Node, Path
 from docdb.language.values import MISSING
 from docdb.planner.access import Access, IndexScan, Work
+from docdb.planner.choice import is_ordinary, scan_of
 from docdb.planner.components import covered_values, id_value, split_entry
+from docdb.planner.conditions import conjuncts
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.views import View
 
@@ -123,7 +125,7 @@ def is_single_key(scan: IndexScan) -> bool:
 
 def value_key(collation: Any) -> Callable[[Any], bytes]:
     """Return what makes two values the same to ``distinct``."""
-    return order_key if collation is None else collation.order_key  # type: ignore[no-any-return]
+    return order_key if collation is None else collation.order_key
 
 
 def reached(value: Any, path: Path) -> Iterator[Any]:
@@ -146,12 +148,11 @@ def reached(value: Any, path: Path) -> Iterator[Any]:
 
 
 def distinct_from_index(plan: Plan, view: View, path: Path) -> list[Any] | None:
-    """Return the distinct values by leaping from key to key in the index, or None when that would not be right."""
-    scan = plan.access
-    if not isinstance(scan, IndexScan) or not plan.exact or scan.index.keys[0][0] != path or plan.query.after:
+    """Return the distinct values by leaping from key to key in an index, or None when that would not be right."""
+    if plan.query.after or plan.query.skip or plan.query.limit or plan.query.collation is not None:
         return None
-    counters = view.counters(scan.index)
-    if counters.multikey or counters.cut or scan.index.collation is not None or plan.query.collation is not None:
+    scan = next((scan for scan in _leading(plan, view, path) if _is_plain(view, scan)), None)
+    if scan is None:
         return None
     found: dict[bytes, Any] = {}
     for item in scan.bounds.ranges:
@@ -160,6 +161,24 @@ def distinct_from_index(plan: Plan, view: View, path: Path) -> list[Any] | None:
             low, values = step
             found.update((order_key(value), value) for value in values)
     return list(found.values())
+
+
+def _leading(plan: Plan, view: View, path: Path) -> Iterator[IndexScan]:
+    """Yield scans that begin with the path and prove the filter."""
+    yield from (scan for scan in plan.exact_scans() if scan.index.keys[0][0] == path)
+    if plan.query.hint is not None or view.collection is None or conjuncts(plan.query.node):
+        return
+    for index in view.collection.indexes:
+        usable = not (index.building or index.hidden or index.sparse or index.partial_node is not None)
+        if usable and is_ordinary(index) and index.keys[0][0] == path:
+            access = scan_of(view, index, (), (), None).access
+            if isinstance(access, IndexScan):
+                yield access
+
+
+def _is_plain(view: View, scan: IndexScan) -> bool:
+    counters = view.counters(scan.index)
+    return not counters.multikey and not counters.cut and scan.index.collation is None
 
 
 def _next_value(view: View, scan: IndexScan, low: bytes, high: bytes, path: Path) -> tuple[bytes, list[Any]] | None:

@@ -61,7 +61,12 @@ def explain(plan: Plan, view: View, execute: bool = True) -> dict[str, Any]:
         shown["fallback"] = _path(plan.fallback.access) | {"after_documents": 2 * plan.budget}
     shown["stages"] = _stages(plan, in_memory)
     shown["candidates"] = [
-        {"access": type(c.access).__name__, "index": _index_name(c.access), "estimate": c.estimate, "counted": c.counted}
+        {
+            "access": type(c.access).__name__,
+            "index": _index_name(c.access),
+            "estimate": c.estimate,
+            "counted": c.counted,
+        }
         for c in plan.considered
     ]
     if execute:
@@ -74,7 +79,7 @@ def explain(plan: Plan, view: View, execute: bool = True) -> dict[str, Any]:
 
 def _executed(plan: Plan, view: View) -> dict[str, Any]:
     work = Work()
-    returned = sum(len(batch) for batch in plan.run(_Counting(view), work=work))  # type: ignore[arg-type]
+    returned = sum(len(batch) for batch in plan.run(_Counting(view), work=work))
     return {"entries_examined": work.entries, "documents_examined": work.documents, "returned": returned}
 
 

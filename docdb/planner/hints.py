@@ -97,7 +97,9 @@ def key_range(query: FindQuery, keys: Sequence[tuple[tuple[str, ...], int]], col
 
 def _joined(given: Mapping[str, Any], keys: Sequence[tuple[tuple[str, ...], int]], collation: Any, where: str) -> bytes:
     if list(given) != [".".join(path) for path, _ in keys]:
-        raise QueryError(f"{where} does not name the fields of the hinted index, in their order", path=where, code=51174)
+        raise QueryError(
+            f"{where} does not name the fields of the hinted index, in their order", path=where, code=51174
+        )
     parts = []
     for path, way in keys:
         value = canonical(given[".".join(path)])

@@ -90,4 +90,6 @@ def decode_token(token: str) -> bytes:
     try:
         return base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error, TypeError) as error:
-        raise QueryError("the keyset token is damaged", path="after", hint="pass the token of the page before") from error
+        raise QueryError(
+            "the keyset token is damaged", path="after", hint="pass the token of the page before"
+        ) from error

@@ -19,8 +19,9 @@ from docdb.language import matching, tree
 from docdb.language.programs import compile_program
 from docdb.language.sorting import sort_key
 from docdb.planner import covering
-from docdb.planner.access import Access, FullScan, IndexScan, Nothing, Work
+from docdb.planner.access import FIRST_FETCH, Access, FullScan, IndexScan, Nothing, Work
 from docdb.planner.choice import Candidate
+from docdb.planner.conditions import conjuncts
 from docdb.planner.ordering import decode_token, encode_token, ordered
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.views import View
@@ -50,7 +51,9 @@ class Plan:
     considered: list[Candidate] = field(default_factory=list)
     last: dict[str, Any] | None = None
 
-    def run(self, view: View, deadline: float | None = None, *, work: Work | None = None) -> Iterator[list[dict[str, Any]]]:
+    def run(
+        self, view: View, deadline: float | None = None, *, work: Work | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of documents, projected. ``deadline`` is a ``time.monotonic()``; raises TimeoutExpired when it has passed."""
         work = work or Work()
         query = self.query
@@ -116,12 +119,17 @@ class Plan:
 
     def _filtered(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
         if self.exact:
-            return self.access.read(view, work)
+            return self.access.read(view, work, first=self._first())
         program, matches = _filter(self.query.node, view)
         batches = self.access.read(view, work, program=program)
         if matches is None:
             return batches
         return ([document for document in batch if matches(document)] for batch in batches)
+
+    def _first(self) -> int:
+        """Return how many documents to fetch at first: no more than wanted, where each one fetched is delivered."""
+        wanted = _end(self.query) if self.ordered and not self.query.after else None
+        return FIRST_FETCH if wanted is None else wanted
 
     def _raced(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
         """Read the ordered path while it is cheap; else start over with the other one. Holds at most skip + limit documents."""
@@ -146,7 +154,7 @@ class Plan:
 
     def _pairs(self, view: View, work: Work) -> Iterator[list[tuple[bytes, bytes]]]:
         if self.exact:
-            return self.access.read(view, work, decode="pairs")
+            return self.access.read(view, work, decode="pairs", first=self._first())
         program, matches = _filter(self.query.node, view)
         batches = self.access.read(view, work, program=program, decode="pairs")
         if matches is None:
@@ -160,7 +168,8 @@ class Plan:
     # ---- order
 
     def _key(self) -> Callable[[Any], bytes]:
-        return sort_key(self.sort, self.query.collation)
+        key: Callable[[Any], bytes] = sort_key(self.sort, self.query.collation)
+        return key
 
     def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
         query = self.query
@@ -181,16 +190,23 @@ class Plan:
         access = self.access
         if isinstance(access, Nothing):
             return 0
-        if not self.exact or self.query.after:
+        if self.query.after:
             return None
-        if isinstance(access, FullScan) and not access.whole:
+        if self.exact and isinstance(access, FullScan):
+            if access.whole:
+                return view.document_count()
             return sum(view.document_range_count(low, high or b"\xff") for low, high in access.ranges)
-        if isinstance(access, FullScan):
-            return view.document_count()
-        if isinstance(access, IndexScan) and (not access.repeats or covering.is_single_key(access)):
-            ranges = access.bounds.ranges
-            return sum(view.entry_count(access.index, item.low, item.high) for item in ranges)
+        for scan in self.exact_scans():
+            if not scan.repeats or covering.is_single_key(scan):
+                return sum(view.entry_count(scan.index, item.low, item.high) for item in scan.bounds.ranges)
         return None
+
+    def exact_scans(self) -> list[IndexScan]:
+        """Return the index scans known to deliver the matches and nothing else: the one chosen, else any that was considered."""
+        if isinstance(self.access, IndexScan) and self.exact:
+            return [self.access]
+        proved = frozenset(range(len(conjuncts(self.query.node))))
+        return [c.access for c in self.considered if isinstance(c.access, IndexScan) and c.sources >= proved]
 
     def _scanned_count(self, view: View, deadline: float | None) -> int:
         end = _end(self.query)
@@ -273,6 +289,7 @@ def _watched(batches: Iterator[list[Any]], deadline: float | None) -> Iterator[l
 def _watching(batches: Iterator[list[Any]], deadline: float) -> Iterator[list[Any]]:
     for batch in batches:
         if time.monotonic() > deadline:
-            raise TimeoutExpired("operation exceeded time limit", hint="raise max_time_ms, or add an index: see explain()")
+            raise TimeoutExpired(
+                "operation exceeded time limit", hint="raise max_time_ms, or add an index: see explain()"
+            )
         yield batch
-

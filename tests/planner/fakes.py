@@ -46,9 +46,7 @@ class FakeView:
         self.counting = 0
 
     def _entries(self, definition: SimpleNamespace, documents: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
-        spec = EntrySpec(
-            definition.number, definition.keys, definition.unique, definition.sparse, definition.collation
-        )
+        spec = EntrySpec(definition.number, definition.keys, definition.unique, definition.sparse, definition.collation)
         holds = matcher(definition.partial_node) if definition.partial_node is not None else lambda document: True
         maker = EntryMaker(spec)
         found = [
@@ -67,7 +65,14 @@ class FakeView:
             yield found[at : at + batch]
 
     def scan(
-        self, *, low: bytes = b"", high: Any = None, reverse: bool = False, program: Any = None, decode: Any = True, batch: int = 256
+        self,
+        *,
+        low: bytes = b"",
+        high: Any = None,
+        reverse: bool = False,
+        program: Any = None,
+        decode: Any = True,
+        batch: int = 256,
     ) -> Any:
         shapes = {True: lambda p: codec.decode(p[1]), False: lambda p: p[1], "pairs": lambda p: p}
         for pairs in self._slice(self.documents, low, high, reverse, batch):
