@@ -10,7 +10,7 @@ import datetime as dt
 import math
 import random
 from collections.abc import Callable
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 from docdb.errors import NotSupportedError
@@ -89,7 +89,9 @@ def shift_date(date: dt.datetime, milliseconds: Any) -> dt.datetime:
     elif milliseconds != milliseconds or milliseconds in (math.inf, -math.inf):
         fail("a date moved by this number is no date", 15)
     else:
-        whole = int(Decimal(milliseconds).to_integral_value(ROUND_HALF_EVEN))
+        whole = int(
+            Decimal(milliseconds).to_integral_value(ROUND_HALF_EVEN if type(milliseconds) is Decimal else ROUND_HALF_UP)
+        )
     if not fits_long(whole):
         fail("a date moved by this number is no date", 15)
     try:
@@ -112,7 +114,7 @@ def _subtract(left: Any, right: Any) -> Any:
         return make_integer(milliseconds_of(left) - milliseconds_of(right), True)
     if type(left) is dt.datetime and is_number(right):
         return shift_date(left, -right)
-    fail(f"$subtract cannot take {type_name(right)} from {type_name(left)}", 14)
+    return fail(f"$subtract cannot take {type_name(right)} from {type_name(left)}", 14)
 
 
 def milliseconds_of(date: dt.datetime) -> int:
@@ -121,11 +123,11 @@ def milliseconds_of(date: dt.datetime) -> int:
 
 
 def _multiply(values: list[Any]) -> Any:
-    for value in values:
-        if not is_number(value) and not is_nullish(value):
-            fail(f"$multiply takes numbers, not {type_name(value)}", 14)
     if any(is_nullish(value) for value in values):
         return None
+    for value in values:
+        if not is_number(value):
+            fail(f"$multiply takes numbers, not {type_name(value)}", 14)
     kind = widest(values)
     if kind == "decimal":
         product = Decimal(1)
@@ -149,7 +151,7 @@ def _divide(left: Any, right: Any) -> Any:
         return float(left) / float(right)
     if is_nullish(left) or is_nullish(right):
         return None
-    fail(f"$divide takes numbers, not {type_name(left)} and {type_name(right)}", 14)
+    return fail(f"$divide takes numbers, not {type_name(left)} and {type_name(right)}", 14)
 
 
 def _mod(left: Any, right: Any) -> Any:
@@ -158,14 +160,21 @@ def _mod(left: Any, right: Any) -> Any:
         if right == 0:
             fail("cannot $mod by zero", 5733415 if kind == "decimal" else 16610)
         if kind == "decimal":
-            return DECIMAL.remainder(as_decimal(left), as_decimal(right))
+            return _decimal_remainder(as_decimal(left), as_decimal(right))
         if kind == "double":
             return math.fmod(left, right) if math.isfinite(left) else math.nan
         remainder = abs(int(left)) % abs(int(right))
         return make_integer(-remainder if left < 0 else remainder, kind == "long")
     if is_nullish(left) or is_nullish(right):
         return None
-    fail(f"$mod takes numbers, not {type_name(left)} and {type_name(right)}", 16611)
+    return fail(f"$mod takes numbers, not {type_name(left)} and {type_name(right)}", 16611)
+
+
+def _decimal_remainder(left: Decimal, right: Decimal) -> Decimal:
+    result = DECIMAL.remainder(left, right)
+    if not result.is_nan() or not (left.is_finite() and right.is_finite()):
+        return result
+    return DECIMAL.plus(Context(prec=13000, Emin=-7000, Emax=7000, traps=[]).remainder(left, right))
 
 
 def _pow(base: Any, exponent: Any) -> Any:
@@ -198,7 +207,9 @@ def _double_power(base: float, exponent: float) -> float:
         return math.nan
 
 
-def _numeric(name: str, of_double: Callable[[float], float], of_decimal: Callable[[Decimal], Decimal], code: int = 28765) -> Maker:
+def _numeric(
+    name: str, of_double: Callable[[float], float], of_decimal: Callable[[Decimal], Decimal], code: int = 28765
+) -> Maker:
     """Return the maker of a function of one number that answers in double or decimal; null gives null."""
 
     def run(value: Any) -> Any:
@@ -232,7 +243,8 @@ def _whole(name: str, of_double: Callable[[float], int], mode: str) -> Maker:
         if isinstance(value, int):
             return value
         if type(value) is Decimal:
-            return value.to_integral_value(mode) if value.is_finite() else value
+            # MongoDB quantizes, so that what is not finite or has no room for its digits is NaN.
+            return value.quantize(Decimal(1), mode, DECIMAL)
         return math.copysign(float(of_double(value)), value) if math.isfinite(value) else value
 
     return fixed(1, run)
@@ -297,7 +309,9 @@ def _exp(value: float) -> float:
         return math.inf
 
 
-def _positive(name: str, code: int, of_double: Callable[[float], float], of_decimal: Callable[[Decimal], Decimal], floor: bool) -> Maker:
+def _positive(
+    name: str, code: int, of_double: Callable[[float], float], of_decimal: Callable[[Decimal], Decimal], floor: bool
+) -> Maker:
     """Return the maker of a function that is defined above zero (``floor``: at zero too)."""
 
     def run(value: Any) -> Any:
@@ -305,7 +319,7 @@ def _positive(name: str, code: int, of_double: Callable[[float], float], of_deci
             return None
         if not is_number(value):
             fail(f"{name} takes a number, not {type_name(value)}", 28765)
-        if value < 0 or (value == 0 and not floor):
+        if value == value and (value < 0 or (value == 0 and not floor)):
             fail(f"{name} is not defined for {value}", code)
         return of_decimal(value) if type(value) is Decimal else of_double(float(value))
 
@@ -319,9 +333,9 @@ def _log(value: Any, base: Any) -> Any:
         fail(f"$log takes a number, not {type_name(value)}", 28756)
     if not is_number(base):
         fail(f"the base of $log is a number, not {type_name(base)}", 28757)
-    if value <= 0:
+    if value == value and value <= 0:
         fail("$log takes a positive number", 28758)
-    if base <= 0 or base == 1:
+    if base == base and (base <= 0 or base == 1):
         fail("the base of $log is positive and not 1", 28759)
     if widest([value, base]) == "decimal":
         return DECIMAL.divide(as_decimal(value).ln(DECIMAL), as_decimal(base).ln(DECIMAL))
@@ -336,6 +350,11 @@ def _sigmoid(value: Any) -> Any:
     if type(value) is Decimal:
         return DECIMAL.divide(Decimal(1), DECIMAL.add(Decimal(1), (-value).exp(DECIMAL)))
     return 1.0 / (1.0 + _exp(-float(value)))
+
+
+def _sigmoid_maker(scope: Scope, spec: Any, name: str) -> Term:
+    # An array is a value here, never a list of arguments.
+    return fixed(1, _sigmoid)(scope, [spec], name)
 
 
 def _trig(name: str, function: Callable[[float], float], low: float = -math.inf, high: float = math.inf) -> Maker:
@@ -434,7 +453,7 @@ OPERATORS: Final[dict[str, Maker]] = {
     "$rand": _rand,
     "$round": _rounding("$round", ROUND_HALF_EVEN),
     "$sampleRate": _sample_rate,
-    "$sigmoid": fixed(1, _sigmoid),
+    "$sigmoid": _sigmoid_maker,
     "$sin": _trig("$sin", math.sin),
     "$sinh": _trig("$sinh", math.sinh),
     "$sqrt": _positive("$sqrt", 28714, math.sqrt, lambda value: value.sqrt(DECIMAL), True),

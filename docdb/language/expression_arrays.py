@@ -79,7 +79,7 @@ def array_to_object(array: Any) -> Any:
         return dict(_key_and_value(item) for item in array)
     if type(array[0]) is list:
         return dict(_pair(item) for item in array)
-    fail(f"$arrayToObject takes pairs or objects with k and v, not {type_name(array[0])}", 40398)
+    return fail(f"$arrayToObject takes pairs or objects with k and v, not {type_name(array[0])}", 40398)
 
 
 def _key_and_value(item: Any) -> tuple[str, Any]:
@@ -259,7 +259,11 @@ def _index_of(scope: Scope, spec: Any, name: str) -> Term:
 
 def _range(start: Any, end: Any, step: Any = 1) -> list[int]:
     bounds = []
-    for value, kind, whole, what in ((start, 34443, 34444, "start"), (end, 34445, 34446, "end"), (step, 34447, 34448, "step")):
+    for value, kind, whole, what in (
+        (start, 34443, 34444, "start"),
+        (end, 34445, 34446, "end"),
+        (step, 34447, 34448, "step"),
+    ):
         if not is_number(value):
             fail(f"the {what} of $range is a number, not {type_name(value)}", kind)
         bound = int32_of(value)
@@ -413,7 +417,10 @@ def _zipped(arrays: list[Any], defaults: list[Any], longest: bool) -> Any:
         if type(array) is not list:
             fail(f"the inputs of $zip are arrays, not {type_name(array)}", 34468)
     length = (max if longest else min)(len(array) for array in arrays)
-    return [[array[i] if i < len(array) else default for array, default in zip(arrays, defaults, strict=True)] for i in range(length)]
+    return [
+        [array[i] if i < len(array) else default for array, default in zip(arrays, defaults, strict=True)]
+        for i in range(length)
+    ]
 
 
 def _n_of(name: str, take: Callable[[list[Any], int], list[Any]]) -> Maker:

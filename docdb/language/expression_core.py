@@ -47,7 +47,11 @@ class Scope:
     __slots__ = ("_compile", "collation", "reads", "variables")
 
     def __init__(
-        self, compile_term: Callable[[Scope, Any], Term], variables: frozenset[str], collation: Any, reads: set[str | None]
+        self,
+        compile_term: Callable[[Scope, Any], Term],
+        variables: frozenset[str],
+        collation: Any,
+        reads: set[str | None],
     ) -> None:
         self._compile = compile_term
         self.variables = variables
@@ -167,7 +171,12 @@ def named_terms(
 
 
 def named(
-    function: Callable[..., Any], required: Mapping[str, int], optional: tuple[str, ...] = (), *, shape: int, unknown: int
+    function: Callable[..., Any],
+    required: Mapping[str, int],
+    optional: tuple[str, ...] = (),
+    *,
+    shape: int,
+    unknown: int,
 ) -> Maker:
     """Return the maker of an operator with named arguments, given to the function by keyword when they stand in the call."""
 

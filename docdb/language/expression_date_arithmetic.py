@@ -10,12 +10,30 @@ import datetime as dt
 from typing import Any, Final
 
 from docdb.language import expression_dates as dates
-from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded, integer_of, is_nullish, make_integer, named_terms
+from docdb.language.expression_core import (
+    Constant,
+    Maker,
+    Scope,
+    Term,
+    fail,
+    folded,
+    integer_of,
+    is_nullish,
+    make_integer,
+    named_terms,
+)
 from docdb.language.values import is_number, type_name
 
 __all__ = ["OPERATORS", "UNITS", "add_units", "truncate", "unit_of"]
 
-_MILLISECONDS: Final = {"week": 604_800_000, "day": 86_400_000, "hour": 3_600_000, "minute": 60_000, "second": 1000, "millisecond": 1}
+_MILLISECONDS: Final = {
+    "week": 604_800_000,
+    "day": 86_400_000,
+    "hour": 3_600_000,
+    "minute": 60_000,
+    "second": 1000,
+    "millisecond": 1,
+}
 _MONTHS: Final = {"year": 12, "quarter": 3, "month": 1}
 UNITS: Final = frozenset({*_MILLISECONDS, *_MONTHS})
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -39,7 +57,7 @@ def weekday_of(value: Any) -> int:
     for i, name in enumerate(_WEEKDAYS):
         if value.lower() in (name, name[:3]):
             return i
-    fail(f"unknown day {value!r}", 5439016)
+    return fail(f"unknown day {value!r}", 5439016)
 
 
 def _local(date: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
@@ -117,7 +135,9 @@ def _diff(scope: Scope, spec: Any, name: str) -> Term:
         if unit in ("hour", "minute", "second", "millisecond"):
             if unit != "hour":
                 zone = dt.UTC
-            offset = (last.astimezone(zone).utcoffset() or dt.timedelta()) - (first.astimezone(zone).utcoffset() or dt.timedelta())
+            offset = (last.astimezone(zone).utcoffset() or dt.timedelta()) - (
+                first.astimezone(zone).utcoffset() or dt.timedelta()
+            )
             extra = int(offset // _MS // _MILLISECONDS[unit])
         else:
             extra = 0
@@ -155,7 +175,9 @@ def _trunc(scope: Scope, spec: Any, name: str) -> Term:
     size_term = terms.get("binSize", Constant(1))
 
     def run(v: dict[str, Any]) -> Any:
-        value, unit, zone_value, day, size = (term(v) for term in (terms["date"], terms["unit"], zone_term, day_term, size_term))
+        value, unit, zone_value, day, size = (
+            term(v) for term in (terms["date"], terms["unit"], zone_term, day_term, size_term)
+        )
         if any(is_nullish(x) for x in (value, unit, zone_value, size)) or (unit == "week" and is_nullish(day)):
             return None
         date = dates.as_date(value, 5166307)

@@ -11,13 +11,36 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from docdb.errors import QueryError
-from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded, integer_of, is_nullish, named_terms
+from docdb.language.expression_core import (
+    Constant,
+    Maker,
+    Scope,
+    Term,
+    fail,
+    folded,
+    integer_of,
+    is_nullish,
+    named_terms,
+)
 from docdb.language.expression_dates import as_date, week_of_year, zone_of
 from docdb.language.values import is_number, type_name
 
 __all__ = ["OPERATORS", "read_date"]
 
-_MONTHS: Final = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
+_MONTHS: Final = (
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
 _ISO: Final = re.compile(
     r"(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})"
     r"(?:[T ](?P<hour>\d{1,2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?)?)?"
@@ -27,8 +50,13 @@ _ISO: Final = re.compile(
 _LOOSE: Final = (
     re.compile(r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})(?P<rest>.*)\Z", re.ASCII),
     re.compile(r"(?P<year>\d{4})[/-](?P<month>\d{1,2})[/-](?P<day>\d{1,2})(?P<rest>.*)\Z", re.ASCII),
-    re.compile(r"(?:[a-z]{3,9},?\s+)?(?P<name>[a-z]{3,9})\.?\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+(?P<year>\d{4})(?P<rest>.*)\Z", re.I),
-    re.compile(r"(?:[a-z]{3,9},?\s+)?(?P<day>\d{1,2})[ -](?P<name>[a-z]{3,9})\.?,?[ -](?P<year>\d{4})(?P<rest>.*)\Z", re.I),
+    re.compile(
+        r"(?:[a-z]{3,9},?\s+)?(?P<name>[a-z]{3,9})\.?\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?,?\s+(?P<year>\d{4})(?P<rest>.*)\Z",
+        re.I,
+    ),
+    re.compile(
+        r"(?:[a-z]{3,9},?\s+)?(?P<day>\d{1,2})[ -](?P<name>[a-z]{3,9})\.?,?[ -](?P<year>\d{4})(?P<rest>.*)\Z", re.I
+    ),
     re.compile(r"(?P<day>\d{1,2})[.-](?P<month>\d{1,2})[.-](?P<year>\d{4})(?P<rest>.*)\Z", re.ASCII),
 )
 _TIME: Final = re.compile(
@@ -46,7 +74,7 @@ def _month_of(name: str) -> int:
     for i, month in enumerate(_MONTHS):
         if name.lower() in (month, month[:3]) or (month == "september" and name.lower() == "sept"):
             return i + 1
-    fail(f"{name!r} is no month", 241)
+    return fail(f"{name!r} is no month", 241)
 
 
 def read_date(text: str, zone: dt.tzinfo) -> dt.datetime:
@@ -70,7 +98,11 @@ def read_date(text: str, zone: dt.tzinfo) -> dt.datetime:
     try:
         day = dt.datetime(int(found["year"]), month, int(found["day"]), tzinfo=_zone(found["zone"], zone))
         extra = dt.timedelta(hours=1) if hour == 24 else dt.timedelta()
-        time_of_day = {"minute": int(found["minute"] or 0), "second": int(found["second"] or 0), "microsecond": fraction}
+        time_of_day = {
+            "minute": int(found["minute"] or 0),
+            "second": int(found["second"] or 0),
+            "microsecond": fraction,
+        }
         return (day.replace(hour=min(hour, 23), **time_of_day) + extra).astimezone(dt.UTC)
     except (ValueError, OverflowError) as error:
         raise QueryError(f"cannot read a date in {text!r}", code=241) from error
@@ -118,14 +150,17 @@ def _read_with(text: str, form: str, zone: dt.tzinfo) -> dt.datetime:
         zone = _zone(found["zone"], zone)
     try:
         if "iso_year" in found or "iso_week" in found:
-            day = dt.datetime.fromisocalendar(int(found["iso_year"]), int(found.get("iso_week", 1)), int(found.get("iso_day", 1)))
+            day = dt.datetime.fromisocalendar(
+                int(found["iso_year"]), int(found.get("iso_week", 1)), int(found.get("iso_day", 1))
+            )
         elif "ordinal" in found:
             day = dt.datetime(int(found["year"]), 1, 1) + dt.timedelta(days=int(found["ordinal"]) - 1)
         else:
             month = _month_of(found["name"]) if "name" in found else int(found.get("month", 1))
             day = dt.datetime(int(found["year"]), month, int(found.get("day", 1)))
-        clock = {key: int(found.get(key, 0)) for key in ("hour", "minute", "second")}
-        return day.replace(**clock, microsecond=int(found.get("millisecond", 0)) * 1000, tzinfo=zone).astimezone(dt.UTC)
+        clock: dict[str, Any] = {key: int(found.get(key, 0)) for key in ("hour", "minute", "second")}
+        clock["microsecond"] = int(found.get("millisecond", 0)) * 1000
+        return day.replace(**clock, tzinfo=zone).astimezone(dt.UTC)
     except (ValueError, KeyError, OverflowError) as error:
         raise QueryError(f"{text!r} with the format {form!r} is no date", code=241) from error
 
@@ -133,7 +168,11 @@ def _read_with(text: str, form: str, zone: dt.tzinfo) -> dt.datetime:
 def _from_string(scope: Scope, spec: Any, name: str) -> Term:
     known = ("format", "timezone", "onError", "onNull")
     terms = named_terms(scope, spec, name, {"dateString": 40542}, known, 40540, 40541)
-    zone_term, on_null, on_error = terms.get("timezone", Constant("UTC")), terms.get("onNull", Constant(None)), terms.get("onError")
+    zone_term, on_null, on_error = (
+        terms.get("timezone", Constant("UTC")),
+        terms.get("onNull", Constant(None)),
+        terms.get("onError"),
+    )
 
     def run(v: dict[str, Any]) -> Any:
         text = terms["dateString"](v)
@@ -173,7 +212,7 @@ _WRITERS: Final[dict[str, Callable[[dt.datetime], str]]] = {
     "%": lambda d: "%", "B": lambda d: _MONTHS[d.month - 1].capitalize(), "G": lambda d: f"{d.isocalendar().year:04d}",
     "H": lambda d: f"{d.hour:02d}", "L": lambda d: f"{d.microsecond // 1000:03d}", "M": lambda d: f"{d.minute:02d}",
     "S": lambda d: f"{d.second:02d}", "U": lambda d: f"{week_of_year(d):02d}", "V": lambda d: f"{d.isocalendar().week:02d}",
-    "Y": lambda d: f"{d.year:04d}", "Z": lambda d: f"{'-' if _offset(d) < 0 else '+'}{abs(_offset(d))}",
+    "Y": lambda d: f"{d.year:04d}", "Z": lambda d: str(_offset(d)),
     "b": lambda d: _MONTHS[d.month - 1][:3].capitalize(), "d": lambda d: f"{d.day:02d}", "j": lambda d: f"{d.timetuple().tm_yday:03d}",
     "m": lambda d: f"{d.month:02d}", "u": lambda d: str(d.isoweekday()), "w": lambda d: str(d.isoweekday() % 7 + 1),
     "z": _clock_offset,
@@ -205,7 +244,8 @@ def _to_string(scope: Scope, spec: Any, name: str) -> Term:
         if zone is None or ("format" in terms and is_nullish(form)):
             return None
         date = as_date(value).astimezone(zone)
-        return format_date(date, form or ("%Y-%m-%dT%H:%M:%S.%L" + ("Z" if zone is dt.UTC else "%z")))
+        default = "%Y-%m-%dT%H:%M:%S.%L" + ("Z" if zone is dt.UTC else "")
+        return format_date(date, str(form) if "format" in terms else default)
 
     return folded(list(terms.values()), run)
 
@@ -222,7 +262,12 @@ def _to_parts(scope: Scope, spec: Any, name: str) -> Term:
         if type(iso) is not bool:
             fail(f"iso8601 of {name} is a bool, not {type_name(iso)}", 40521)
         date = as_date(value).astimezone(zone)
-        clock = {"hour": date.hour, "minute": date.minute, "second": date.second, "millisecond": date.microsecond // 1000}
+        clock = {
+            "hour": date.hour,
+            "minute": date.minute,
+            "second": date.second,
+            "millisecond": date.microsecond // 1000,
+        }
         if iso:
             year, week, day = date.isocalendar()
             return {"isoWeekYear": year, "isoWeek": week, "isoDayOfWeek": day, **clock}
@@ -244,7 +289,10 @@ def _from_parts(scope: Scope, spec: Any, name: str) -> Term:
     iso = "isoWeekYear" in terms
     for key in ("year", *_CALENDAR) if iso else _ISO_PARTS:
         if key in terms:
-            fail(f"$dateFromParts cannot mix {key} with {'isoWeekYear' if iso else 'year'}", 40489 if not iso or key == "year" else 40525)
+            fail(
+                f"$dateFromParts cannot mix {key} with {'isoWeekYear' if iso else 'year'}",
+                40489 if not iso or key == "year" else 40525,
+            )
     zone_term = terms.pop("timezone", Constant("UTC"))
 
     def run(v: dict[str, Any]) -> Any:
@@ -279,7 +327,9 @@ def _assembled(parts: dict[str, int], iso: bool, zone: dt.tzinfo) -> dt.datetime
         else:
             months = parts["year"] * 12 + parts.get("month", 1) - 1
             local = dt.datetime(months // 12, months % 12 + 1, 1) + dt.timedelta(days=parts.get("day", 1) - 1)
-        clock = dict(zip(("hours", "minutes", "seconds", "milliseconds"), (parts.get(key, 0) for key in _CLOCK), strict=True))
+        clock = dict(
+            zip(("hours", "minutes", "seconds", "milliseconds"), (parts.get(key, 0) for key in _CLOCK), strict=True)
+        )
         return (local + dt.timedelta(**clock)).replace(tzinfo=zone).astimezone(dt.UTC)
     except (ValueError, OverflowError):
         fail("the date lies outside the years 1 to 9999", 40523)

@@ -16,7 +16,7 @@ from docdb.errors import QueryError
 from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded, is_nullish, make_integer
 from docdb.language.values import ObjectId, Timestamp, type_name
 
-__all__ = ["OPERATORS", "as_date", "epoch_date", "zone_of"]
+__all__ = ["OPERATORS", "as_date", "epoch_date", "object_id_date", "zone_of"]
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _OFFSET: Final = re.compile(r"([+-])(\d{2}):?(\d{2})?\Z", re.ASCII)
@@ -37,13 +37,17 @@ def _zone(name: str) -> dt.tzinfo:
     match = _OFFSET.match(name)
     if match:
         minutes = int(match[2]) * 60 + int(match[3] or 0)
+        if minutes >= 1440:
+            raise QueryError(f"the offset {name!r} is a day or more", code=40485)
         return dt.timezone(dt.timedelta(minutes=-minutes if match[1] == "-" else minutes))
     try:
         if not name or name.startswith(("/", ".")) or ".." in name:
             raise ValueError(name)
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError) as error:
-        raise QueryError(f"unknown time zone {name!r}", code=40485, hint="an Olson name, or an offset such as +02:00") from error
+        raise QueryError(
+            f"unknown time zone {name!r}", code=40485, hint="an Olson name, or an offset such as +02:00"
+        ) from error
 
 
 def zone_of(value: Any) -> dt.tzinfo | None:
@@ -55,15 +59,20 @@ def zone_of(value: Any) -> dt.tzinfo | None:
     return _zone(value)
 
 
+def object_id_date(value: ObjectId) -> dt.datetime:
+    """Return the second an ObjectId was made; the field is a signed 32 bit number to MongoDB."""
+    return epoch_date(int.from_bytes(value.binary[:4], "big", signed=True) * 1000)
+
+
 def as_date(value: Any, code: int = 16006) -> dt.datetime:
     """Return the date a date, timestamp or ObjectId stands for."""
     if type(value) is dt.datetime:
         return value
     if type(value) is ObjectId:
-        return value.generation_time
+        return object_id_date(value)
     if type(value) is Timestamp:
         return epoch_date(value.time * 1000)
-    fail(f"a date is wanted, not {type_name(value)}", code)
+    return fail(f"a date is wanted, not {type_name(value)}", code)
 
 
 def _part(read: Callable[[dt.datetime], int], long: bool = False) -> Maker:

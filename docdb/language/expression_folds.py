@@ -68,7 +68,9 @@ class Sum:
         extra = self.compensation if math.isfinite(self.double) else 0.0
         if not self.whole:
             return self.double + extra
-        return math.fsum((self.double, extra, rounded_double(self.whole))) if math.isfinite(self.double) else self.double
+        return (
+            math.fsum((self.double, extra, rounded_double(self.whole))) if math.isfinite(self.double) else self.double
+        )
 
     def value(self) -> Any:
         """Return the sum in the widest type seen."""
@@ -163,7 +165,9 @@ class Percentile:
         """Return the values in the order of the fractions (one value for a median)."""
         self.numbers.sort()
         last = len(self.numbers) - 1
-        found: list[Any] = [None if last < 0 else self.numbers[min(last, max(0, math.ceil(p * (last + 1)) - 1))] for p in self.ranks]
+        found: list[Any] = [
+            None if last < 0 else self.numbers[min(last, max(0, math.ceil(p * (last + 1)) - 1))] for p in self.ranks
+        ]
         return found[0] if self.single else found
 
 
@@ -199,10 +203,10 @@ def _quantile(single: bool) -> Maker:
     def make(scope: Scope, spec: Any, name: str) -> Term:
         check_method(spec, name, ("input", "method") if single else ("input", "p", "method"))
         source = scope.compile(spec["input"])
-        ranks = (lambda v: [0.5]) if single else (lambda v, p=scope.compile(spec["p"]): percentile_ranks(p(v)))
+        places = scope.compile([0.5] if single else spec["p"])
 
         def run(v: dict[str, Any]) -> Any:
-            fold = Percentile(ranks(v), single)
+            fold = Percentile(percentile_ranks(places(v)), single)
             value = source(v)
             for item in value if type(value) is list else [value]:
                 fold.add(item)
@@ -245,7 +249,6 @@ def _extremes(reverse: bool) -> Maker:
         return run
 
     return make
-
 
 
 OPERATORS: Final[dict[str, Maker]] = {

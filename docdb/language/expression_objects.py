@@ -64,7 +64,7 @@ def _constant_name(scope: Scope, spec: Any, name: str) -> str:
     if type(spec) is str and spec.startswith("$"):
         fail(f"the field of {name} is constant text", 4161108, hint="wrap it in $literal")
     field = scope.compile(spec)
-    if not isinstance(field, Constant):
+    if not isinstance(field, Constant) or (isinstance(spec, dict) and not {"$literal", "$const"} & set(spec)):
         fail(f"the field of {name} is constant", 4161106)
     if type(field.value) is not str:
         fail(f"the field of {name} is text, not {type_name(field.value)}", 4161107)
@@ -106,7 +106,9 @@ def _setting(takes_value: bool) -> Maker:
 
 OPERATORS: Final[dict[str, Maker]] = {
     "$getField": _get_field,
-    "$mergeObjects": variadic(merge_objects),
+    "$mergeObjects": variadic(
+        lambda values: merge_objects(values[0] if len(values) == 1 and type(values[0]) is list else values)
+    ),
     "$objectToArray": fixed(1, _to_array),
     "$setField": _setting(True),
     "$unsetField": _setting(False),

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from docdb.errors import QueryError
-from docdb.language.expression_core import Maker, Scope, Term, fail, folded, is_nullish, named_terms
-from docdb.language.values import Regex, type_name
+from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded, is_nullish, named_terms
+from docdb.language.values import MISSING, Regex, type_name
 
 __all__ = ["OPERATORS"]
 
@@ -37,7 +37,7 @@ def _pattern(name: str, regex: Any, options: Any) -> re.Pattern[str] | None:
         fail(f"the regex of {name} is text or a regular expression, not {type_name(regex)}", 51105)
     if not is_nullish(options) and type(options) is not str:
         fail(f"the options of {name} are text, not {type_name(options)}", 51106)
-    if type(regex) is Regex and regex.flags and options:
+    if type(regex) is Regex and regex.flags and options is not None and options is not MISSING:
         fail("options stand in the regular expression or beside it, not both", 51107)
     if type(regex) is str and "\0" in regex:
         fail("a regular expression may not contain NUL", 51109)
@@ -63,7 +63,7 @@ def _making(search: Any, nothing: Any) -> Maker:
         if not isinstance(spec, dict):
             fail(f"{name} takes an object", 51103)
         terms = named_terms(scope, spec, name, {"input": 31022, "regex": 31023}, ("options",), 51103, 31024)
-        options = terms.get("options", lambda v: None)
+        options = terms.get("options", Constant(None))
 
         def run(v: dict[str, Any]) -> Any:
             text = terms["input"](v)

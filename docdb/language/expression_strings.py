@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
 from docdb.language.expression_arrays import int32_of
@@ -18,18 +18,15 @@ from docdb.language.expression_core import (
     between,
     fail,
     fixed,
-    integer_of,
     is_nullish,
     named,
     variadic,
 )
-from docdb.language.values import MISSING, Timestamp, is_number, type_name
+from docdb.language.values import Timestamp, is_number, type_name
 
 __all__ = ["OPERATORS", "date_text", "loose_text", "number_text"]
 
-_SPACES: Final = (
-    "\0 \t\n\v\f\r\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-)
+_SPACES: Final = "\0 \t\n\v\f\r\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
 _LOWER: Final = {c: c + 32 for c in range(65, 91)}
 _UPPER: Final = {c: c - 32 for c in range(97, 123)}
 
@@ -71,11 +68,14 @@ def loose_text(value: Any, name: str, code: int = 16007) -> str:
         return value
     if type(value) is dt.datetime:
         return date_text(value)
+    if type(value) is float:
+        return f"{value:g}"
     if is_number(value):
         return number_text(value)
     if type(value) is Timestamp:
-        return f"{dt.datetime.fromtimestamp(value.time, dt.UTC):%b %d %H:%M:%S}:{value.inc}"
-    fail(f"{name} takes text, not {type_name(value)}", code)
+        moment = dt.datetime.fromtimestamp(value.time, dt.UTC)
+        return f"{moment:%b} {moment.day:2d} {moment:%H:%M:%S}:{value.inc}"
+    return fail(f"{name} takes text, not {type_name(value)}", code)
 
 
 def _concat(values: list[Any]) -> Any:
@@ -153,10 +153,13 @@ def _sub_bytes(text: Any, start: Any, count: Any) -> str:
 
 
 def _cut(value: Any) -> int:
-    if isinstance(value, float | Decimal) and not math.isfinite(value):
-        if value != value and isinstance(value, float):
-            fail("NaN is no position", 31109)
-        fail("infinity is no position", 31109)
+    if isinstance(value, float) and not math.isfinite(value):
+        fail(f"{value} is no position", 31109)
+    if isinstance(value, Decimal):
+        # MongoDB's conversion gives the smallest 64 bit integer for what does not fit: negative, whatever its sign was.
+        if not value.is_finite() or abs(value) >= 2**63:
+            return -1
+        return int(value.to_integral_value(ROUND_HALF_EVEN))
     return int(value)
 
 
@@ -197,7 +200,11 @@ def _trim(name: str, left: bool, right: bool) -> Maker:
 
 def _replace(name: str, count: int) -> Maker:
     def run(input: Any, find: Any, replacement: Any) -> Any:
-        for value, code, what in ((input, 10503904, "input"), (find, 10503901, "find"), (replacement, 10503902, "replacement")):
+        for value, code, what in (
+            (input, 10503904, "input"),
+            (find, 10503901, "find"),
+            (replacement, 10503902, "replacement"),
+        ):
             if not is_nullish(value) and type(value) is not str:
                 fail(f"the {what} of {name} is text, not {type_name(value)}", code)
         if is_nullish(input) or is_nullish(find) or is_nullish(replacement):
@@ -205,7 +212,6 @@ def _replace(name: str, count: int) -> Maker:
         return input.replace(find, replacement, count)
 
     return named(run, {"input": 51749, "find": 51748, "replacement": 51747}, shape=51751, unknown=51750)
-
 
 
 OPERATORS: Final[dict[str, Maker]] = {

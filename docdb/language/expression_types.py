@@ -38,7 +38,7 @@ from docdb.language.expression_core import (
     rounded_double,
 )
 from docdb.language.expression_date_text import read_date
-from docdb.language.expression_dates import epoch_date
+from docdb.language.expression_dates import epoch_date, object_id_date
 from docdb.language.expression_strings import date_text, number_text
 from docdb.language.values import (
     INT32_MAX,
@@ -70,11 +70,11 @@ def _to_bool(value: Any) -> bool:
     return value != 0 if is_number(value) or type(value) is bool else True
 
 
-def _integer(value: Any, to: str, low: int, high: int) -> int:
+def _integer(value: Any, to: str, low: int, high: int, order: str = "little") -> int:
     if type(value) is str:
-        if not _INTEGER.match(value):
+        if not _INTEGER.match(value) or len(value.lstrip("+-0")) > 19:
             fail(f"cannot read the number in {value!r}", 241)
-        whole = int(value)
+        whole = int(value[:1].strip("0123456789") + (value.lstrip("+-0") or "0"))
     elif isinstance(value, float | Decimal):
         if not math.isfinite(value):
             fail(f"{value} is no {to}", 241)
@@ -82,7 +82,11 @@ def _integer(value: Any, to: str, low: int, high: int) -> int:
     elif type(value) is dt.datetime:
         whole = milliseconds_of(value)
     elif isinstance(value, bytes):
-        whole = int.from_bytes(value, "little", signed=True) if len(value) in (1, 2, 4, 8) else _no_conversion(value, to)
+        if getattr(value, "subtype", 0) == 2:
+            value = len(value).to_bytes(4, "little") + bytes(value)  # the old binary subtype carries its length
+        if len(value) not in ((1, 2, 4) if to == "int" else (1, 2, 4, 8)):
+            _no_conversion(value, to)
+        whole = int.from_bytes(value, order, signed=True)  # type: ignore[arg-type]
     else:
         whole = int(value)
     if not low <= whole <= high:
@@ -94,9 +98,11 @@ def _to_double(value: Any) -> float:
     if type(value) is str:
         if _SPECIAL.match(value) or _FLOAT.match(value):
             result = float(value)
-            if math.isinf(result) and not _SPECIAL.match(value):
+            if (math.isinf(result) and not _SPECIAL.match(value)) or (result == 0 and re.match(r"[^eE]*[1-9]", value)):
                 fail(f"{value!r} is out of the range of double", 241)
             return result
+        if re.match(r"[+-]?0[xX][0-9a-fA-F]+(\.[0-9a-fA-F]*)?([pP][+-]?\d{1,5})?\Z", value, re.ASCII):
+            return _hexadecimal(value)
         fail(f"cannot read the number in {value!r}", 241)
     if type(value) is dt.datetime:
         return float(milliseconds_of(value))
@@ -108,11 +114,20 @@ def _to_double(value: Any) -> float:
     return float(value)
 
 
+def _hexadecimal(text: str) -> float:
+    try:
+        return float.fromhex(text)
+    except (OverflowError, ValueError) as error:
+        raise QueryError(f"{text!r} is out of the range of double", code=241) from error
+
+
 def _to_decimal(value: Any) -> Decimal:
     if type(value) is str:
         if not (_SPECIAL.match(value) or _FLOAT.match(value)):
             fail(f"cannot read the number in {value!r}", 241)
         result = DECIMAL.create_decimal(value)
+        if result == 0 and re.match(r"[^eE]*[1-9]", value):
+            fail(f"{value!r} is out of the range of decimal", 241)
         if result.is_infinite() and not _SPECIAL.match(value):
             fail(f"{value!r} is out of the range of decimal", 241)
         return result
@@ -127,7 +142,7 @@ def _to_date(value: Any) -> dt.datetime:
     if type(value) is str:
         return read_date(value, dt.UTC)
     if type(value) is ObjectId:
-        return value.generation_time
+        return object_id_date(value)
     if type(value) is Timestamp:
         return epoch_date(value.time * 1000)
     if isinstance(value, float | Decimal) and (not math.isfinite(value) or not fits_long(int(value))):
@@ -187,7 +202,9 @@ def _to_binary(value: Any, options: dict[str, Any]) -> Any:
     if isinstance(value, float):
         body = struct.pack(">d" if options.get("byteOrder") == "big" else "<d", value)
     else:
-        body = int(value).to_bytes(8 if type_name(value) == "long" else 4, options.get("byteOrder", "little"), signed=True)
+        body = int(value).to_bytes(
+            8 if type_name(value) == "long" else 4, options.get("byteOrder", "little"), signed=True
+        )
     return Binary(body, subtype) if subtype else body
 
 
@@ -225,18 +242,27 @@ _CONVERSIONS: Final[dict[str, tuple[frozenset[str], Callable[[Any, dict[str, Any
         lambda v, o: _to_date(v),
     ),
     "decimal": (_NUMBERS | {"date"}, lambda v, o: _to_decimal(v)),
-    "double": (_NUMBERS | {"date", "binData"}, lambda v, o: _binary_double(v) if isinstance(v, bytes) else _to_double(v)),
-    "int": (_NUMBERS | {"binData"}, lambda v, o: _integer(v, "int", INT32_MIN, INT32_MAX)),
-    "long": (_NUMBERS | {"date", "binData"}, lambda v, o: make_integer(_integer(v, "long", -(2**63), 2**63 - 1), True)),
+    "double": (
+        _NUMBERS | {"date", "binData"},
+        lambda v, o: _binary_double(v, o.get("byteOrder")) if isinstance(v, bytes) else _to_double(v),
+    ),
+    "int": (
+        _NUMBERS | {"binData"},
+        lambda v, o: _integer(v, "int", INT32_MIN, INT32_MAX, o.get("byteOrder", "little")),
+    ),
+    "long": (
+        _NUMBERS | {"date", "binData"},
+        lambda v, o: make_integer(_integer(v, "long", -(2**63), 2**63 - 1, o.get("byteOrder", "little")), True),
+    ),
     "objectId": (frozenset({"objectId", "string"}), lambda v, o: _to_object_id(v)),
     "string": (_NUMBERS | {"date", "objectId", "binData"}, _to_string),
 }
 
 
-def _binary_double(value: bytes) -> float:
+def _binary_double(value: bytes, order: str | None) -> float:
     if len(value) not in (4, 8):
         return float(_no_conversion(value, "double"))
-    (result,) = struct.unpack("<f" if len(value) == 4 else "<d", value)
+    (result,) = struct.unpack((">" if order == "big" else "<") + ("f" if len(value) == 4 else "d"), value)
     return float(result)
 
 
@@ -289,6 +315,8 @@ def _convert(scope: Scope, spec: Any, name: str) -> Term:
         to, value = terms["to"](v), terms["input"](v)
         if is_nullish(to):
             return on_null(v) if is_nullish(value) else None
+        if is_nullish(value) and type(to) is dict and "type" in to:
+            to = {"type": to["type"]}
         target, options = _target(to)
         form = terms["format"](v) if "format" in terms else MISSING
         order = terms["byteOrder"](v) if "byteOrder" in terms else MISSING
@@ -330,7 +358,7 @@ def _binary_size(value: Any) -> Any:
         return len(value)
     if type(value) is uuid.UUID:
         return 16
-    fail(f"$binarySize takes text or binary, not {type_name(value)}", 51276)
+    return fail(f"$binarySize takes text or binary, not {type_name(value)}", 51276)
 
 
 def _bson_size(value: Any) -> Any:

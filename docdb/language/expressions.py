@@ -31,12 +31,12 @@ from docdb.language import (
     expression_types,
 )
 from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded
-from docdb.language.values import MISSING
+from docdb.language.values import MISSING, Timestamp
 
 __all__ = ["Expression", "OPERATORS", "compile_expression", "field_path", "read_path"]
 
-SYSTEM_VARIABLES: Final = frozenset({"CURRENT", "NOW", "REMOVE", "ROOT"})
-_REFUSED_VARIABLES: Final = frozenset({"CLUSTER_TIME", "JS_SCOPE", "IS_MR", "USER_ROLES", "SEARCH_META"})
+SYSTEM_VARIABLES: Final = frozenset({"CLUSTER_TIME", "CURRENT", "NOW", "REMOVE", "ROOT"})
+_REFUSED_VARIABLES: Final = frozenset({"JS_SCOPE", "IS_MR", "USER_ROLES", "SEARCH_META"})
 _USER_VARIABLE: Final = re.compile(r"[a-z\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*\Z")
 
 
@@ -49,7 +49,9 @@ class Expression:
         self.spec = spec
         self.collation = collation
         self.constant = isinstance(term, Constant)
-        self.paths: frozenset[str] | None = None if None in reads else frozenset(path for path in reads if path is not None)
+        self.paths: frozenset[str] | None = (
+            None if None in reads else frozenset(path for path in reads if path is not None)
+        )
         self._term = term
 
     def __call__(self, document: dict[str, Any], variables: dict[str, Any] | None = None) -> Any:
@@ -144,7 +146,7 @@ def _variable(scope: Scope, text: str) -> Term:
     if name == "CURRENT" and rest:
         return _field(scope, field_path(rest))
     if name in _REFUSED_VARIABLES and name not in scope.variables:
-        raise NotSupportedError(f"$${name} needs a server", code=51144 if name == "CLUSTER_TIME" else 115)
+        raise NotSupportedError(f"$${name} needs a server")
     if name not in SYSTEM_VARIABLES and name not in scope.variables:
         check_variable(name, reading=True)
         fail(f"use of the undefined variable {name!r}", 17276)
@@ -155,11 +157,21 @@ def _variable(scope: Scope, text: str) -> Term:
         scope.reads.add(".".join(parts) if parts else None)
     if name == "CURRENT" and "CURRENT" not in scope.variables:
         scope.reads.add(None)
-    if name == "NOW":
-        return lambda v: v.get("NOW") or now()
+    if name in ("CLUSTER_TIME", "NOW"):
+        value_of: Term = _now if name == "NOW" else _cluster_time
+        return (lambda v: MISSING) if parts else value_of
     if not parts:
         return lambda v: v.get(name, MISSING)
     return lambda v: read_path(v.get(name, MISSING), parts)
+
+
+def _now(v: dict[str, Any]) -> dt.datetime:
+    return v.get("NOW") or now()
+
+
+def _cluster_time(v: dict[str, Any]) -> Timestamp:
+    # There is no cluster: the second of $$NOW, so that one statement sees one value.
+    return Timestamp(int(_now(v).timestamp()), 1)
 
 
 def now() -> dt.datetime:
@@ -173,7 +185,11 @@ def check_variable(name: Any, *, reading: bool = False) -> str:
     if type(name) is not str or not name:
         fail("an empty variable name is not valid", 9)
     if name != "CURRENT" and not _USER_VARIABLE.match(name) and not (reading and name.isupper()):
-        fail(f"{name!r} is not a valid name for a variable", 9, hint="it begins with a lower-case letter; letters, digits, _")
+        fail(
+            f"{name!r} is not a valid name for a variable",
+            9,
+            hint="it begins with a lower-case letter; letters, digits, _",
+        )
     return name
 
 
@@ -186,6 +202,8 @@ def _object(scope: Scope, spec: dict[str, Any]) -> Term:
     for key in spec:
         if key.startswith("$"):
             fail("a field name in an object may not begin with '$'", 16410, path=key)
+        if not key:
+            fail("a field name in an object may not be empty", 15998)
         if "." in key:
             fail("a field name in an object may not contain '.'", 16412, path=key)
     fields = [(key, _compile(scope, item)) for key, item in spec.items()]
@@ -202,7 +220,9 @@ def _operator(scope: Scope, name: str, spec: Any) -> Term:
         if name in _KNOWN_ELSEWHERE:
             raise NotSupportedError(f"{name} is known to MongoDB but not supported here", path=name)
         near = difflib.get_close_matches(name, OPERATORS, 1)
-        raise QueryError(f"unknown expression {name}", path=name, code=168, hint=f"did you mean {near[0]}?" if near else None)
+        raise QueryError(
+            f"unknown expression {name}", path=name, code=168, hint=f"did you mean {near[0]}?" if near else None
+        )
     try:
         return maker(scope, spec, name)
     except QueryError as error:

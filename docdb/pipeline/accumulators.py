@@ -264,7 +264,8 @@ def _quantile(single: bool) -> Callable[[Builder, Any, str], Accumulator]:
         if ranks.constant:
             percentile_ranks(ranks({}))
         return Accumulator(
-            builder.expression(spec["input"]), lambda variables: Percentile(percentile_ranks(ranks({}, variables)), single)
+            builder.expression(spec["input"]),
+            lambda variables: Percentile(percentile_ranks(ranks({}, variables)), single),
         )
 
     return make

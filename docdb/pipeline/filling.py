@@ -12,7 +12,7 @@ from docdb.language.expression_core import fail, integer_of
 from docdb.language.expression_date_arithmetic import UNITS, add_units
 from docdb.language.expressions import field_path, read_path
 from docdb.language.values import MISSING, is_number, type_name
-from docdb.pipeline.context import Batch
+from docdb.pipeline.context import Batch, Batches
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options, whole
 from docdb.pipeline.stages_flow import with_path
 
@@ -22,11 +22,25 @@ _MOST_DOCUMENTS = 500_000
 
 
 def _densify_options(spec: Any) -> tuple[Any, Any, str | None]:
-    check_options(spec, "$densify", ("field", "partitionByFields", "range"), {"field": 40414, "range": 40414}, shape=5733401, unknown=40415)
+    check_options(
+        spec,
+        "$densify",
+        ("field", "partitionByFields", "range"),
+        {"field": 40414, "range": 40414},
+        shape=5733401,
+        unknown=40415,
+    )
     if type(spec["field"]) is not str:
         fail("the field of $densify is text", 14)
     bounds = spec["range"]
-    check_options(bounds, "the range of $densify", ("bounds", "step", "unit"), {"bounds": 40414, "step": 40414}, shape=14, unknown=40415)
+    check_options(
+        bounds,
+        "the range of $densify",
+        ("bounds", "step", "unit"),
+        {"bounds": 40414, "step": 40414},
+        shape=14,
+        unknown=40415,
+    )
     if not is_number(bounds["step"]) or bounds["step"] <= 0:
         fail("the step of $densify is a positive number", 5733401)
     unit = bounds.get("unit")
@@ -36,7 +50,9 @@ def _densify_options(spec: Any) -> tuple[Any, Any, str | None]:
         fail("a step with a unit is a whole number", 5733408)
     limits = bounds["bounds"]
     if limits not in ("full", "partition") and not (isinstance(limits, list) and len(limits) == 2):
-        fail("the bounds of $densify are 'full', 'partition' or two values", 5946802 if type(limits) is str else 5733403)
+        fail(
+            "the bounds of $densify are 'full', 'partition' or two values", 5946802 if type(limits) is str else 5733403
+        )
     return limits, bounds["step"], unit
 
 
@@ -75,7 +91,10 @@ def _null(value: Any) -> Any:
 
 def _check_value(value: Any, unit: str | None) -> None:
     if unit is None and not is_number(value):
-        fail(f"$densify without a unit is over numbers, not {type_name(value)}", 5733201 if type(value) is not dt.datetime else 6053600)
+        fail(
+            f"$densify without a unit is over numbers, not {type_name(value)}",
+            5733201 if type(value) is not dt.datetime else 6053600,
+        )
     if unit is not None and type(value) is not dt.datetime:
         fail(f"$densify with a unit is over dates, not {type_name(value)}", 6053600)
 
@@ -85,12 +104,20 @@ def _full_bounds(documents: Batch, parts: tuple[str, ...], limits: Any) -> tuple
         return limits[0], limits[1]
     if limits == "partition":
         return None
-    values = [value for document in documents if not ((value := read_path(document, parts)) is MISSING or value is None)]
+    values = [
+        value for document in documents if not ((value := read_path(document, parts)) is MISSING or value is None)
+    ]
     return (min(values), max(values)) if values else None
 
 
 def _densified(
-    members: Batch, parts: tuple[str, ...], partitions: list[tuple[str, ...]], full: Any, step: Any, unit: str | None, explicit: bool
+    members: Batch,
+    parts: tuple[str, ...],
+    partitions: list[tuple[str, ...]],
+    full: Any,
+    step: Any,
+    unit: str | None,
+    explicit: bool,
 ) -> Batch:
     low, high = full or (read_path(members[0], parts), read_path(members[-1], parts))
     result: Batch = []
@@ -112,7 +139,9 @@ def _densified(
     return result + members[at:]
 
 
-def _made(model: dict[str, Any], parts: tuple[str, ...], partitions: list[tuple[str, ...]], value: Any) -> dict[str, Any]:
+def _made(
+    model: dict[str, Any], parts: tuple[str, ...], partitions: list[tuple[str, ...]], value: Any
+) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for path in partitions:
         found = read_path(model, path)
@@ -156,9 +185,9 @@ def fill(builder: Builder, spec: Any, name: str) -> Stage:
     compiled = builder.compile(builder, stages)
 
     def compute(documents: Batch, variables: Variables) -> Batch:
-        flow = iter([documents])
+        flow: Batches = iter([documents])
         for stage in compiled:
-            flow = stage.run(flow, variables)  # type: ignore[assignment]
+            flow = stage.run(flow, variables)
         return [document for batch in flow for document in batch]
 
     return Stage(name, whole(compute), spec)

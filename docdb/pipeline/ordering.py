@@ -6,7 +6,9 @@ know: stages, batches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from docdb.errors import NotSupportedError
@@ -39,9 +41,14 @@ def _direction(path: str, value: Any) -> int:
         fail("a sort direction is 1 or -1", 17312, path=path)
     if not is_number(value):
         fail("a sort direction is 1 or -1", 15974, path=path)
-    if value not in (1, -1):
+    whole = value
+    if type(value) is float and math.isfinite(value):
+        whole = math.trunc(value)
+    elif type(value) is Decimal and value.is_finite():
+        whole = value.to_integral_value(ROUND_HALF_EVEN)
+    if whole not in (1, -1):
         fail("a sort direction is 1 or -1", 15975, path=path)
-    return int(value)
+    return int(whole)
 
 
 def reach(value: Any, parts: tuple[str, ...], at: int = 0) -> Iterator[Any]:

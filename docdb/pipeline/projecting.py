@@ -29,7 +29,10 @@ def _place(tree: Tree, parts: tuple[str, ...], leaf: Any, code: int) -> None:
             fail(f"the path {'.'.join(parts)} collides with {part}", code)
         tree = below
     if parts[-1] in tree:
-        fail(f"the path {'.'.join(parts)} collides with another", 31250 if type(tree[parts[-1]]) is dict and code == 31249 else code)
+        fail(
+            f"the path {'.'.join(parts)} collides with another",
+            31250 if type(tree[parts[-1]]) is dict and code == 31249 else code,
+        )
     tree[parts[-1]] = leaf
 
 
@@ -37,7 +40,9 @@ def _is_flag(value: Any) -> bool:
     return type(value) is bool or is_number(value)
 
 
-def _leaves(spec: dict[str, Any], prefix: tuple[str, ...], compile_value: Compile, found: list[tuple[tuple[str, ...], Any]]) -> None:
+def _leaves(
+    spec: dict[str, Any], prefix: tuple[str, ...], compile_value: Compile, found: list[tuple[tuple[str, ...], Any]]
+) -> None:
     for name, value in spec.items():
         if prefix and "." in name:
             field_path(name)
@@ -62,9 +67,7 @@ def parse_project(spec: Any, compile_value: Compile) -> tuple[Shape, bool]:
     _leaves(spec, (), compile_value, leaves)
     others = [leaf for parts, leaf in leaves if parts != ("_id",)]
     excludes = DROP in others if others else leaves[0][1] is DROP
-    if others and DROP not in others:
-        excludes = False
-    elif others and others[0] is not DROP:
+    if others and DROP not in others or others and others[0] is not DROP:
         excludes = False
     tree: Tree = {}
     for parts, leaf in leaves:
@@ -72,7 +75,10 @@ def parse_project(spec: Any, compile_value: Compile) -> tuple[Shape, bool]:
         if excludes and leaf is KEEP and not own_id:
             fail(f"cannot keep {'.'.join(parts)} in a projection that drops fields", 31253)
         if excludes and isinstance(leaf, Expression):
-            fail(f"cannot compute {'.'.join(parts)} in a projection that drops fields", 31310 if type(leaf.spec) is str else 31252)
+            fail(
+                f"cannot compute {'.'.join(parts)} in a projection that drops fields",
+                31310 if type(leaf.spec) is str else 31252,
+            )
         if not excludes and leaf is DROP and not own_id:
             fail(f"cannot drop {'.'.join(parts)} in a projection that keeps fields", 31254)
         _place(tree, parts, leaf, 31249)
@@ -115,7 +121,7 @@ def _keep_value(tree: Tree, value: Any) -> Any:
         return _keep(tree, value)
     if type(value) is list:
         kept = [_keep_value(tree, item) for item in value]
-        return [item for item in kept if item is not MISSING]
+        return kept if _computes(tree) else [item for item in kept if item is not MISSING]
     return MISSING
 
 

@@ -146,14 +146,24 @@ def take_front(stages: Sequence[Mapping[str, Any]]) -> Front:
             at += 1
     filter = filters[0] if len(filters) == 1 else {"$and": filters} if filters else {}
     limit = taken.get("$limit")
-    return Front(filter, taken.get("$sort"), int(taken.get("$skip", 0)), None if limit is None else int(limit), tuple(stages[at:]))
+    return Front(
+        filter,
+        taken.get("$sort"),
+        int(taken.get("$skip", 0)),
+        None if limit is None else int(limit),
+        tuple(stages[at:]),
+    )
 
 
 _UPDATE_STAGES: Final = frozenset({"$addFields", "$project", "$replaceRoot", "$replaceWith", "$set", "$unset"})
 
 
 def pipeline_update(
-    stages: Sequence[Any], *, variables: Mapping[str, Any] | None = None, collation: Any = None, now: dt.datetime | None = None
+    stages: Sequence[Any],
+    *,
+    variables: Mapping[str, Any] | None = None,
+    collation: Any = None,
+    now: dt.datetime | None = None,
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return the function from a document to the updated one; the input stays untouched. Only the stages that reshape a document are allowed."""
     for at, stage in enumerate(stages):
@@ -162,7 +172,11 @@ def pipeline_update(
             if name in STAGES or name in KNOWN_ELSEWHERE:
                 raise UpdateError(f"{name} may not stand in an update", path=f"{at}.{name}", code=72)
     context: Any = SimpleNamespace(
-        collection=None, collation=collation, variables=dict(variables or {}), now=now or dt.datetime.now(dt.UTC), memory_limit=0
+        collection=None,
+        collation=collation,
+        variables=dict(variables or {}),
+        now=now or dt.datetime.now(dt.UTC),
+        memory_limit=0,
     )
     builder = Builder(context, frozenset(context.variables), compile=_compile)
     compiled = _compile(builder, list(stages))

@@ -66,7 +66,9 @@ class Builder:
         return {**self.context.variables, "NOW": now}
 
 
-def check_options(spec: Any, name: str, known: Iterable[str], required: Mapping[str, int] | None = None, *, shape: int, unknown: int) -> None:
+def check_options(
+    spec: Any, name: str, known: Iterable[str], required: Mapping[str, int] | None = None, *, shape: int, unknown: int
+) -> None:
     """Refuse a stage's argument that is no object, has unknown fields or lacks required ones."""
     if not isinstance(spec, dict):
         fail(f"{name} takes an object", shape)

@@ -9,6 +9,7 @@ import heapq
 import math
 import random
 from collections.abc import Iterator
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from docdb.language import filters, matching
@@ -114,7 +115,12 @@ def count(builder: Builder, spec: Any, name: str) -> Stage:
         fail("$count takes the name of a field", 40156)
     if not spec:
         fail("the field of $count is not empty", 40157)
-    for wrong, code in ((spec.startswith("$"), 40158), ("\0" in spec, 40159), ("." in spec, 40160), (spec == "_id", 9039800)):
+    for wrong, code in (
+        (spec.startswith("$"), 40158),
+        ("\0" in spec, 40159),
+        ("." in spec, 40160),
+        (spec == "_id", 9039800),
+    ):
         if wrong:
             fail(f"{spec!r} cannot be the field of $count", code)
 
@@ -132,6 +138,8 @@ def sample(builder: Builder, spec: Any, name: str) -> Stage:
     if not is_number(spec["size"]):
         fail("the size of $sample is a number", 28746)
     size = spec["size"]
+    if isinstance(size, Decimal) and size.is_finite():
+        size = size.to_integral_value(ROUND_HALF_EVEN)
     if not math.isfinite(size) or int(size) < 1:
         fail("the size of $sample is positive", 28747)
 
@@ -145,7 +153,11 @@ def _unwind_options(spec: Any) -> tuple[tuple[str, ...], bool, tuple[str, ...] |
     options = {"path": spec} if type(spec) is str else spec
     if not isinstance(options, dict):
         fail("$unwind takes a path or an object", 15981)
-    path, keep, index = options.get("path", MISSING), options.get("preserveNullAndEmptyArrays", False), options.get("includeArrayIndex")
+    path, keep, index = (
+        options.get("path", MISSING),
+        options.get("preserveNullAndEmptyArrays", False),
+        options.get("includeArrayIndex"),
+    )
     for key in options:
         if key not in ("path", "preserveNullAndEmptyArrays", "includeArrayIndex"):
             fail(f"$unwind has no option {key!r}", 28811)
@@ -177,7 +189,9 @@ def unwind(builder: Builder, spec: Any, name: str) -> Stage:
     return Stage(name, run, spec)
 
 
-def _unwound(document: dict[str, Any], parts: tuple[str, ...], keep: bool, index: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
+def _unwound(
+    document: dict[str, Any], parts: tuple[str, ...], keep: bool, index: tuple[str, ...] | None
+) -> Iterator[dict[str, Any]]:
     value: Any = document
     for part in parts:
         value = value.get(part, MISSING) if type(value) is dict else MISSING

@@ -50,9 +50,11 @@ def group(builder: Builder, spec: Any, name: str) -> Stage:
     identity = builder.expression(spec["_id"])
     if isinstance(spec["_id"], dict):
         for field in spec["_id"]:
-            if "." in field and not next(iter(spec["_id"])).startswith("$"):
-                fail("a field of the _id has no dot", 17390)
-    fields: Fields = [(field, compile_accumulator(builder, field, item)) for field, item in spec.items() if field != "_id"]
+            if is_number(spec["_id"][field]) and not field.startswith("$") and type_name(spec["_id"][field]) != "int":
+                fail("a field of the _id is an expression, not a number to keep it", 17390)
+    fields: Fields = [
+        (field, compile_accumulator(builder, field, item)) for field, item in spec.items() if field != "_id"
+    ]
     key = builder.key
 
     def run(batches: Batches, variables: Variables) -> Batches:
@@ -200,8 +202,10 @@ def _auto_options(spec: Any) -> tuple[int, _Granularity | None]:
     known = ("groupBy", "buckets", "output", "granularity")
     check_options(spec, "$bucketAuto", known, shape=40240, unknown=40245)
     grouped = spec.get("groupBy")
-    if "groupBy" in spec and not (isinstance(grouped, dict) and next(iter(grouped), "").startswith("$")) and not (
-        type(grouped) is str and grouped.startswith("$")
+    if (
+        "groupBy" in spec
+        and not (isinstance(grouped, dict) and next(iter(grouped), "").startswith("$"))
+        and not (type(grouped) is str and grouped.startswith("$"))
     ):
         fail("the groupBy of $bucketAuto is a path or an expression", 40239)
     if "buckets" in spec:
@@ -227,7 +231,7 @@ def _auto_options(spec: Any) -> tuple[int, _Granularity | None]:
 def bucket_auto(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $bucketAuto."""
     buckets, granularity = _auto_options(spec)
-    fields = _output(builder, spec.get("output", {"count": {"$sum": 1}}), 40244)
+    fields = _output(builder, spec.get("output") or {"count": {"$sum": 1}}, 40244)
     key, expression = builder.key, builder.expression(spec["groupBy"])
 
     def gather(documents: Batch, variables: Variables) -> Batch:

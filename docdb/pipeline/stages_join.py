@@ -57,7 +57,12 @@ class _Joined:
         self.builder, self.collection = builder, collection
         self.filter: dict[str, Any] | None = None
         compiled = builder.compile(builder, stages)
-        if collection is not None and compiled and compiled[0].name == "$match" and "$expr" not in repr(compiled[0].spec):
+        if (
+            collection is not None
+            and compiled
+            and compiled[0].name == "$match"
+            and "$expr" not in repr(compiled[0].spec)
+        ):
             self.filter = compiled[0].spec or None
             compiled = compiled[1:]
         self.stages = compiled
@@ -66,7 +71,9 @@ class _Joined:
         if self.collection is None:
             return iter(())
         parts = [part for part in (extra, self.filter) if part]
-        return self.builder.context.source(self.collection, {"$and": parts} if len(parts) == 2 else parts[0] if parts else None)
+        return self.builder.context.source(
+            self.collection, {"$and": parts} if len(parts) == 2 else parts[0] if parts else None
+        )
 
     def run(self, variables: Variables) -> Batches:
         return self.flow(self.read(), variables)
@@ -84,12 +91,14 @@ def _collection_name(value: Any, name: str) -> str | None:
         raise NotSupportedError(f"{name} reads collections of its own database")
     if type(value) is not str:
         fail(f"the 'from' of {name} is text", 9 if name == "$lookup" else 14)
-    if not value:
-        fail(f"the 'from' of {name} is not empty", 73)
+    if not value or value.startswith(".") or "\0" in value:
+        fail(f"{value!r} cannot be the name of a collection", 73)
     return value
 
 
 def _let(builder: Builder, spec: Any) -> dict[str, Expression]:
+    if spec is None:
+        return {}
     if not isinstance(spec, dict):
         fail("the 'let' of $lookup is an object", 9)
     return {check_variable(name): builder.expression(item) for name, item in spec.items()}
@@ -100,7 +109,10 @@ def _lookup_options(spec: Any) -> None:
     check_options(spec, "$lookup", known, shape=9, unknown=9)
     for key in ("as", "localField", "foreignField"):
         if key in spec and type(spec[key]) is not str:
-            fail(f"{key} of $lookup is text", 14 if key == "as" and spec[key] is not None else 40414 if key == "as" else 9)
+            fail(
+                f"{key} of $lookup is text",
+                14 if key == "as" and spec[key] is not None else 40414 if key == "as" else 9,
+            )
     if "as" not in spec:
         fail("$lookup needs 'as'", 9)
     if ("localField" in spec) != ("foreignField" in spec):
@@ -115,6 +127,10 @@ def _lookup_options(spec: Any) -> None:
 
 def lookup(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $lookup, in all its forms."""
+    if isinstance(spec, dict) and "pipeline" in spec:
+        spec = {
+            key: value for key, value in spec.items() if value is not None or key not in ("localField", "foreignField")
+        }
     _lookup_options(spec)
     stages = spec.get("pipeline", [])
     starts_itself = bool(stages) and isinstance(stages[0], dict) and "$documents" in stages[0]
@@ -151,7 +167,11 @@ def _lookup_by_pipeline(joined: _Joined, bound: dict[str, Expression], target: t
 
 
 def _lookup_by_field(
-    joined: _Joined, bound: dict[str, Expression], target: tuple[str, ...], local: tuple[str, ...], foreign: tuple[str, ...]
+    joined: _Joined,
+    bound: dict[str, Expression],
+    target: tuple[str, ...],
+    local: tuple[str, ...],
+    foreign: tuple[str, ...],
 ) -> Any:
     key, path = joined.builder.key, ".".join(foreign)
 
@@ -187,7 +207,7 @@ def union_with(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $unionWith."""
     if not isinstance(spec, str | dict):
         fail("$unionWith takes a collection's name or an object", 9)
-    options = {"coll": spec} if type(spec) is str else spec
+    options: dict[str, Any] = {"coll": spec} if isinstance(spec, str) else spec
     check_options(options, name, ("coll", "pipeline"), shape=9, unknown=40415)
     stages = options.get("pipeline", [])
     if not isinstance(stages, list):
@@ -243,7 +263,7 @@ def facet(builder: Builder, spec: Any, name: str) -> Stage:
 
 
 def _graph_options(spec: Any) -> int | None:
-    required = {key: 40105 for key in ("from", "startWith", "connectFromField", "connectToField", "as")}
+    required = dict.fromkeys(("from", "startWith", "connectFromField", "connectToField", "as"), 40105)
     known = (*required, "maxDepth", "depthField", "restrictSearchWithMatch")
     check_options(spec, "$graphLookup", known, required, shape=40327, unknown=40104)
     for key in ("connectFromField", "connectToField", "as", "depthField"):
@@ -267,7 +287,11 @@ def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $graphLookup: breadth first, one query a level."""
     deepest = _graph_options(spec)
     collection = _collection_name(spec["from"], name)
-    source, target, start = field_path(spec["connectFromField"]), field_path(spec["as"]), builder.expression(spec["startWith"])
+    source, target, start = (
+        field_path(spec["connectFromField"]),
+        field_path(spec["as"]),
+        builder.expression(spec["startWith"]),
+    )
     depth_field = field_path(spec["depthField"]) if "depthField" in spec else None
     restriction, path, key = spec.get("restrictSearchWithMatch"), spec["connectToField"], builder.key
     field_path(path)
@@ -284,7 +308,11 @@ def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
             filter = equality_filter(path, list(fresh.values()))
             frontier = []
             builder.context.check_deadline()
-            for batch in builder.context.source(str(collection), {"$and": [filter, restriction]} if restriction else filter) if fresh else ():
+            for batch in (
+                builder.context.source(str(collection), {"$and": [filter, restriction]} if restriction else filter)
+                if fresh
+                else ()
+            ):
                 for found in batch:
                     if key(found.get("_id")) in seen:
                         continue

@@ -45,7 +45,7 @@ def out(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $out."""
     if not isinstance(spec, str | dict):
         fail("$out takes the name of a collection", 16990)
-    if isinstance(spec, dict):
+    if not isinstance(spec, str):
         check_options(spec, name, ("coll", "db", "timeseries"), shape=16990, unknown=40415)
         for key in ("coll", "db"):
             if spec.get(key) is None:
@@ -55,7 +55,7 @@ def out(builder: Builder, spec: Any, name: str) -> Stage:
         if "timeseries" in spec:
             raise NotSupportedError("time series collections are not supported", path="timeseries")
         _database(spec["db"], name)
-    target = _check_target(spec)
+    target = _check_target(str(spec))
 
     def run(batches: Batches, variables: Variables) -> Batches:
         builder.context.replace_collection(target, ([_with_id(document) for document in batch] for batch in batches))
@@ -120,8 +120,16 @@ def _modes(spec: dict[str, Any]) -> tuple[Any, str]:
         fail(f"unknown whenMatched {matched!r}", 2, hint=f"one of {', '.join(_MATCHED)}, or a pipeline")
     if not_matched not in _NOT_MATCHED:
         fail(f"unknown whenNotMatched {not_matched!r}", 2, hint=f"one of {', '.join(_NOT_MATCHED)}")
-    if (matched, not_matched) in (("fail", "fail"), ("fail", "discard"), ("keepExisting", "fail"), ("keepExisting", "discard")):
-        fail(f"$merge cannot combine whenMatched {matched!r} with whenNotMatched {not_matched!r}", 51181 if matched != "x" else 51189)
+    if (matched, not_matched) in (
+        ("fail", "fail"),
+        ("fail", "discard"),
+        ("keepExisting", "fail"),
+        ("keepExisting", "discard"),
+    ):
+        fail(
+            f"$merge cannot combine whenMatched {matched!r} with whenNotMatched {not_matched!r}",
+            51181 if matched != "x" else 51189,
+        )
     return matched, not_matched
 
 
@@ -132,7 +140,7 @@ def _let(builder: Builder, spec: dict[str, Any]) -> dict[str, Expression]:
     if not isinstance(let, dict):
         fail("the let of $merge is an object", 14)
     if not isinstance(spec.get("whenMatched"), list):
-        if let:
+        if not isinstance(spec.get("whenMatched"), list) and "whenMatched" in spec or let:
             fail("the let of $merge needs a pipeline in whenMatched", 51199)
         return {"new": builder.expression("$$ROOT")}
     if "new" in let and let["new"] != "$$ROOT":
@@ -145,7 +153,7 @@ def merge(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $merge."""
     if not isinstance(spec, str | dict):
         fail("$merge takes a collection's name or an object", 51182)
-    options = {"into": spec} if type(spec) is str else spec
+    options: dict[str, Any] = {"into": spec} if isinstance(spec, str) else spec
     check_options(options, name, ("into", "let", "on", "whenMatched", "whenNotMatched"), shape=51182, unknown=40415)
     target, on = _target(options), _on_fields(options)
     matched, not_matched = _modes(options)
@@ -172,7 +180,12 @@ def _updating(
     builder: Builder, stages: list[Any], bound: dict[str, Expression]
 ) -> Callable[[dict[str, Any], dict[str, Any], Variables], dict[str, Any]]:
     for stage in stages:
-        if isinstance(stage, dict) and len(stage) == 1 and next(iter(stage)) not in _UPDATING and next(iter(stage)).startswith("$"):
+        if (
+            isinstance(stage, dict)
+            and len(stage) == 1
+            and next(iter(stage)) not in _UPDATING
+            and next(iter(stage)).startswith("$")
+        ):
             fail(f"{next(iter(stage))} may not stand in whenMatched", 72, hint=f"one of {', '.join(_UPDATING)}")
     compiled = builder.compile(builder.inner("$merge", *bound), stages)
 
@@ -191,7 +204,9 @@ def _on_value(document: dict[str, Any], path: str) -> Any:
     for part in path.split("."):
         value = value.get(part, MISSING) if type(value) is dict else MISSING
     if value is None or value is MISSING or type(value) is list:
-        fail(f"the on field {path!r} of $merge is missing, null or an array", 51132 if type(value) is not list else 51185)
+        fail(
+            f"the on field {path!r} of $merge is missing, null or an array", 51132 if type(value) is not list else 51185
+        )
     return value
 
 
@@ -217,11 +232,15 @@ def _merged(
     if matched == "keepExisting":
         return None
     if matched == "fail":
-        raise DuplicateKeyError("$merge found the document already there and whenMatched is fail", details={"keyValue": filter})
+        raise DuplicateKeyError(
+            "$merge found the document already there and whenMatched is fail", details={"keyValue": filter}
+        )
     if change is not None:
         new = change(found, document, variables)
+    elif matched == "replace":
+        new = document
     else:
-        new = document if matched == "replace" else {**found, **document}
+        new = {**found, **document}
     if new.get("_id", found["_id"]) != found["_id"]:
         raise QueryError("$merge cannot change the _id of a document", code=66)
     return Change("replace", {"_id": found["_id"], **new}, found["_id"])

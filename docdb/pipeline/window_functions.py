@@ -11,8 +11,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from docdb.language.expression_core import DECIMAL, as_decimal, fail, integer_of, is_nullish
 from docdb.language.expression_arithmetic import milliseconds_of
+from docdb.language.expression_core import DECIMAL, as_decimal, fail, integer_of, is_nullish
 from docdb.language.expressions import read_path
 from docdb.language.values import MISSING, is_number, type_name
 from docdb.pipeline.context import Batch
@@ -23,7 +23,14 @@ __all__ = ["FUNCTIONS", "Partition"]
 
 Compute = Callable[["Partition", Variables], list[Any]]
 Keys = tuple[SortKey, ...] | None
-_UNIT_MS: Final = {"week": 604_800_000, "day": 86_400_000, "hour": 3_600_000, "minute": 60_000, "second": 1000, "millisecond": 1}
+_UNIT_MS: Final = {
+    "week": 604_800_000,
+    "day": 86_400_000,
+    "hour": 3_600_000,
+    "minute": 60_000,
+    "second": 1000,
+    "millisecond": 1,
+}
 
 
 class Partition:
@@ -61,7 +68,7 @@ def _ranking(number: Callable[[list[int], int, bool], int]) -> Callable[..., Com
             fail(f"{name} takes an empty object", 5371603)
         if bounds is not None:
             fail(f"{name} takes no window", 5371601)
-        if len(_need_sort(keys, name)) != 1 and name != "$documentNumber":
+        if len(_need_sort(keys, name)) != 1:
             fail(f"{name} needs a sortBy of one field", 5371602)
 
         def compute(partition: Partition, variables: Variables) -> list[Any]:
@@ -76,7 +83,12 @@ def _ranking(number: Callable[[list[int], int, bool], int]) -> Callable[..., Com
 
 
 def _shift(builder: Builder, spec: Any, name: str, keys: Keys, bounds: Any) -> Compute:
-    if not isinstance(spec, dict) or set(spec) - {"output", "by", "default"} or "output" not in spec or "by" not in spec:
+    if (
+        not isinstance(spec, dict)
+        or set(spec) - {"output", "by", "default"}
+        or "output" not in spec
+        or "by" not in spec
+    ):
         fail("$shift takes output, by and default", 9)
     if bounds is not None:
         fail("$shift takes no window", 9)
@@ -91,7 +103,8 @@ def _shift(builder: Builder, spec: Any, name: str, keys: Keys, bounds: Any) -> C
     def compute(partition: Partition, variables: Variables) -> list[Any]:
         last = len(partition.documents)
         return [
-            output(partition.documents[at + by], variables) if 0 <= at + by < last else default({}, variables) for at in range(last)
+            output(partition.documents[at + by], variables) if 0 <= at + by < last else default({}, variables)
+            for at in range(last)
         ]
 
     return compute
@@ -128,7 +141,9 @@ def _area(values: list[tuple[float, Any]]) -> Any:
             area = DECIMAL.multiply(DECIMAL.add(as_decimal(y0), as_decimal(y1)), as_decimal((x1 - x0) / 2))
             total = DECIMAL.add(total, area)
         return total
-    return math.fsum((x1 - x0) * (float(y0) + float(y1)) / 2 for (x0, y0), (x1, y1) in zip(numbers, numbers[1:], strict=False))
+    return math.fsum(
+        (x1 - x0) * (float(y0) + float(y1)) / 2 for (x0, y0), (x1, y1) in zip(numbers, numbers[1:], strict=False)
+    )
 
 
 def _calculus(reduce: Callable[[list[tuple[float, Any]]], Any], needs_window: bool) -> Callable[..., Compute]:
@@ -147,7 +162,8 @@ def _calculus(reduce: Callable[[list[tuple[float, Any]]], Any], needs_window: bo
 
         def compute(partition: Partition, variables: Variables) -> list[Any]:
             points = [
-                (_position(read_path(document, parts), unit, name), source(document, variables)) for document in partition.documents
+                (_position(read_path(document, parts), unit, name), source(document, variables))
+                for document in partition.documents
             ]
             ranges = [bounds(partition, at) if bounds else (0, len(points)) for at in range(len(points))]
             return [reduce(points[low:high]) for low, high in ranges]
@@ -158,7 +174,12 @@ def _calculus(reduce: Callable[[list[tuple[float, Any]]], Any], needs_window: bo
 
 
 def _moving_average(builder: Builder, spec: Any, name: str, keys: Keys, bounds: Any) -> Compute:
-    if not isinstance(spec, dict) or "input" not in spec or ("N" in spec) == ("alpha" in spec) or set(spec) - {"input", "N", "alpha"}:
+    if (
+        not isinstance(spec, dict)
+        or "input" not in spec
+        or ("N" in spec) == ("alpha" in spec)
+        or set(spec) - {"input", "N", "alpha"}
+    ):
         fail("$expMovingAvg takes input, and N or alpha", 9)
     if bounds is not None:
         fail("$expMovingAvg takes no window", 9)
@@ -208,14 +229,16 @@ def _covariance(sample: bool) -> Callable[..., Compute]:
 
 
 def _covariance_of(pairs: list[Any], sample: bool) -> Any:
-    numbers = [pair for pair in pairs if type(pair) is list and len(pair) == 2 and is_number(pair[0]) and is_number(pair[1])]
+    numbers = [
+        pair for pair in pairs if type(pair) is list and len(pair) == 2 and is_number(pair[0]) and is_number(pair[1])
+    ]
     degrees = len(numbers) - 1 if sample else len(numbers)
     if degrees < 1:
         return None
     if any(isinstance(value, Decimal) for pair in numbers for value in pair):
         xs, ys = [as_decimal(x) for x, _ in numbers], [as_decimal(y) for _, y in numbers]
-        mx, my = DECIMAL.divide(sum(xs), len(xs)), DECIMAL.divide(sum(ys), len(ys))  # type: ignore[arg-type]
-        return DECIMAL.divide(sum(DECIMAL.multiply(x - mx, y - my) for x, y in zip(xs, ys, strict=True)), degrees)  # type: ignore[arg-type]
+        mx, my = DECIMAL.divide(sum(xs), len(xs)), DECIMAL.divide(sum(ys), len(ys))
+        return DECIMAL.divide(sum(DECIMAL.multiply(x - mx, y - my) for x, y in zip(xs, ys, strict=True)), degrees)
     mean_x = mean_y = moment = 0.0
     for count, (x, y) in enumerate(numbers, 1):
         delta = float(x) - mean_x
@@ -265,7 +288,7 @@ def interpolated(places: list[float], values: list[Any]) -> list[Any]:
         if not is_number(value):
             fail(f"linear filling is over numbers, not {type_name(value)}", 605001)
         if before is not None:
-            low, high = float(result[before]), float(value)
+            low, high = float(result[before] or 0), float(value)
             width = places[at] - places[before]
             for gap in range(before + 1, at):
                 share = (places[gap] - places[before]) / width if width else 0.0

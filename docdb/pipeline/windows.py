@@ -55,6 +55,8 @@ def _documents(spec: Any, sort: Any) -> Bounds:
 
 
 def _range(spec: dict[str, Any], keys: tuple[SortKey, ...] | None) -> Bounds:
+    low: Any
+    high: Any
     low, high = spec["range"] if isinstance(spec["range"], list) and len(spec["range"]) == 2 else (MISSING, MISSING)
     if not _number_bound(low) or not _number_bound(high):
         fail("the range of a window is an array of two bounds", 9)
