@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.compliance.marks import DEFAULT_MARK, MARKS, TOPICS
+from tests.compliance.marks import DEFAULT_MARK, LATER_FLOORS, MARKS, TOPICS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,6 +63,8 @@ def _run_file(path: Path, options: argparse.Namespace) -> bool:
     total = max(counts["cases"], 1)
     loose_share, strict_share = 100 * counts["loose"] / total, 100 * counts["strict"] / total
     mark = MARKS.get(name, DEFAULT_MARK)
+    if "later" not in options.skip_tags.split(","):
+        mark = LATER_FLOORS.get(name, mark)
     verdict_word = "" if loose_share >= mark else "BELOW"
     print(
         f"{name:28} {counts['cases']:6} {loose_share:6.1f}% {strict_share:6.1f}% {mark:5.0f}% {verdict_word}",
