@@ -11,6 +11,7 @@ document). Fields stay in the document's order; computed ones follow in the orde
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from docdb.errors import NotSupportedError, QueryError
@@ -47,7 +48,16 @@ class Projection:
     ``inclusion_paths``: its paths (``_id`` among them unless left out) when it does nothing but include, else None.
     """
 
-    __slots__ = ("_computes", "_names", "_positional", "_shape", "fields", "includes", "inclusion_paths", "needs_position")
+    __slots__ = (
+        "_computes",
+        "_names",
+        "_positional",
+        "_shape",
+        "fields",
+        "includes",
+        "inclusion_paths",
+        "needs_position",
+    )
 
     def __init__(self, shape: Shape, includes: bool, positional: Path | None) -> None:
         self._shape = shape
@@ -56,7 +66,9 @@ class Projection:
         self.includes = includes
         self.needs_position = positional is not None
         plain = includes and positional is None
-        self.inclusion_paths: tuple[Path, ...] | None = tuple(_kept(shape, ())) if plain and _only_keeps(shape) else None
+        self.inclusion_paths: tuple[Path, ...] | None = (
+            tuple(_kept(shape, ())) if plain and _only_keeps(shape) else None
+        )
         self._names = _top_names(self.inclusion_paths)
         self.fields: frozenset[str] | None = _fields(shape) if includes else None
 
@@ -78,7 +90,12 @@ class Projection:
 
 
 def parse_projection(
-    spec: Any, *, node: Node | None = None, collation: Any = None, let: Mapping[str, Any] | None = None
+    spec: Any,
+    *,
+    node: Node | None = None,
+    collation: Any = None,
+    let: Mapping[str, Any] | None = None,
+    naive_utc: bool = False,
 ) -> Projection | None:
     """Return the projection of a document or a list of names; None when it shows everything.
 
@@ -93,10 +110,12 @@ def parse_projection(
     if isinstance(spec, list | tuple | set | frozenset):
         spec = dict.fromkeys(spec, 1) or {"_id": 1}
     if not isinstance(spec, Mapping):
-        raise QueryError(f"a projection is a document or a list of names, not {type(spec).__name__}", path="projection", code=14)
+        raise QueryError(
+            f"a projection is a document or a list of names, not {type(spec).__name__}", path="projection", code=14
+        )
     if not spec:
         return None
-    parser = _Parser(Scope(collation, let, None, False, 0), node)
+    parser = _Parser(Scope(collation, let, None, naive_utc, 0), node)
     parser.read(spec, ())
     return parser.projection()
 
@@ -106,6 +125,7 @@ class _Parser:
 
     def __init__(self, scope: Scope, node: Node | None) -> None:
         self.scope, self.node = scope, node
+        self.dates = replace(scope, naive_utc=True)
         self.shape: Shape = {}
         self.includes: bool | None = None
         self.id_flag: bool | None = None
@@ -136,12 +156,18 @@ class _Parser:
                 self._leaf(parts, value, text)
 
     def _leaf(self, path: Path, value: Any, text: str) -> None:
-        if isinstance(value, bool) or is_number(self.scope.canonical(value, text)):
+        if self._is_flag(value, text):
             self._flag(path, bool(value), text)
         elif isinstance(value, Mapping):
             self._operator(path, value, text)
         else:
             self._compute(path, value, text)
+
+    def _is_flag(self, value: Any, text: str) -> bool:
+        # Only the type matters here, so a date without zone is no error yet.
+        return isinstance(value, bool) or (
+            not isinstance(value, Mapping) and is_number(self.dates.canonical(value, text))
+        )
 
     def _flag(self, path: Path, keep: bool, text: str) -> None:
         if path == ("_id",):
@@ -182,14 +208,19 @@ class _Parser:
         if self.positional is not None:
             raise QueryError("a positional $ and $elemMatch cannot go together", path=text, code=31255)
         self.has_elem_match = True
-        node = parse({path[0]: {"$elemMatch": condition}}, collation=self.scope.collation, let=self.scope.let)
+        node = parse(
+            {path[0]: {"$elemMatch": condition}},
+            collation=self.scope.collation,
+            let=self.scope.let,
+            naive_utc=self.scope.naive_utc,
+        )
         self._place(path, _elem_match_cut(path[0], node), text)
 
     def _slice(self, path: Path, value: Mapping[str, Any], text: str) -> None:
         if path == self.positional:
             raise QueryError("a positional $ and $slice cannot share a field", path=text, code=28667)
         where = f"{text}.$slice"
-        argument = self.scope.canonical(value["$slice"], where)
+        argument = self.dates.canonical(value["$slice"], where)
         if is_number(argument):
             size = _truncated(argument)
             self._place(path, _slice_cut(None, size), text)
@@ -199,12 +230,12 @@ class _Parser:
                 raise QueryError("the limit of $slice is above 0", path=where, code=31273)
             self._place(path, _slice_cut(skip, size), text)
         else:
-            self._compute(path, value, text)
+            self._compute(path, {"$slice": argument}, text)
 
     def _positional(self, path: Path, value: Any, text: str) -> None:
         if isinstance(value, Mapping):
             raise QueryError("a positional $ takes no document", path=text, code=31271)
-        if not isinstance(value, bool) and not is_number(self.scope.canonical(value, text)):
+        if not self._is_flag(value, text):
             raise QueryError("a positional $ takes 1", path=text, code=31308)
         if not value:
             raise QueryError("a positional $ cannot exclude", path=text, code=31395)
@@ -362,13 +393,16 @@ def _compute(shape: Shape, result: Any, document: dict[str, Any]) -> dict[str, A
                 new[name] = value
         elif leaf.__class__ is dict and _computes(leaf):
             below = new.get(name, MISSING)
-            new[name] = _compute_each(leaf, below, document) if below.__class__ is list else _compute(leaf, below, document)
+            new[name] = (
+                _compute_each(leaf, below, document) if below.__class__ is list else _compute(leaf, below, document)
+            )
     return new
 
 
 def _compute_each(shape: Shape, values: list[Any], document: dict[str, Any]) -> list[Any]:
     return [
-        _compute_each(shape, item, document) if item.__class__ is list else _compute(shape, item, document) for item in values
+        _compute_each(shape, item, document) if item.__class__ is list else _compute(shape, item, document)
+        for item in values
     ]
 
 

@@ -28,7 +28,7 @@ SortKey = Callable[[Any], Any]
 def _array(value: Any, operator: str, path: str, code: int) -> list[Any]:
     if value.__class__ is not list:
         raise UpdateError(f"{operator} needs an array there, not {type_name(value)}", path=path, code=code)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 class Push(Leaf):
@@ -36,16 +36,21 @@ class Push(Leaf):
 
     __slots__ = ("items", "position", "size", "sort")
 
-    def __init__(self, path: str, items: list[Any], position: int | None, size: int | None, sort: Callable[[list[Any]], None] | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        items: list[Any],
+        position: int | None,
+        size: int | None,
+        sort: Callable[[list[Any]], None] | None,
+    ) -> None:
         super().__init__(path)
         self.items, self.position, self.size, self.sort = items, position, size, sort
 
     def apply(self, value: Any, context: Context) -> Any:
         old = [] if value is MISSING else _array(value, "$push", self.path, 2)
-        if self.position is None:
-            new = old + self.items
-        else:
-            new = old[: self.position] + self.items + old[self.position :]
+        at = len(old) if self.position is None else self.position
+        new = old[:at] + self.items + old[at:]
         if self.sort is not None:
             self.sort(new)
         if self.size is not None:
@@ -116,7 +121,9 @@ def _push(scope: Scope, path: str, operand: Any, where: str) -> Leaf:
         return Push(path, [scope.canonical(operand, where)], None, None, None)
     for name in operand:
         if name not in _MODIFIERS:
-            raise UpdateError(f"$push knows no modifier {name}", path=where, code=2, hint=f"the modifiers are {', '.join(_MODIFIERS)}")
+            raise UpdateError(
+                f"$push knows no modifier {name}", path=where, code=2, hint=f"the modifiers are {', '.join(_MODIFIERS)}"
+            )
     items = scope.canonical(operand["$each"], f"{where}.$each")
     if items.__class__ is not list:
         raise UpdateError(f"$each takes an array, not {type_name(items)}", path=f"{where}.$each", code=2)
@@ -132,7 +139,9 @@ def _whole(scope: Scope, operand: Mapping[str, Any], name: str, where: str) -> i
     value = scope.canonical(operand[name], f"{where}.{name}")
     number = integral(value)
     if number is None:
-        raise UpdateError(f"{name} takes a whole number, not {type_name(value)} {value!r:.40}", path=f"{where}.{name}", code=2)
+        raise UpdateError(
+            f"{name} takes a whole number, not {type_name(value)} {value!r:.40}", path=f"{where}.{name}", code=2
+        )
     return number
 
 

@@ -122,7 +122,9 @@ def _calculated(calculate: Callable[[Any, Any], Any], left: Any, right: Any, pat
         return calculate(float(left), float(right))
     result = calculate(int(left), int(right))
     if not fits_long(result):
-        raise UpdateError("the result does not fit 64 bits", path=path, code=2, hint="store the field as Decimal or float")
+        raise UpdateError(
+            "the result does not fit 64 bits", path=path, code=2, hint="store the field as Decimal or float"
+        )
     return make_integer(result, "long" in kinds)
 
 
@@ -156,8 +158,8 @@ class Bits(Leaf):
     def apply(self, value: Any, context: Context) -> Any:
         if value is not MISSING and type(value) is not int and type(value) is not Int64:
             raise UpdateError(f"$bit needs an integer there, not {type_name(value)}", path=self.path, code=2)
-        result = 0 if value is MISSING else int(value)
-        long = value is not MISSING and is_long(value)
+        old: int = 0 if value is MISSING else value
+        result, long = int(old), is_long(old)
         for calculate, operand in self.steps:
             result = calculate(result, int(operand))
             long = long or is_long(operand)
@@ -281,7 +283,9 @@ def _bit(scope: Scope, path: str, operand: Any, where: str) -> Leaf:
     for name, raw in operand.items():
         amount = scope.canonical(raw, f"{where}.{name}")
         if name not in _BIT_STEPS:
-            raise UpdateError(f"$bit knows no operation {name!r}", path=where, code=2, hint="the operations are and, or, xor")
+            raise UpdateError(
+                f"$bit knows no operation {name!r}", path=where, code=2, hint="the operations are and, or, xor"
+            )
         if type(amount) is not int and type(amount) is not Int64:
             raise UpdateError(f"$bit takes integers, not {type_name(amount)}", path=f"{where}.{name}", code=2)
         steps.append((_BIT_STEPS[name], amount))

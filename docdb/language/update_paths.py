@@ -90,12 +90,17 @@ def _check_positional(parts: tuple[str, ...], where: str) -> None:
             raise UpdateError(f"a field name may not begin with $: {part}", path=where, code=52)
         if not part.endswith("]") or (part != "$[]" and not _IDENTIFIER.match(part[2:-1])):
             raise UpdateError(
-                f"{part} is not an array selector", path=where, code=2, hint="a name is a lower-case letter, then letters and digits"
+                f"{part} is not an array selector",
+                path=where,
+                code=2,
+                hint="a name is a lower-case letter, then letters and digits",
             )
     if parts[0].startswith("$"):
         raise UpdateError("a positional part needs an array in front of it", path=where, code=2)
     if parts.count("$") > 1:
-        raise UpdateError("a path may hold one positional $", path=where, code=2, hint="use $[] or $[name] for inner arrays")
+        raise UpdateError(
+            "a path may hold one positional $", path=where, code=2, hint="use $[] or $[name] for inner arrays"
+        )
 
 
 def build(leaves: Iterable[tuple[tuple[str, ...], Leaf]]) -> Branch:
@@ -154,7 +159,9 @@ def change(tree: Tree, value: Any, context: Context, path: str = "") -> Any:
         return _change_array(tree, value, context, path)
     if value is MISSING:
         made = {
-            name: new for name, child in tree.names.items() if (new := change(child, MISSING, context, _at(path, name))) is not MISSING
+            name: new
+            for name, child in tree.names.items()
+            if (new := change(child, MISSING, context, _at(path, name))) is not MISSING
         }
         return made or MISSING
     for name, child in tree.names.items():
@@ -225,7 +232,9 @@ def _refuse(tree: Tree, holder: Any, name: str, path: str, context: Context) -> 
     if isinstance(tree, Leaf):
         if tree.tolerant or tree.idle(context):
             return
-        hint = "set the whole field, or use a position of the array" if holder.__class__ is list else "set the whole field"
+        hint = (
+            "set the whole field, or use a position of the array" if holder.__class__ is list else "set the whole field"
+        )
         raise UpdateError(
             f"cannot create field {name!r} in an element of type {type_name(holder)}", path=path, code=28, hint=hint
         )

@@ -77,7 +77,9 @@ class Update:
         base = {**filter_equalities, **document} if filter_equalities else document
         return _kept_id(base, self._changed(base, position, now, inserting))
 
-    def _changed(self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool) -> dict[str, Any]:
+    def _changed(
+        self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool
+    ) -> dict[str, Any]:
         raise NotImplementedError
 
 
@@ -87,7 +89,9 @@ class ComputedUpdate(Update):
     def __init__(self, function: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._function = function
 
-    def _changed(self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool) -> dict[str, Any]:
+    def _changed(
+        self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool
+    ) -> dict[str, Any]:
         new = self._function(document)
         if "_id" in document and "_id" not in new:
             new = {"_id": document["_id"], **new}
@@ -106,10 +110,14 @@ class _Replacement(Update):
         document = self._scope.canonical(resolve_server_dates(self._raw, now), "")
         for name in document:
             if name.startswith("$"):
-                raise UpdateError(f"a replacement holds no field {name}", path=name, code=52, hint="use an update for operators")
+                raise UpdateError(
+                    f"a replacement holds no field {name}", path=name, code=52, hint="use an update for operators"
+                )
         return document  # type: ignore[no-any-return]
 
-    def _changed(self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool) -> dict[str, Any]:
+    def _changed(
+        self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool
+    ) -> dict[str, Any]:
         new = self._document if self._fixed else self._resolved(now)
         if "_id" not in new and "_id" in document:
             new = {"_id": document["_id"], **new}
@@ -135,7 +143,9 @@ class _Operators(Update):
             placed += _place(self._scope, operator, path, resolve_server_dates(operand, now), where)
         return placed
 
-    def _changed(self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool) -> dict[str, Any]:
+    def _changed(
+        self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool
+    ) -> dict[str, Any]:
         tree = self._tree(position, now)
         context = Context(now, inserting, document, self._selectors)
         new: dict[str, Any] = change(tree, document, context)
@@ -147,7 +157,10 @@ class _Operators(Update):
         if position is None:
             path = next(".".join(parts) for parts, _ in self._placed if "$" in parts)
             raise UpdateError(
-                "the positional $ found no matched array element", path=path, code=2, hint="the filter needs a condition on the array"
+                "the positional $ found no matched array element",
+                path=path,
+                code=2,
+                hint="the filter needs a condition on the array",
             )
         if not self._fixed:
             return build(_positioned(self._leaves(now), position))
@@ -235,7 +248,9 @@ def _kept_id(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         if given is old["_id"]:
             return new
         if given is MISSING or order_key(given) != order_key(old["_id"]):
-            raise UpdateError("_id cannot be changed", path="_id", code=66, hint="insert a new document and delete this one")
+            raise UpdateError(
+                "_id cannot be changed", path="_id", code=66, hint="insert a new document and delete this one"
+            )
         return {name: old["_id"] if name == "_id" else value for name, value in new.items()}
     if given is not MISSING and next(iter(new)) != "_id":
         return {"_id": given, **new}
@@ -252,7 +267,9 @@ def _operator_steps(update: Mapping[str, Any]) -> Iterator[Step]:
         if operator not in OPERATORS and operator != "$rename":
             raise _unknown(operator, update)
         if not isinstance(fields, Mapping):
-            raise UpdateError(f"{operator} takes a document of fields, not {type(fields).__name__}", path=operator, code=9)
+            raise UpdateError(
+                f"{operator} takes a document of fields, not {type(fields).__name__}", path=operator, code=9
+            )
         for path, operand in fields.items():
             yield operator, path, operand, f"{operator}.{path}"
 
@@ -263,7 +280,9 @@ def _unknown(operator: Any, update: Mapping[str, Any]) -> UpdateError:
         message = "an update is all operators or none" if mixed else f"{operator!r} is not an update operator"
         return UpdateError(message, path=str(operator), code=9, hint="put plain fields below $set")
     near = difflib.get_close_matches(operator, [*OPERATORS, "$rename"], n=1)
-    return UpdateError(f"unknown update operator {operator}", path=operator, code=9, hint=f"did you mean {near[0]}?" if near else None)
+    return UpdateError(
+        f"unknown update operator {operator}", path=operator, code=9, hint=f"did you mean {near[0]}?" if near else None
+    )
 
 
 def _merge_steps(data: Mapping[Any, Any], prefix: str) -> Iterator[Step]:
@@ -272,7 +291,9 @@ def _merge_steps(data: Mapping[Any, Any], prefix: str) -> Iterator[Step]:
             raise UpdateError(f"a field name is text, not {type(name).__name__}", path=prefix or None, code=9)
         path = f"{prefix}.{name}" if prefix else str(name)
         if str(name).startswith("$"):
-            raise UpdateError("update data is all operators or none", path=path, code=9, hint="use a command such as inc(1)")
+            raise UpdateError(
+                "update data is all operators or none", path=path, code=9, hint="use a command such as inc(1)"
+            )
         if isinstance(value, Command):
             yield value.operator, path, value.operand, path
         elif isinstance(value, Mapping) and value:
@@ -309,7 +330,9 @@ def _selectors(array_filters: Any, scope: Scope) -> dict[str, Callable[[Any], bo
     if array_filters is None:
         return {}
     if not isinstance(array_filters, list | tuple):
-        raise UpdateError(f"array_filters is a list of filters, not {type(array_filters).__name__}", path="array_filters", code=14)
+        raise UpdateError(
+            f"array_filters is a list of filters, not {type(array_filters).__name__}", path="array_filters", code=14
+        )
     found: dict[str, Callable[[Any], bool]] = {}
     for at, document in enumerate(array_filters):
         where = f"array_filters.{at}"
@@ -352,10 +375,14 @@ def _top_names(document: Mapping[str, Any]) -> set[str]:
 
 
 def _check_selectors(selectors: Mapping[str, Any], placed: list[Placed]) -> None:
-    used = {part[2:-1]: leaf.path for parts, leaf in placed for part in parts if part.startswith("$[") and part != "$[]"}
+    used = {
+        part[2:-1]: leaf.path for parts, leaf in placed for part in parts if part.startswith("$[") and part != "$[]"
+    }
     for name, path in used.items():
         if name not in selectors:
-            raise UpdateError(f"no array filter is named {name!r}", path=path, code=2, hint=f"array_filters=[{{{name!r}: ...}}]")
+            raise UpdateError(
+                f"no array filter is named {name!r}", path=path, code=2, hint=f"array_filters=[{{{name!r}: ...}}]"
+            )
     for name in selectors:
         if name not in used:
             raise UpdateError(f"no path uses the array filter {name!r}", path="array_filters", code=9)
