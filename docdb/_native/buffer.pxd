@@ -1,8 +1,8 @@
 # cython: language_level=3
 """A growing run of bytes for the kernels: inline C, no Python objects, no GIL.
 
-What lives here: ``Buffer`` and what appends to it. What it must not know: what the bytes mean. Every function returns 0, or -1 when there is no memory
-left. ``buffer_start`` and ``buffer_end`` belong together, whatever happens between.
+What lives here: ``Buffer`` and what appends to it. What it must not know: what the bytes mean. Every function returns 0,
+or -1 when there is no memory left. ``buffer_start`` and ``buffer_end`` belong together, whatever happens between.
 """
 
 from libc.stdlib cimport free, malloc, realloc

@@ -1,11 +1,12 @@
 # cython: language_level=3
 """Documents to stored bytes and back: the fast twin of ``store/codec.py``.
 
-What lives here: ``encode``, ``prepare``, ``encode_value``, ``order_key_of_value``, ``decode``, ``Decoder``. What it must not know: the classes of docdb by
-import; ``configure`` hands them in, once, from above.
+What lives here: ``encode``, ``prepare``, ``encode_value``, ``order_key_of_value``, ``decode``, ``Decoder``. What it must
+not know: the classes of docdb by import; ``configure`` hands them in, once, from above.
 
-The encoder knows the plain cases. Whatever it does not like it declines, and the reference form encodes the document again: so an error is
-always the reference's own, with its path. The decoder keeps the names of fields it met in a table (one slot a hash, the newest wins).
+The encoder knows the plain cases. Whatever it does not like it declines, and the reference form encodes the document
+again: so an error is always the reference's own, with its path. The decoder keeps the names of fields it met in a table
+(one slot a hash, the newest wins).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -20,12 +21,13 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from docdb._native.buffer cimport Buffer, buffer_byte, buffer_end, buffer_put, buffer_reserve, buffer_start
+from docdb._native.buffer cimport Buffer, buffer_end, buffer_start
 from docdb._native.keys cimport key_of_packed
 from docdb._native.packed cimport (
     ARRAY, BINARY, BIN, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID, REGEX, STR,
-    TIMESTAMP, UUID, Value, load64, read_name, read_value, store32, store64,
+    TIMESTAMP, UUID, Value, load64, read_name, read_value,
 )
+from docdb._native.packing cimport put, put_double, put_ext_bytes, put_ext_int, put_int, put_size, put_text
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, unsigned int largest)
@@ -76,116 +78,6 @@ class Declined(Exception):
 
 
 # ---- encoding
-
-
-cdef int put_size(Buffer* out, uint64_t size, unsigned char small, unsigned limit, unsigned char first, int widths) except -1:
-    """Put a head: ``small`` | size below ``limit``, else ``first`` and on, with a length of 1, 2 or 4 bytes (2 or 4 when widths is 2)."""
-    cdef unsigned char* p
-    if buffer_reserve(out, 5) < 0:
-        raise MemoryError
-    p = out.data + out.size
-    if size < limit:
-        p[0] = <unsigned char>(small | size)
-        out.size += 1
-    elif widths == 3 and size < 256:
-        p[0] = first
-        p[1] = <unsigned char>size
-        out.size += 2
-    elif size < 65536:
-        p[0] = <unsigned char>(first + widths - 2)
-        p[1] = <unsigned char>(size >> 8)
-        p[2] = <unsigned char>size
-        out.size += 3
-    elif size < <uint64_t>4294967296:
-        p[0] = <unsigned char>(first + widths - 1)
-        store32(p + 1, <uint32_t>size)
-        out.size += 5
-    else:
-        raise Declined
-    return 0
-
-
-cdef int put(Buffer* out, const void* data, size_t size) except -1:
-    if buffer_put(out, data, size) < 0:
-        raise MemoryError
-    return 0
-
-
-cdef int put_int(Buffer* out, int64_t value) except -1:
-    cdef unsigned char* p
-    if buffer_reserve(out, 9) < 0:
-        raise MemoryError
-    p = out.data + out.size
-    if -32 <= value < 128:
-        p[0] = <unsigned char>value
-        out.size += 1
-    elif -128 <= value < 256:
-        p[0] = 0xCC if value > 0 else 0xD0
-        p[1] = <unsigned char>value
-        out.size += 2
-    elif -32768 <= value < 65536:
-        p[0] = 0xCD if value > 0 else 0xD1
-        p[1] = <unsigned char>(value >> 8)
-        p[2] = <unsigned char>value
-        out.size += 3
-    elif <int64_t>-2147483648 <= value < <int64_t>4294967296:
-        p[0] = 0xCE if value > 0 else 0xD2
-        store32(p + 1, <uint32_t>value)
-        out.size += 5
-    else:
-        p[0] = 0xCF if value > 0 else 0xD3
-        store64(p + 1, <uint64_t>value)
-        out.size += 9
-    return 0
-
-
-cdef int put_double(Buffer* out, double value) except -1:
-    cdef uint64_t bits
-    if buffer_reserve(out, 9) < 0:
-        raise MemoryError
-    memcpy(&bits, &value, 8)
-    out.data[out.size] = 0xCB
-    store64(out.data + out.size + 1, bits)
-    out.size += 9
-    return 0
-
-
-cdef int put_text(Buffer* out, object text) except -1:
-    cdef Py_ssize_t size
-    cdef const char* data = PyUnicode_AsUTF8AndSize(text, &size)
-    put_size(out, size, 0xA0, 32, 0xD9, 3)
-    return put(out, data, size)
-
-
-cdef int put_ext(Buffer* out, int code, const void* data, size_t size) except -1:
-    cdef unsigned char head = 0
-    if size == 1:
-        head = 0xD4
-    elif size == 2:
-        head = 0xD5
-    elif size == 4:
-        head = 0xD6
-    elif size == 8:
-        head = 0xD7
-    elif size == 16:
-        head = 0xD8
-    if head:
-        put(out, &head, 1)
-    else:
-        put_size(out, size, 0, 0, 0xC7, 3)
-    head = <unsigned char>code
-    put(out, &head, 1)
-    return put(out, data, size)
-
-
-cdef int put_ext_bytes(Buffer* out, int code, bytes payload) except -1:
-    return put_ext(out, code, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
-
-
-cdef int put_ext_int(Buffer* out, int code, int64_t value) except -1:
-    cdef unsigned char payload[8]
-    store64(payload, <uint64_t>value)
-    return put_ext(out, code, payload, 8)
 
 
 cdef inline int64_t days_of(int64_t year, int month, int day) noexcept nogil:
@@ -432,14 +324,17 @@ cdef Slot slots[SLOTS]
 cdef inline uint32_t slot_of(const unsigned char* name, uint32_t size) noexcept nogil:
     """Hash a name of 1 to 64 bytes by its length and first and last eight bytes."""
     cdef uint64_t mix = size
-    cdef uint64_t part
+    cdef uint64_t part = 0
+    cdef uint32_t half
     if size >= 8:
         memcpy(&part, name, 8)
         mix ^= part * <uint64_t>0x9E3779B97F4A7C15
         memcpy(&part, name + size - 8, 8)
         mix ^= part * <uint64_t>0xC2B2AE3D27D4EB4F
     elif size >= 4:
-        mix ^= (<uint64_t>(<const uint32_t*>name)[0] << 32 | (<const uint32_t*>(name + size - 4))[0]) * <uint64_t>0x9E3779B97F4A7C15
+        memcpy(&half, name, 4)
+        memcpy(&part, name + size - 4, 4)
+        mix ^= (part << 32 | half) * <uint64_t>0x9E3779B97F4A7C15
     else:
         mix ^= (<uint64_t>name[0] << 16 | <uint64_t>name[size >> 1] << 8 | name[size - 1]) * <uint64_t>0x9E3779B97F4A7C15
     return <uint32_t>((mix ^ mix >> 29) * <uint64_t>0xBF58476D1CE4E5B9 >> 53)
@@ -551,7 +446,7 @@ cdef object map_at(const unsigned char** p, const unsigned char* end, uint32_t c
 
 cdef object array_at(const unsigned char** p, const unsigned char* end, uint32_t count, int depth):
     cdef list result
-    cdef uint32_t i
+    cdef uint32_t i, _i
     cdef object item
     if depth >= DEPTH:
         raise damaged(f"nested deeper than {DEPTH} levels")
@@ -563,7 +458,7 @@ cdef object array_at(const unsigned char** p, const unsigned char* end, uint32_t
             PyList_SET_ITEM(result, i, item)
         return result
     result = []
-    for i in range(count):
+    for _i in range(count):
         result.append(value_at(p, end, depth + 1))
     return result
 

@@ -1,33 +1,23 @@
 # cython: language_level=3
-"""Order keys and index entries from stored bytes: the fast twin of ``language/order.py``, ``store/keyspace.py`` and ``store/components.py``.
+"""Order keys from stored bytes, and back: the fast twin of ``language/order.py`` and ``store/components.py``.
 
-What lives here: ``order_key``, ``EntryKernel``, ``split_components``, ``decode_key``. What it must not know: classes of docdb, collations, errors of the
-face. What the kernel does not like (parallel arrays, damage, a 33rd field) it answers with None, and the reference form says what is wrong.
+What lives here: ``order_key``, ``split_components``, ``decode_key``, and the C functions of ``keys.pxd``. What it must not
+know: index entries (``entries``), classes of docdb, collations. Damage is answered with None, and the reference form says what is wrong.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.math cimport HUGE_VAL, isnan, nextafter, signbit
+from libc.math cimport HUGE_VAL, isnan, nextafter
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-
-from hashlib import blake2b
 
 from docdb._native.buffer cimport Buffer, buffer_byte, buffer_end, buffer_put, buffer_reserve, buffer_start
 from docdb._native.packed cimport (
-    ARRAY, BINARY, BIN, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID, REGEX, STR,
-    TIMESTAMP, UUID, Value, find_element, find_field, is_array, is_map, load64, open_array, read_name, read_value, skip_value,
-    store32, store64,
+    BINARY, BIN, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID, REGEX, STR,
+    TIMESTAMP, UUID, Value, load64, read_name, read_value, store32, store64,
 )
 
 cdef enum:
     DEPTH = 100
-    FIELDS = 32
-    PARTS = 100
-    KEY_SIZE = 511
-    DIGEST = 16
-    LONGEST_ID = 240
-    FIXED = -1          # rest of a path whose value is found
 
 cdef uint64_t SIGN = <uint64_t>1 << 63
 
@@ -63,7 +53,7 @@ cdef int key_of_double(double value, Buffer* out) noexcept nogil:
 
 
 cdef int put_digits(uint64_t magnitude, unsigned char turn, Buffer* out) noexcept nogil:
-    """Put the decimal form of an integer behind its double: 01, exponent, digits two a byte, 00; inverted (but 01) when negative."""
+    """Put an integer's decimal form behind its double: 01, exponent, digits two a byte, 00; inverted (but 01) below 0."""
     cdef unsigned char digits[20]
     cdef int count = 0
     cdef int i
@@ -216,7 +206,7 @@ cdef inline int put_field(const unsigned char** p, const unsigned char* end, Buf
 
 cdef int key_of_packed(const unsigned char** p, const unsigned char* end, Buffer* out, int depth) noexcept nogil:
     cdef Value value
-    cdef uint32_t i
+    cdef uint32_t _i
     cdef int kind = read_value(p, end, &value)
     if kind == STR:
         return -1 if buffer_byte(out, 0x30) < 0 else put_text(value.body, value.size, out)
@@ -238,7 +228,7 @@ cdef int key_of_packed(const unsigned char** p, const unsigned char* end, Buffer
         return key_of_map(p, end, value.size, out, depth)
     if buffer_byte(out, 0x50) < 0:
         return -1
-    for i in range(value.size):
+    for _i in range(value.size):
         if key_of_packed(p, end, out, depth + 1) < 0:
             return -1
     return buffer_byte(out, 0)
@@ -385,7 +375,7 @@ def configure(reference):
 
 
 def decode_key(bytes key not None, int kind=0):
-    """Return the value of one ascending component and its type byte: plain integers, floats and text here, the rest by the reference."""
+    """Return the value of an ascending component and its type byte: integers, floats, text; the rest by the reference."""
     cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(key)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
     cdef uint64_t bits
@@ -406,302 +396,3 @@ def decode_key(bytes key not None, int kind=0):
         except UnicodeDecodeError:
             return reference_decode_key(key, kind)
     return reference_decode_key(key, kind)
-
-
-# ---- entries
-
-
-cdef struct Part:
-    const unsigned char* name
-    uint32_t size
-    int64_t place           # the element it addresses in an array, or -1
-
-cdef struct Field:
-    Part* parts
-    int count
-    unsigned char turn      # FF: descending
-
-cdef struct Found:          # what a path reaches without fanning out
-    const unsigned char* value      # NULL: missing
-    int rest                        # first part that is left (only at an array), count when none is
-    bint by_place
-    bint there                      # for places: whether there is one
-
-cdef struct State:
-    int rests[FIELDS]
-    const unsigned char* fixed[FIELDS]
-    Found placed[FIELDS]
-
-# Stands for an empty array at the end of a path: a pointer no document contains.
-cdef const unsigned char EMPTY = 0
-
-
-cdef int descend(Field* field, const unsigned char* value, int rest, const unsigned char* end, Found* found) noexcept nogil:
-    cdef int answer
-    found.by_place = False
-    while rest < field.count and not is_array(value, end):
-        answer = find_field(value, end, field.parts[rest].name, field.parts[rest].size, &value)
-        if answer < 0:
-            return -1
-        if answer == 0:
-            found.value = NULL
-            found.rest = field.count
-            return 0
-        rest += 1
-    found.value = value
-    found.rest = rest
-    return 0
-
-
-cdef int reach(
-    Field* field, const unsigned char* source, int rest, Found* placed, const unsigned char* end, Found* found
-) noexcept nogil:
-    """Follow a path from a map (NULL: no map): 0, or -1 for damage and for a name that is a place too."""
-    cdef const unsigned char* value = NULL
-    cdef int answer = 0
-    if source != NULL:
-        answer = find_field(source, end, field.parts[rest].name, field.parts[rest].size, &value)
-        if answer < 0:
-            return -1
-    if answer:
-        return -1 if placed.there else descend(field, value, rest + 1, end, found)
-    if placed.there:
-        found[0] = placed[0]
-        return 0
-    found.value = NULL
-    found.rest = field.count
-    found.by_place = False
-    return 0
-
-
-cdef int place(Field* field, const unsigned char* array, int rest, const unsigned char* end, Found* found) noexcept nogil:
-    cdef const unsigned char* element = NULL
-    cdef int answer
-    found.there = False
-    if rest >= field.count or field.parts[rest].place < 0:
-        return 0
-    answer = find_element(array, end, <uint32_t>field.parts[rest].place, &element)
-    if answer <= 0:
-        return answer
-    if descend(field, element, rest + 1, end, found) < 0:
-        return -1
-    found.by_place = is_array(element, end)
-    found.there = True
-    return 0
-
-
-cdef int type_byte(const unsigned char* p, const unsigned char* end) noexcept nogil:
-    """The low nibble of the entry's type byte, as the table in ``store/keyspace.py``."""
-    cdef Value value
-    cdef int kind
-    if p == NULL:
-        return 5
-    if p == &EMPTY:
-        return 7
-    kind = read_value(&p, end, &value)
-    if kind == INT:
-        return 1 if <int64_t>-2147483648 <= value.integer <= <int64_t>2147483647 else 2
-    if kind == FLOAT:
-        return 6 if value.real == 0 and signbit(value.real) else 3
-    if kind == EXT:
-        if value.code == DECIMAL:
-            return 4
-        if value.code == INT64:
-            return 2
-        return 7 if value.code == REGEX or value.code == BINARY else 0
-    return 7 if kind == ARRAY or kind == MAP else 0
-
-
-cdef class EntryKernel:
-    """Makes the entries of one index; ``fields`` are (path parts, 1 or -1)."""
-
-    cdef Field fields[FIELDS]
-    cdef int count
-    cdef uint32_t number
-    cdef bint unique, sparse, usable
-    cdef list names         # keeps the bytes that the parts point to
-
-    def __cinit__(self, number, fields, unique, sparse):
-        cdef int i, j
-        self.number = number
-        self.unique = unique
-        self.sparse = sparse
-        self.names = []
-        self.count = 0
-        self.usable = len(fields) <= FIELDS and all(len(path) <= PARTS for path, _ in fields)
-        if not self.usable:
-            return
-        for i, (path, way) in enumerate(fields):
-            self.fields[i].parts = <Part*>calloc(len(path) + 1, sizeof(Part))
-            if self.fields[i].parts == NULL:
-                raise MemoryError
-            self.count = i + 1
-            self.fields[i].count = len(path)
-            self.fields[i].turn = 0xFF if way < 0 else 0
-            for j, part in enumerate(path):
-                name = part.encode("utf-8")
-                self.names.append(name)
-                self.fields[i].parts[j].name = <const unsigned char*>PyBytes_AS_STRING(name)
-                self.fields[i].parts[j].size = len(name)
-                digits = part.isascii() and part.isdigit() and len(part) < 10 and (part == "0" or part[0] != "0")
-                self.fields[i].parts[j].place = int(part) if digits else -1
-
-    def __dealloc__(self):
-        cdef int i
-        for i in range(self.count):
-            free(self.fields[i].parts)
-
-    def entries(self, bytes id_key not None, bytes data not None):
-        """Return the (key, value) pairs of a stored document, or None: ask the reference."""
-        cdef Buffer work
-        if not self.usable:
-            return None
-        if buffer_start(&work, 1024) < 0:
-            raise MemoryError
-        try:
-            return self.make(id_key, data, &work)
-        finally:
-            buffer_end(&work)
-
-    def entries_many(self, id_keys, datas):
-        """Return ``entries`` of many documents."""
-        cdef Buffer work
-        cdef list made = []
-        if buffer_start(&work, 1024) < 0:
-            raise MemoryError
-        try:
-            for id_key, data in zip(id_keys, datas, strict=True):
-                made.append(self.make(id_key, data, &work) if self.usable else None)
-            return made
-        finally:
-            buffer_end(&work)
-
-    cdef object make(self, bytes id_key, bytes data, Buffer* work):
-        cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(data)
-        cdef const unsigned char* end = p + PyBytes_GET_SIZE(data)
-        cdef State state
-        cdef int i
-        cdef list rows = []
-        if not is_map(p, end) or PyBytes_GET_SIZE(id_key) > LONGEST_ID:
-            return None
-        for i in range(self.count):
-            state.rests[i] = 0
-            state.fixed[i] = NULL
-            state.placed[i].there = False
-        if self.fan_out(&state, p, end, id_key, rows, work, 0) < 0:
-            return None
-        return distinct(rows) if len(rows) > 1 else rows
-
-    cdef int fan_out(
-        self, State* state, const unsigned char* source, const unsigned char* end, bytes id_key, list rows, Buffer* work, int flag
-    ) except? -2:
-        """The steps of ``store/keyspace.py``: 0, or -1 where the reference is to be asked."""
-        cdef Found found
-        cdef State below
-        cdef const unsigned char* array = NULL
-        cdef const unsigned char* element
-        cdef bint spread[FIELDS]
-        cdef bint itself = False
-        cdef int i
-        cdef int64_t left
-        for i in range(self.count):
-            spread[i] = False
-            if state.rests[i] == FIXED:
-                continue
-            if reach(&self.fields[i], source, state.rests[i], &state.placed[i], end, &found) < 0:
-                return -1
-            if found.value == NULL or not is_array(found.value, end):
-                state.fixed[i] = found.value
-                state.rests[i] = FIXED
-                continue
-            if array != NULL and array != found.value:
-                return -1
-            array = found.value
-            spread[i] = True
-            state.rests[i] = found.rest
-            itself = itself or (found.by_place and found.rest == self.fields[i].count)
-        if array == NULL:
-            return self.put_entry(state, end, id_key, rows, work, flag)
-        for i in range(self.count):
-            below.placed[i].there = False
-            if spread[i] and place(&self.fields[i], array, state.rests[i], end, &below.placed[i]) < 0:
-                return -1
-        element = array
-        left = open_array(&element, end)
-        if left < 0:
-            return -1
-        if left == 0 and self.step(state, &below, spread, &EMPTY, end, id_key, rows, work) < 0:
-            return -1
-        while left > 0:
-            left -= 1
-            if self.step(state, &below, spread, element, end, id_key, rows, work) < 0 or skip_value(&element, end) < 0:
-                return -1
-        return self.step(state, &below, spread, array, end, id_key, rows, work) if itself else 0
-
-    cdef int step(
-        self, State* state, State* below, bint* spread, const unsigned char* element, const unsigned char* end, bytes id_key,
-        list rows, Buffer* work,
-    ) except? -2:
-        """Go on with one element of the array that fans out."""
-        cdef int i
-        for i in range(self.count):
-            below.rests[i] = state.rests[i]
-            below.fixed[i] = state.fixed[i]
-            if spread[i] and state.rests[i] == self.fields[i].count:
-                below.rests[i] = FIXED
-                below.fixed[i] = element
-        return self.fan_out(
-            below, element if element != &EMPTY and is_map(element, end) else NULL, end, id_key, rows, work, 0x10
-        )
-
-    cdef int put_entry(self, State* state, const unsigned char* end, bytes id_key, list rows, Buffer* work, int flag) except? -2:
-        cdef unsigned char types[FIELDS + 1]
-        cdef bint absent = True
-        cdef const unsigned char* p
-        cdef size_t start, j
-        cdef int i
-        work.size = 4
-        store32(work.data, self.number)
-        types[0] = <unsigned char>PyBytes_GET_SIZE(id_key)
-        for i in range(self.count):
-            start = work.size
-            p = state.fixed[i]
-            absent = absent and p == NULL
-            types[i + 1] = <unsigned char>(type_byte(p, end) | flag)
-            if p == NULL or p == &EMPTY:
-                if buffer_byte(work, 0x10 if p == NULL else 0x08) < 0:
-                    raise MemoryError
-            elif key_of_packed(&p, end, work, 1) < 0:
-                return -1
-            if self.fields[i].turn:
-                for j in range(start, work.size):
-                    work.data[j] ^= 0xFF
-        if absent and self.sparse:
-            return 0
-        if self.cut(work, PyBytes_GET_SIZE(id_key)):
-            types[1] = 0x1F if flag else 0xFF
-        if buffer_put(work, PyBytes_AS_STRING(id_key), PyBytes_GET_SIZE(id_key)) < 0:
-            raise MemoryError
-        rows.append((
-            PyBytes_FromStringAndSize(<char*>work.data, work.size), PyBytes_FromStringAndSize(<char*>types, self.count + 1)
-        ))
-        return 0
-
-    cdef bint cut(self, Buffer* work, Py_ssize_t id_size) except *:
-        """Cut components that are too long, and mark that; tell whether they were."""
-        cdef size_t limit = KEY_SIZE - DIGEST - 1 - (LONGEST_ID if self.unique else id_size)
-        if work.size <= limit:
-            return False
-        digest = blake2b(PyBytes_FromStringAndSize(<char*>work.data + 4, work.size - 4), digest_size=DIGEST).digest() if self.unique else b""
-        work.size = limit
-        if buffer_byte(work, 0xFF) < 0 or buffer_put(work, PyBytes_AS_STRING(digest), PyBytes_GET_SIZE(digest)) < 0:
-            raise MemoryError
-        return True
-
-
-cdef list distinct(list rows):
-    """Drop the entries whose key an earlier one has."""
-    cdef dict seen = {}
-    for row in rows:
-        seen.setdefault(row[0], row)
-    return list(seen.values()) if len(seen) < len(rows) else rows

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """Walking stored msgpack without decoding it: inline C for every kernel.
 
-What lives here: reading one value's head, skipping a value, opening maps and arrays, finding a field. What it must not know: what the bytes
-are walked for, Python objects, the GIL.
+What lives here: reading one value's head, skipping a value, opening maps and arrays, finding a field. What it must not
+know: what the bytes are walked for, Python objects, the GIL.
 
 Law: ``p`` and ``end`` bound the bytes; nothing at or behind ``end`` is read. A negative return means bytes that docdb cannot have
 written, and ``p`` is then of no use. Whatever the bytes say, the work is linear in their number and no function here recurses.
@@ -27,7 +27,7 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    /* Whole length of a value by its first byte; 0: look closer (lengths that follow, arrays, maps, what msgpack or docdb never write). */
+    /* Whole length of a value by its first byte; 0: look closer (a length follows, arrays, maps, what docdb never writes). */
     static inline unsigned docdb_fixed_length(unsigned char first) {
         static const unsigned char lengths[256] = {
             1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1, 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,
@@ -89,7 +89,9 @@ cdef struct Value:
     uint32_t size
 
 
-cdef inline int take(const unsigned char** p, const unsigned char* end, Value* value, uint64_t head, uint64_t size) noexcept nogil:
+cdef inline int take(
+    const unsigned char** p, const unsigned char* end, Value* value, uint64_t head, uint64_t size
+) noexcept nogil:
     """Set body and size of a value whose head has ``head`` bytes, all of them there, and move behind it."""
     if <uint64_t>(end - p[0]) < head + size:
         return -1

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from docdb import _native
 from docdb.errors import CorruptError, DocdbError, DocumentError
@@ -93,7 +93,9 @@ def check_document(document: Any) -> Any:
 def check_id(value: Any, key: bytes) -> bytes:
     """Refuse an ``_id`` that cannot be one; return its order key."""
     if type(value) is list or type(value) is Regex:
-        raise DocumentError(f"an _id may not be {'an array' if type(value) is list else 'a regular expression'}", path="_id", code=53)
+        raise DocumentError(
+            f"an _id may not be {'an array' if type(value) is list else 'a regular expression'}", path="_id", code=53
+        )
     if len(key) > MAX_ID:
         raise DocumentError(f"an _id has at most {MAX_ID} bytes when encoded, not {len(key)}", path="_id")
     return key
@@ -148,7 +150,7 @@ def reference_decode(data: bytes) -> Any:
     """Return the value of stored bytes; raise CorruptError for bytes docdb cannot have written."""
     try:
         value = msgpack.unpackb(
-            data, ext_hook=_value_of, object_pairs_hook=_fields, list_hook=_elements, raw=False, strict_map_key=False
+            data, ext_hook=extension_value, object_pairs_hook=_fields, list_hook=_elements, raw=False, strict_map_key=False
         )  # fmt: skip
     except CorruptError:
         raise
@@ -176,10 +178,6 @@ def extension_value(code: int, payload: bytes) -> Any:
         except (ValueError, struct.error, InvalidOperation, OverflowError, DocdbError) as error:
             raise CorruptError(f"stored bytes are damaged: extension {code}: {error}") from error
     raise CorruptError(f"stored bytes are damaged: extension {code} is none of docdb's")
-
-
-def _value_of(code: int, payload: bytes) -> Any:
-    return extension_value(code, payload)
 
 
 def _fields(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -219,9 +217,9 @@ def _read_decimal(payload: bytes) -> Decimal:
     return Decimal(text.decode("ascii"))
 
 
-def _read_regex(payload: bytes) -> Regex:
+def _read_regex(payload: bytes) -> Any:
     pattern, mark, flags = payload.decode("utf-8").partition("\0")
-    value = Regex(pattern, flags)
+    value: Any = Regex(pattern, flags)
     if not mark or value.flags != flags:
         raise ValueError("flags")
     return value

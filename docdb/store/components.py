@@ -10,7 +10,6 @@ import datetime as dt
 import math
 import struct
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -196,6 +195,7 @@ _READERS: Final[dict[int, Callable[[bytes], Any]]] = {
     0xA0: lambda k: Timestamp(*struct.unpack(">II", k[1:])),
     0xF0: lambda k: MaxKey(),
 }
+
 
 def _split(data: bytes, directions: Sequence[int]) -> tuple[list[bytes], bytes]:
     """Return what ``reference_split`` returns, from the kernel."""

@@ -206,7 +206,7 @@ class EntryMaker:
         self.spec = spec
         self._kernel: Any = None
         if spec.collation is None and (_native.AVAILABLE if native is None else native):
-            self._kernel = _native.keys.EntryKernel(spec.number, spec.fields, spec.unique, spec.sparse)
+            self._kernel = _native.entries.EntryKernel(spec.number, spec.fields, spec.unique, spec.sparse)
 
     def entries(self, id_key: bytes, data: bytes) -> list[tuple[bytes, bytes]]:
         """Return the (key, value) pairs of a stored document; raises DocumentError (171) for parallel arrays."""
@@ -264,7 +264,12 @@ _Rest = _Path | None
 
 
 def _fan_out(
-    names: list[_Path], rests: list[Any], fixed: list[Any], source: dict[str, Any], placed: list[Any], rows: list[list[Any]]
+    names: list[_Path],
+    rests: list[Any],
+    fixed: list[Any],
+    source: dict[str, Any],
+    placed: list[Any],
+    rows: list[list[Any]],
 ) -> None:
     """Append to ``rows`` the values of all fields from here on: a rest is what is left of a path, None where its value is fixed.
 
@@ -313,7 +318,9 @@ def _reach(name: _Path, source: dict[str, Any], rest: _Path, placed: Any) -> tup
         return (placed[0], placed[1], placed[2]) if placed is not None else (MISSING, (), False)
     if placed is not None:
         raise DocumentError(
-            f"{rest[0]!r} is both an element of the array and a field of one of its elements", path=".".join(name), code=16746
+            f"{rest[0]!r} is both an element of the array and a field of one of its elements",
+            path=".".join(name),
+            code=16746,
         )
     return _descend(value, rest[1:])
 
@@ -352,5 +359,3 @@ def _parallel(first: _Path, second: _Path) -> DocumentError:
         hint="at most one field of an index may hold an array",
         code=171,
     )
-
-

@@ -11,7 +11,9 @@ from docdb.language.values import MISSING
 from docdb.store import codec
 from tests.store.values import EDGES, values
 
-pytestmark = pytest.mark.skipif(not _native.AVAILABLE, reason="compares the kernel, which is switched off or was not built")
+pytestmark = pytest.mark.skipif(
+    not _native.AVAILABLE, reason="compares the kernel, which is switched off or was not built"
+)
 
 
 @pytest.mark.parametrize("value", EDGES, ids=lambda v: f"{type(v).__name__}-{v!r:.30}")
@@ -40,7 +42,10 @@ def test_missing_counts_as_null():
     assert _native.codec.order_key_of_value(MISSING) == order_key(None)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x01\x01", b"\xc1", b"\x91", b"\x91" * 101 + b"\1", b"\x81\x01\x01", b"\xd4\x63\x00", b"\xd5\x03\x01x"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x01\x01", b"\xc1", b"\x91", b"\x91" * 101 + b"\1", b"\x81\x01\x01", b"\xd4\x63\x00", b"\xd5\x03\x01x"],
+)
 def test_damage_has_no_key(data):
     assert _native.keys.order_key(data) is None
 

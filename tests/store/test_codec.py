@@ -121,7 +121,9 @@ def test_prepare_makes_an_absent_id_and_leaves_the_document_alone(prepare):
 
 
 @pytest.mark.parametrize("prepare", PREPARES)
-@pytest.mark.parametrize("value", [None, 1, 1.5, {"a": (1, 2)}, b"x", bson.ObjectId("64b7f0c2a1b2c3d4e5f60718")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, 1, 1.5, {"a": (1, 2)}, b"x", bson.ObjectId("64b7f0c2a1b2c3d4e5f60718")], ids=repr
+)
 def test_the_returned_id_is_canonical(prepare, value):
     id_value, id_key, data = prepare({"_id": value})
     assert same(codec.decode(data), {"_id": id_value})
@@ -129,7 +131,10 @@ def test_the_returned_id_is_canonical(prepare, value):
 
 
 def test_prepare_many_prepares_each():
-    assert codec.prepare_many([{"_id": 1}, {"_id": 2, "a": 1}]) == [codec.prepare({"_id": 1}), codec.prepare({"_id": 2, "a": 1})]
+    assert codec.prepare_many([{"_id": 1}, {"_id": 2, "a": 1}]) == [
+        codec.prepare({"_id": 1}),
+        codec.prepare({"_id": 2, "a": 1}),
+    ]
 
 
 @pytest.mark.parametrize(("encode", "decode"), FORMS)
@@ -148,7 +153,9 @@ def test_what_users_write_becomes_canonical(encode, decode):
 
 @pytest.mark.parametrize(("encode", "decode"), FORMS)
 def test_naive_dates_may_be_taken_as_utc(encode, decode):
-    assert decode(encode({"d": dt.datetime(2024, 1, 1)}, naive_utc=True)) == {"d": dt.datetime(2024, 1, 1, tzinfo=dt.UTC)}
+    assert decode(encode({"d": dt.datetime(2024, 1, 1)}, naive_utc=True)) == {
+        "d": dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    }
 
 
 @pytest.mark.parametrize(("encode", "decode"), FORMS)
@@ -168,7 +175,9 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
-@pytest.mark.parametrize("decode", [codec.decode, codec.reference_decode, codec.Decoder()], ids=["chosen", "reference", "decoder"])
+@pytest.mark.parametrize(
+    "decode", [codec.decode, codec.reference_decode, codec.Decoder()], ids=["chosen", "reference", "decoder"]
+)
 def test_damage_is_named(decode, data):
     with pytest.raises(CorruptError):
         decode(data)

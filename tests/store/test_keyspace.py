@@ -160,7 +160,9 @@ def test_cut_entries_of_a_unique_index_are_alike_whatever_the_id(native):
 @pytest.mark.parametrize("over", [0, 1])
 def test_the_limit_is_exact(native, unique, over):
     limit = keyspace.cut_limit(len(ID), unique)
-    ((key, value),) = EntryMaker(spec("a", unique=unique), native=native).entries(ID, codec.encode({"a": "x" * (limit - 2 + over)}))
+    ((key, value),) = EntryMaker(spec("a", unique=unique), native=native).entries(
+        ID, codec.encode({"a": "x" * (limit - 2 + over)})
+    )
     assert keyspace.is_cut(value) == bool(over)
     assert len(key) <= 511
 
@@ -182,7 +184,9 @@ def test_an_entry_gives_its_values_back(native):
     assert same(maker.values(key, value), [-0.0, Int64(7), MISSING])
 
 
-@pytest.mark.parametrize("value", [Decimal("1.0"), {"a": 1}, Regex("a"), "x" * 600], ids=["decimal", "object", "regex", "cut"])
+@pytest.mark.parametrize(
+    "value", [Decimal("1.0"), {"a": 1}, Regex("a"), "x" * 600], ids=["decimal", "object", "regex", "cut"]
+)
 def test_an_entry_that_does_not_hold_its_values_says_so(value):
     maker = EntryMaker(spec("a"))
     ((key, kinds),) = maker.entries(ID, codec.encode({"a": value}))
@@ -204,7 +208,9 @@ def test_a_collated_index_holds_collation_keys_and_does_not_give_text_back():
 
 
 @settings(max_examples=400, deadline=None)
-@given(shapes, st.lists(st.tuples(paths, st.sampled_from([1, -1])), min_size=1, max_size=3), st.booleans(), st.booleans())
+@given(
+    shapes, st.lists(st.tuples(paths, st.sampled_from([1, -1])), min_size=1, max_size=3), st.booleans(), st.booleans()
+)
 def test_the_kernel_gives_the_reference_s_entries(document, fields, unique, sparse):
     assert outcome(document, fields, unique, sparse, None) == outcome(document, fields, unique, sparse, False)
 

@@ -22,7 +22,8 @@ EDGES: list[Any] = [
     dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC),
     dt.datetime(2024, 2, 29, 12, 30, 1, 5, tzinfo=dt.UTC), dt.datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC),
     dt.datetime(2000, 3, 1, tzinfo=dt.UTC), dt.datetime(1900, 2, 28, tzinfo=dt.UTC),
-    Regex("a.b", "im"), Regex("", ""), Timestamp(1, 2), Timestamp(2**32 - 1, 0), MinKey(), MaxKey(), [], {}, [[]], [{}], {"": None}, {"a": {"b": [1, {"c": 2}]}},
+    Regex("a.b", "im"), Regex("", ""), Timestamp(1, 2), Timestamp(2**32 - 1, 0), MinKey(), MaxKey(),
+    [], {}, [[]], [{}], {"": None}, {"a": {"b": [1, {"c": 2}]}},
     [None] * 15, [None] * 16, {str(i): i for i in range(15)}, {str(i): i for i in range(16)}, list(range(70_000)),
 ]  # fmt: skip
 
@@ -35,15 +36,21 @@ scalars = st.one_of(
     st.builds(Binary, st.binary(max_size=5), st.integers(1, 255)), st.sampled_from([MinKey(), MaxKey(), Regex("a", "i"), -0.0]),
 )  # fmt: skip
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4), max_leaves=12
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
 )
 
 # Documents made of few names and small values, so that paths meet arrays, places and each other.
-_few = st.sampled_from([None, 0, 1, 1.0, -0.0, Int64(1), "x", "y" * 300, "z" * 480, Decimal("1"), Regex("a"), b"b", 2**40, True])
+_few = st.sampled_from(
+    [None, 0, 1, 1.0, -0.0, Int64(1), "x", "y" * 300, "z" * 480, Decimal("1"), Regex("a"), b"b", 2**40, True]
+)
 _names = st.sampled_from(["a", "b", "c", "0", "1"])
 shapes = st.dictionaries(
     _names,
-    st.recursive(_few, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=3), max_leaves=10),
+    st.recursive(
+        _few, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=3), max_leaves=10
+    ),
     max_size=4,
 )
 paths = st.lists(st.sampled_from(["a", "b", "c", "0", "1", "01"]), min_size=1, max_size=3).map(tuple)
