@@ -53,6 +53,8 @@ def parse(
         return TRUE
     if not isinstance(filter, Mapping):
         raise QueryError(f"a filter is a document, not {type(filter).__name__}", code=14)
+    if let is not None and not isinstance(let, Mapping):
+        raise QueryError(f"let is a document, not {type(let).__name__}", path="let", code=14)
     return _document(Scope(collation, let, expressions, naive_utc, 0), filter, "")
 
 

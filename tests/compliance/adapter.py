@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import bson
 
-from docdb.database import open as open_database
+import docdb
 from docdb.errors import BulkWriteError
 from tests.compliance.values import to_bson
 
@@ -38,7 +38,7 @@ class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
 
     def start(self) -> None:
         """Open an empty database."""
-        self._database = open_database(":memory:", naive_dates="utc")
+        self._database = docdb.open(":memory:", naive_dates="utc")
         self.db = DatabaseFace(self._database)
 
     def stop(self) -> None:
@@ -77,8 +77,12 @@ class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
         return dict(super().count({**operation, **numbers, "options": options}))
 
     def findAndModify(self, operation: dict[str, Any]) -> dict[str, Any]:
-        """Find and change one; a sort that is no list of pairs goes to docdb as it is, which is asked to refuse it."""
-        sort = operation.get("sort")
+        """Find and change one; what is no sort or no flag goes to docdb as it is, which is asked to refuse it."""
+        sort, new = operation.get("sort"), (operation.get("options") or {}).get("new", False)
+        if not isinstance(new, bool | int | float | bson.Decimal128 | None):
+            collection = self.db[operation["coll"]]
+            found = collection.find_one_and_update(operation["filter"], operation["update"], return_document=new)
+            return {"result": {"value": found}}
         if not sort or (isinstance(sort, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in sort)):
             return dict(super().findAndModify(operation))
         collection = self.db[operation["coll"]]
@@ -86,7 +90,7 @@ class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
         return {"result": {"value": found}}
 
     def _open(self) -> Any:
-        return DatabaseFace(open_database(":memory:", naive_dates="utc"))
+        return DatabaseFace(docdb.open(":memory:", naive_dates="utc"))
 
 
 def _number(value: Any) -> Any:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.compliance.marks import DECIDED
+
 CASES = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "cases"
 STEP = 60  # every 60th case of a file
 
@@ -28,4 +30,5 @@ def test_every_so_many_cases(name):
         cases = [json.loads(line) for line in itertools.islice(lines, 0, None, STEP)]
     cases = [case for case in cases if "later" not in case["tags"] and case["kind"] != "unified"]
     verdicts = {case["id"]: run_cases.run_one(driver, run_cases.ejson.dec(case)) for case in cases}
-    assert [name for name, verdict in verdicts.items() if not verdict.get("loose")] == []
+    failed = [name for name, verdict in verdicts.items() if not verdict.get("loose")]
+    assert [name for name in failed if not any(part in name for part in DECIDED)] == []

@@ -189,6 +189,12 @@ def test_expressions_see_the_values_of_let():
     assert node.expression({"a": 6}) is False
 
 
+def test_let_is_a_document():
+    with pytest.raises(QueryError) as caught:
+        parse({}, let=[1])
+    assert (caught.value.code, caught.value.path) == (14, "let")
+
+
 def test_schema_is_compiled():
     node = parse({"$jsonSchema": {"required": ["a"]}})
     assert isinstance(node, Schema)
