@@ -142,7 +142,7 @@ class Session(Protocol):
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of what a pipeline makes."""
 
-    def create_collection(self, name: str, **options: Any) -> None:
+    def create_collection(self, name: str, /, **options: Any) -> None:
         """Create a collection; CollectionError when it exists."""
 
     def drop_collection(self, name: str) -> bool:
@@ -151,7 +151,7 @@ class Session(Protocol):
     def rename_collection(self, name: str, new_name: str, *, drop_target: bool = False) -> None:
         """Give a collection another name."""
 
-    def create_index(self, name: str, keys: Any, **options: Any) -> str:
+    def create_index(self, collection: str, keys: Any, /, **options: Any) -> str:
         """Create an index (and the collection) and return its name."""
 
     def drop_index(self, name: str, index: str) -> None:

@@ -262,7 +262,7 @@ class StoreSession:
 
     # Administration: the work is done in docdb/administration.py
 
-    def create_collection(self, name: str, **options: Any) -> None:
+    def create_collection(self, name: str, /, **options: Any) -> None:
         """Create a collection; CollectionError (48) when it exists with other options."""
         self._open()
         administration.create_collection(self.store, name, options)
@@ -277,10 +277,10 @@ class StoreSession:
         self._open()
         administration.rename_collection(self.store, name, new_name, drop_target=drop_target)
 
-    def create_index(self, name: str, keys: Any, **options: Any) -> str:
+    def create_index(self, collection: str, keys: Any, /, **options: Any) -> str:
         """Create an index and the collection where it is missing; returns when the index serves. ``progress(done, total)``."""
         self._open()
-        return administration.create_index(self.store, name, keys, options)
+        return administration.create_index(self.store, collection, keys, options)
 
     def drop_index(self, name: str, index: Any) -> None:
         """Remove an index by name or keys; IndexDefinitionError (27) when there is none."""

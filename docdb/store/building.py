@@ -135,7 +135,7 @@ def _refuse_duplicates(
             names = ", ".join(".".join(path) for path, _ in index.keys)
             raise DuplicateKeyError(
                 f"two documents of {info.name!r} have the same value in {names}: unique index {index.name!r} cannot be made",
-                details={"index": index.name, "keyValue": index.maker.values(key, value)},
+                details={"index_name": index.name, "keyValue": index.maker.values(key, value)},
             )
 
 

@@ -164,7 +164,7 @@ def duplicate_id(info: CollectionInfo, value: Any) -> DuplicateKeyError:
 def _duplicate(collection: str, index: str, pattern: dict[str, Any], value: dict[str, Any]) -> DuplicateKeyError:
     return DuplicateKeyError(
         f"duplicate key in collection {collection!r}, index {index!r}: {value!r}",
-        details={"index": index, "keyPattern": pattern, "keyValue": value},
+        details={"index_name": index, "keyPattern": pattern, "keyValue": value},
     )
 
 
