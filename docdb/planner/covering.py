@@ -35,16 +35,14 @@ Document = dict[str, Any]
 def covers(query: FindQuery, scan: IndexScan, sort: SortKeys, view: View) -> bool:
     """Tell whether the entries of the scan hold all that the query reads."""
     projection = query.projection
-    fields = getattr(projection, "fields", None)
-    if projection is None or fields is None or getattr(projection, "needs_position", False):
+    if projection is None or projection.fields is None or projection.needs_position:
         return False
     index = scan.index
     counters = view.counters(index)
     if counters.multikey or counters.cut or index.collation is not None:
         return False
     known = {path[0] for path, _ in index.keys if len(path) == 1} | {"_id"}
-    needed = {name if isinstance(name, str) else ".".join(name) for name in fields}
-    needed |= {".".join(path) for path, _ in sort}
+    needed = projection.fields | {".".join(path) for path, _ in sort}
     paths = _paths(query.node)
     return paths is not None and needed | {".".join(path) for path in paths} <= known
 

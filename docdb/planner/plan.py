@@ -240,12 +240,12 @@ def _projector(query: FindQuery) -> Callable[[dict[str, Any]], dict[str, Any]] |
     projection = query.projection
     if projection is None:
         return None
-    if not getattr(projection, "needs_position", False):
+    if not projection.needs_position:
         return projection.apply
     node = query.node
 
     def project(document: dict[str, Any]) -> dict[str, Any]:
-        return projection.apply(document, position=matching.match_position(node, document))
+        return projection.apply(document, matching.match_position(node, document))
 
     return project
 

@@ -51,7 +51,7 @@ def plan(query: FindQuery, view: View) -> Plan:
     if collection is None:
         return Plan(query, Nothing(), exact=True, ordered=True)
     if query.hint is None and query.min is None and query.max is None:
-        quick = _by_one_id(query)
+        quick = _by_one_id(query) or _everything(query)
         if quick is not None:
             return quick
     sort = _completed_sort(query)
@@ -88,6 +88,13 @@ def _by_one_id(query: FindQuery) -> Plan | None:
     key = order_key(node.value)
     access: Access = IdLookup((key,)) if len(key) <= MAX_ID_BYTES else Nothing()
     return Plan(query, access, exact=True, ordered=True, sort=query.sort if query.sort[:1] != ((_NATURAL, 1),) else ())
+
+
+def _everything(query: FindQuery) -> Plan | None:
+    """No filter and no order: nothing to choose."""
+    if query.node != tree.TRUE or query.sort or query.after is not None:
+        return None
+    return Plan(query, FullScan(), exact=True, ordered=True)
 
 
 def _completed_sort(query: FindQuery) -> SortKeys:
