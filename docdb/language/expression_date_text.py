@@ -98,7 +98,7 @@ def read_date(text: str, zone: dt.tzinfo) -> dt.datetime:
     try:
         day = dt.datetime(int(found["year"]), month, int(found["day"]), tzinfo=_zone(found["zone"], zone))
         extra = dt.timedelta(hours=1) if hour == 24 else dt.timedelta()
-        time_of_day = {
+        time_of_day: dict[str, Any] = {
             "minute": int(found["minute"] or 0),
             "second": int(found["second"] or 0),
             "microsecond": fraction,
