@@ -117,7 +117,10 @@ class Engine(ABC):
 
     @abstractmethod
     def last_id(self) -> int:
-        """Return the number of the newest storage commit, of any process; cheap (no transaction)."""
+        """Return the number of the newest storage commit, of any process; cheap (no transaction).
+
+        It may be a moment ahead of what a snapshot begun now sees: a poller remembers the ``id`` of the snapshot it read.
+        """
 
     @abstractmethod
     def copy(self, path: str, *, compact: bool = False) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -76,7 +77,7 @@ def verify_file(path: Path) -> None:
     from lmdb.verify import verify as find_problems
 
     try:
-        problems = find_problems(str(path), subdir=False)
+        problems = find_problems(str(path), subdir=False)  # type: ignore[no-untyped-call]
     except VerifyError as error:
         raise CorruptError(f"{path}: {error}", hint="restore a backup") from error
     except OSError as error:
@@ -98,13 +99,7 @@ def translate(error: BaseException, doing: str) -> DocdbError:
 
 def map_bytes() -> int:
     """Return the size of the map: far more than any file, where addresses allow it."""
-    return MAP_BYTES if lmdb_is_64_bit() else MAP_BYTES_32
-
-
-def lmdb_is_64_bit() -> bool:
-    import sys
-
-    return sys.maxsize > 1 << 32
+    return MAP_BYTES if sys.maxsize > 1 << 32 else MAP_BYTES_32
 
 
 def _build(folder: Path) -> None:

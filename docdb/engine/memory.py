@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedDict  # type: ignore[import-untyped]
 
 from docdb.engine.base import SPACES, Engine, EngineTransaction
 from docdb.engine.batches import check_item, check_key, check_shape, deliver, sizes

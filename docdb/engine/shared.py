@@ -128,6 +128,8 @@ class Storage:
 
     def replace(self, folder: Path) -> None:
         """Rename the data file of ``folder`` over this one; only inside ``exclusive``."""
+        if self.options.read_only:
+            raise InvalidOperation("the database was opened read-only")
         files.check_size(folder / files.DATA, _trust)
         with self._turn(), self._lock:
             self._shut()
@@ -185,7 +187,7 @@ class Storage:
 
     def _identify(self) -> None:
         """Register the files under their present identity (they did not all exist before, or were replaced)."""
-        for key in [key for key, storage in _registry.items() if storage is self]:
+        for key in [key for key, storage in list(_registry.items()) if storage is self]:
             del _registry[key]
         found = (files.identity(self.folder / name) for name in (files.DATA, files.LOCK))
         self.keys = frozenset(key for key in found if key is not None)

@@ -1,0 +1,236 @@
+"""The loops of the LMDB engine that run on pages without the GIL, and the borders where Python's objects become bytes and back.
+
+Part of lmdb_engine.pyx. It must not know transactions: whoever calls holds one entered.
+"""
+
+cdef struct Walk:
+    MDB_cursor *cursor
+    const char *low
+    const char *high
+    size_t low_size
+    size_t high_size
+    bint reverse
+    bint over
+    bint placed                 # the cursor stands on the last key taken
+    bint started                # a last key is known
+    size_t last_size
+    char last[LONGEST_KEY + 1]
+
+
+cdef void begin_walk(Walk *walk, bytes low, bytes high, bint reverse):
+    walk.low = PyBytes_AS_STRING(low)
+    walk.low_size = PyBytes_GET_SIZE(low)
+    walk.high = PyBytes_AS_STRING(high)
+    walk.high_size = PyBytes_GET_SIZE(high)
+    walk.reverse = reverse
+    walk.placed = walk.started = False
+    walk.cursor = NULL
+    walk.over = compare(walk.low, walk.low_size, walk.high, walk.high_size) >= 0
+
+
+cdef inline int compare(const void *a, size_t a_size, const void *b, size_t b_size) noexcept nogil:
+    cdef int order = memcmp(a, b, a_size if a_size < b_size else b_size)
+    if order:
+        return order
+    return -1 if a_size < b_size else a_size > b_size
+
+
+cdef int step(Walk *walk, MDB_val *key, MDB_val *value) noexcept nogil:
+    """Move to the next key in bounds; 0, or DOCDB_NOTFOUND at the end, or another code."""
+    cdef int code
+    if walk.placed:
+        code = api.cursor_get(walk.cursor, key, value, DOCDB_PREV if walk.reverse else DOCDB_NEXT)
+    else:
+        code = place(walk, key, value)
+        walk.placed = True
+    if code:
+        return code
+    if walk.reverse:
+        return 0 if compare(key.mv_data, key.mv_size, walk.low, walk.low_size) >= 0 else DOCDB_NOTFOUND
+    return 0 if compare(key.mv_data, key.mv_size, walk.high, walk.high_size) < 0 else DOCDB_NOTFOUND
+
+
+cdef int place(Walk *walk, MDB_val *key, MDB_val *value) noexcept nogil:
+    """Seek the first key, or the one behind the last key taken. A bound may be longer than any key, so it is cut for the seek."""
+    cdef int code
+    cdef const char *bound
+    cdef size_t size
+    if walk.started:
+        bound, size = walk.last, walk.last_size
+    elif walk.reverse:
+        bound, size = walk.high, walk.high_size
+    else:
+        bound, size = walk.low, walk.low_size
+    if size == 0:
+        code = api.cursor_get(walk.cursor, key, value, DOCDB_FIRST)
+    else:
+        key.mv_data = <void *>bound
+        key.mv_size = size if size < LONGEST_KEY else LONGEST_KEY
+        code = api.cursor_get(walk.cursor, key, value, DOCDB_SET_RANGE)
+    if walk.reverse:
+        if code == DOCDB_NOTFOUND:
+            code = api.cursor_get(walk.cursor, key, value, DOCDB_LAST)
+        while code == 0 and compare(key.mv_data, key.mv_size, bound, size) >= 0:
+            code = api.cursor_get(walk.cursor, key, value, DOCDB_PREV)
+        return code
+    while code == 0 and (compare(key.mv_data, key.mv_size, bound, size) < 0 or
+                         (walk.started and compare(key.mv_data, key.mv_size, bound, size) == 0)):
+        code = api.cursor_get(walk.cursor, key, value, DOCDB_NEXT)
+    return code
+
+
+cdef void remember(Walk *walk, MDB_val *key) noexcept nogil:
+    memcpy(walk.last, key.mv_data, key.mv_size)
+    walk.last_size = key.mv_size
+    walk.started = True
+
+
+cdef int collect(Walk *walk, MDB_val *ks, MDB_val *vs, Py_ssize_t size, void *program, Py_ssize_t *taken) noexcept nogil:
+    """Fill the arrays with up to ``size`` pairs that the program does not refuse; walks at most STEPS keys."""
+    cdef MDB_val key, value
+    cdef Py_ssize_t steps = 0, count = 0
+    cdef int code = 0
+    key.mv_size = 0
+    while count < size and steps < STEPS:
+        code = step(walk, &key, &value)
+        if code:
+            break
+        steps += 1
+        if program == NULL or program_matches(program, <const unsigned char *>value.mv_data, value.mv_size):
+            ks[count] = key
+            vs[count] = value
+            count += 1
+    if steps and code == 0:
+        remember(walk, &key)
+    taken[0] = count
+    if code == DOCDB_NOTFOUND:
+        walk.over = True
+        return 0
+    return code
+
+
+cdef int count_on(Walk *walk, Py_ssize_t *walked) noexcept nogil:
+    """Walk up to ``walked`` keys and say how many there were."""
+    cdef MDB_val key, value
+    cdef Py_ssize_t count = 0
+    cdef int code = 0
+    walk.placed = False
+    while count < walked[0]:
+        code = step(walk, &key, &value)
+        if code:
+            break
+        count += 1
+    if count and code == 0:
+        remember(walk, &key)
+    walked[0] = count
+    if code == DOCDB_NOTFOUND:
+        walk.over = True
+        return 0
+    return code
+
+
+cdef int look_up(MDB_cursor *cursor, MDB_val *ks, MDB_val *vs, Py_ssize_t count, void *program) noexcept nogil:
+    """Find the values; NULL where the key is absent or the program refuses."""
+    cdef Py_ssize_t n
+    cdef int code
+    for n in range(count):
+        code = api.cursor_get(cursor, &ks[n], &vs[n], DOCDB_SET)
+        if code == DOCDB_NOTFOUND:
+            vs[n].mv_data = NULL
+        elif code:
+            return code
+        elif program != NULL and not program_matches(program, <const unsigned char *>vs[n].mv_data, vs[n].mv_size):
+            vs[n].mv_data = NULL
+    return 0
+
+
+cdef int put_all(MDB_cursor *cursor, MDB_val *ks, MDB_val *vs, Py_ssize_t count, bint append) noexcept nogil:
+    """Put in order; a key that does not lie above all others goes where it belongs."""
+    cdef Py_ssize_t n
+    cdef int code
+    for n in range(count):
+        code = api.cursor_put(cursor, &ks[n], &vs[n], DOCDB_APPEND if append else 0)
+        if code == DOCDB_KEYEXIST and append:
+            append = False
+            code = api.cursor_put(cursor, &ks[n], &vs[n], 0)
+        if code:
+            return code
+    return 0
+
+
+cdef int delete_all(MDB_cursor *cursor, MDB_val *ks, Py_ssize_t count, Py_ssize_t *deleted) noexcept nogil:
+    cdef MDB_val value
+    cdef Py_ssize_t n
+    cdef int code
+    for n in range(count):
+        code = api.cursor_get(cursor, &ks[n], &value, DOCDB_SET)
+        if code == DOCDB_NOTFOUND:
+            continue
+        if code == 0:
+            code = api.cursor_del(cursor, 0)
+        if code:
+            return code
+        deleted[0] += 1
+    return 0
+
+
+cdef inline int check_space(int space) except -1:
+    if space < 0 or space >= SPACE_COUNT:
+        raise UsageError(f"there is no space {space}")
+    return 0
+
+
+cdef inline int key_of(key, MDB_val *out) except -1:
+    if not PyBytes_CheckExact(key):
+        raise UsageError(f"a key is bytes, not {type(key).__name__}")
+    out.mv_data = PyBytes_AS_STRING(key)
+    out.mv_size = PyBytes_GET_SIZE(key)
+    if out.mv_size < 1 or out.mv_size > LONGEST_KEY:
+        raise UsageError(f"a key has 1 to {LONGEST_KEY} bytes, not {out.mv_size}")
+    return 0
+
+
+cdef inline int item_of(item, MDB_val *key, MDB_val *value) except -1:
+    if not PyTuple_CheckExact(item) or PyTuple_GET_SIZE(item) != 2:
+        raise UsageError("an item to put is a tuple of key and value")
+    key_of(<object>PyTuple_GET_ITEM(item, 0), key)
+    cdef object content = <object>PyTuple_GET_ITEM(item, 1)
+    if not PyBytes_CheckExact(content):
+        raise UsageError(f"a value is bytes, not {type(content).__name__}")
+    value.mv_data = PyBytes_AS_STRING(content)
+    value.mv_size = PyBytes_GET_SIZE(content)
+    if value.mv_size > LARGEST_VALUE:
+        raise UsageError(f"a value has at most {LARGEST_VALUE} bytes, not {value.mv_size}")
+    return 0
+
+
+cdef inline bytes bytes_of(MDB_val *value):
+    return PyBytes_FromStringAndSize(<const char *>value.mv_data, value.mv_size)
+
+
+cdef inline object decoded(Decoder decoder, MDB_val *value):
+    return decoder.decode_at(<const unsigned char *>value.mv_data, value.mv_size)
+
+
+cdef bytes id_of(MDB_val *key, MDB_val *value):
+    """Return the id at the end of an entry's key; the first byte of the value is its length."""
+    cdef size_t size
+    if value.mv_size < 1:
+        raise_corrupt()
+    size = (<unsigned char *>value.mv_data)[0]
+    if size > key.mv_size:
+        raise_corrupt()
+    return PyBytes_FromStringAndSize(<const char *>key.mv_data + key.mv_size - size, size)
+
+
+cdef int raise_corrupt() except -1:
+    raise CorruptError("an index entry does not hold the id it should")
+
+
+cdef inline void *native_program(program):
+    return <void *>program if isinstance(program, Program) else NULL
+
+
+cdef inline Decoder native_decoder(decode, bint filtered):
+    """Return the decoder that can run on the page, unless a program in Python must see the bytes first."""
+    return <Decoder>decode if not filtered and isinstance(decode, Decoder) else None
