@@ -1,8 +1,7 @@
 """Pipelines: as a list of stages, and built one method a stage.
 
-What lives here: ``PipelineBuilder`` (a list of stages and nothing else) and ``Aggregation``, one that knows its collection and can be run. What it must
-not know: what a stage does (``pipeline/``).
-"""
+What lives here: ``PipelineBuilder`` (a list of stages and nothing else) and ``Aggregation``, one that knows its
+collection and can be run. What it must not know: what a stage does (``pipeline/``)."""
 
 from __future__ import annotations
 

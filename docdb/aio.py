@@ -1,26 +1,27 @@
 """The same face for asyncio: the very same names, with ``await`` and ``async for``.
 
-What lives here: ``open``, ``AsyncDatabase``, ``AsyncCollection``, ``AsyncQuery``, ``AsyncDocumentReference``, ``AsyncCursor``,
-... Each wraps the object of the same name. What it must not know: how anything is done; it decides only where.
+What lives here: ``open``, ``AsyncDatabase``, ``AsyncCollection``, ``AsyncQuery``, ``AsyncDocumentReference``,
+``AsyncCursor``, ... Each wraps the object of the same name. What it must not know: how anything is done; it decides
+only where.
 
-Point reads by ``_id`` run inline, since a hop to a thread costs a hundred times the read. Everything else runs on a few
-threads of the database. Cancelling a task withdraws its call when that has not begun; otherwise the cancellation waits for
-the call's end, so that no commit goes on unseen behind a task that is gone.
-"""
+Point reads by ``_id`` run inline, since a hop to a thread costs a hundred times the read. Everything else runs on a
+few threads of the database. Cancelling a task withdraws its call when that has not begun; otherwise the cancellation
+waits for the call's end, so that no commit goes on unseen behind a task that is gone."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from docdb import command as _command
 from docdb import database as _database
 from docdb.aggregation import Aggregation, PipelineBuilder
+from docdb.arguments import AggregateOptions, FindOptions, ModifyOptions
 from docdb.collection import Collection, is_point
 from docdb.cursor import CommandCursor, Cursor
 from docdb.database import Database
@@ -28,8 +29,8 @@ from docdb.query import DocumentReference, Query
 from docdb.results import Result, UpdateAndReturnOutcome
 
 __all__ = [
-    "AsyncAggregation", "AsyncCollection", "AsyncCommandCursor", "AsyncCursor", "AsyncDatabase", "AsyncDocumentReference",
-    "AsyncQuery", "open",
+    "AsyncAggregation", "AsyncCollection", "AsyncCommandCursor", "AsyncCursor", "AsyncDatabase",
+    "AsyncDocumentReference", "AsyncQuery", "open",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -77,10 +78,11 @@ class Runner:
 def _threaded(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
     """Return the asynchronous form of a method: the same signature, run on a thread."""
 
-    @functools.wraps(method)
-    async def call(self: Any, *args: P.args, **named: P.kwargs) -> R:
-        return await self._runner.run(functools.partial(method, self._inner, *args, **named))  # type: ignore[no-any-return]
+    async def call(self: Any, /, *args: P.args, **named: P.kwargs) -> R:
+        answer: R = await self._runner.run(functools.partial(method, self._inner, *args, **named))
+        return answer
 
+    functools.update_wrapper(call, method)
     return call
 
 
@@ -442,22 +444,35 @@ class AsyncCollection(_Wrapper, Generic[T]):
     @overload
     def aggregate(self) -> AsyncAggregation: ...
     @overload
-    def aggregate(self, pipeline: Any, **options: Any) -> AsyncCommandCursor[dict[str, Any]]: ...
+    def aggregate(self, pipeline: Any, **options: Unpack[AggregateOptions]) -> AsyncCommandCursor[dict[str, Any]]: ...
     def aggregate(
-        self, pipeline: Any = None, **options: Any
+        self, pipeline: Any = None, **options: Unpack[AggregateOptions]
     ) -> AsyncAggregation | AsyncCommandCursor[dict[str, Any]]:
         """Run a list of stages (``await`` it or ``async for`` over it); without one return a builder with ``end()``."""
         if pipeline is None:
             return AsyncAggregation(self._inner.aggregate(None, **options), self._runner)  # type: ignore[arg-type]
-        return AsyncCommandCursor(functools.partial(self._inner.aggregate, pipeline, **options), self._runner)
+        inner = self._inner
+        return AsyncCommandCursor(lambda: inner.aggregate(pipeline, **options), self._runner)
 
+    @overload
     def find(
-        self, filter: Any = None, projection: Any = None, skip: int = 0, limit: int = 0, **options: Any
-    ) -> AsyncCursor[T]:
+        self, filter: Any = None, projection: None = None, skip: int = 0, limit: int = 0, **options: Unpack[FindOptions]
+    ) -> AsyncCursor[T]: ...
+    @overload
+    def find(
+        self, filter: Any, projection: Any, skip: int = 0, limit: int = 0, **options: Unpack[FindOptions]
+    ) -> AsyncCursor[dict[str, Any]]: ...
+    @overload
+    def find(
+        self, filter: Any = None, *, projection: Any, skip: int = 0, limit: int = 0, **options: Unpack[FindOptions]
+    ) -> AsyncCursor[dict[str, Any]]: ...
+    def find(
+        self, filter: Any = None, projection: Any = None, skip: int = 0, limit: int = 0, **options: Unpack[FindOptions]
+    ) -> AsyncCursor[Any]:
         """Return a cursor over the documents that match; a wrong filter is refused here."""
         return AsyncCursor(self._inner.find(filter, projection, skip, limit, **options), self._runner)
 
-    async def find_one(self, filter: Any = None, projection: Any = None, **options: Any) -> T | None:
+    async def find_one(self, filter: Any = None, projection: Any = None, **options: Unpack[FindOptions]) -> T | None:
         """Return the first document that matches, or None; by ``_id`` inline."""
         if projection is None and not options and is_point(filter):
             return self._inner.find_one(filter)
@@ -465,7 +480,7 @@ class AsyncCollection(_Wrapper, Generic[T]):
 
     async def find_one_and_update(
         self, filter: Any, update: Any, projection: Any = None, sort: Any = None, upsert: bool = False,
-        return_document: bool = False, **options: Any,
+        return_document: bool = False, **options: Unpack[ModifyOptions],
     ) -> T | None:  # fmt: skip
         """Change the first document that matches and return it as it was, or as it is now."""
         method = self._inner.find_one_and_update
@@ -474,7 +489,7 @@ class AsyncCollection(_Wrapper, Generic[T]):
 
     async def find_one_and_replace(
         self, filter: Any, replacement: Any, projection: Any = None, sort: Any = None, upsert: bool = False,
-        return_document: bool = False, **options: Any,
+        return_document: bool = False, **options: Unpack[ModifyOptions],
     ) -> T | None:  # fmt: skip
         """Replace the first document that matches and return it as it was, or as it is now."""
         method = self._inner.find_one_and_replace
@@ -482,19 +497,25 @@ class AsyncCollection(_Wrapper, Generic[T]):
         return await self._runner.run(call)
 
     async def find_one_and_delete(
-        self, filter: Any, projection: Any = None, sort: Any = None, **options: Any
+        self, filter: Any, projection: Any = None, sort: Any = None, **options: Unpack[ModifyOptions]
     ) -> T | None:
         """Delete the first document that matches and return it."""
         call = functools.partial(self._inner.find_one_and_delete, filter, projection, sort, **options)
         return await self._runner.run(call)
 
+    async def create_index(self, keys: Any, **options: Any) -> str:
+        """Create an index and return its name; the same one again changes nothing."""
+        return await self._runner.run(functools.partial(self._inner.create_index, keys, **options))
+
+    async def create_indexes(self, indexes: Sequence[Any], **options: Any) -> list[str]:
+        """Create indexes from ``IndexModel`` objects or documents and return their names."""
+        return await self._runner.run(functools.partial(self._inner.create_indexes, indexes, **options))
+
     def list_indexes(self) -> AsyncCommandCursor[dict[str, Any]]:
         """Return the definitions of all indexes, ``_id_`` first."""
         return AsyncCommandCursor(self._inner.list_indexes, self._runner)
 
-    async def rename(
-        self, new_name: str, *, drop_target: bool = False, dropTarget: bool = False
-    ) -> AsyncCollection[T]:
+    async def rename(self, new_name: str, *, drop_target: bool = False, dropTarget: bool = False) -> AsyncCollection[T]:
         """Give the collection another name and return it under that."""
         call = functools.partial(self._inner.rename, new_name, drop_target=drop_target, dropTarget=dropTarget)
         return AsyncCollection(await self._runner.run(call), self._runner)
@@ -510,8 +531,6 @@ class AsyncCollection(_Wrapper, Generic[T]):
     bulk_write = _threaded(Collection.bulk_write)
     count = _threaded(Collection.count)
     count_documents = _threaded(Collection.count_documents)
-    create_index = _threaded(Collection.create_index)
-    create_indexes = _threaded(Collection.create_indexes)
     delete_many = _threaded(Collection.delete_many)
     delete_one = _threaded(Collection.delete_one)
     distinct = _threaded(Collection.distinct)

@@ -1,9 +1,8 @@
 """What callers pass besides documents: option names, sorts, hints, bounds.
 
-What lives here: the option tables (as TypedDicts, so that type checkers refuse a wrong name where Python cannot), ``check_options``, which refuses
-it at run time and names the nearest, and the functions that bring the many spellings of a sort or a hint into one. What it must not know: sessions,
-collections, how an option is obeyed.
-"""
+What lives here: the option tables (as TypedDicts, so that type checkers refuse a wrong name where Python cannot),
+``check_options``, which refuses it at run time and names the nearest, and the functions that bring the many spellings
+of a sort or a hint into one. What it must not know: sessions, collections, how an option is obeyed."""
 
 from __future__ import annotations
 
@@ -14,8 +13,9 @@ from typing import Any, Final, TypedDict
 from docdb.errors import NotSupportedError, QueryError, UsageError
 
 __all__ = [
-    "AggregateOptions", "CountOptions", "DeleteOptions", "FindOptions", "ModifyOptions", "RemarkOptions", "WriteOptions", "check_options",
-    "collation_document", "direction", "hint_of", "key_pairs", "nearest", "operation_options", "sort_document", "whole_number",
+    "AggregateOptions", "CountOptions", "DeleteOptions", "FindOptions", "ModifyOptions", "RemarkOptions",
+    "WriteOptions", "check_options", "collation_document", "direction", "hint_of", "key_pairs", "nearest",
+    "operation_options", "sort_document", "whole_number",
 ]  # fmt: skip
 
 SortSpec = str | Sequence[Any] | Mapping[str, Any]
@@ -158,12 +158,7 @@ def whole_number(value: Any, name: str, *, least: int = 0) -> int:
 
 def direction(value: Any) -> Any:
     """Return 1 or -1 for asc, desc and their kin; anything else is left for the sort's parser to judge."""
-    if isinstance(value, str):
-        found = _DIRECTIONS.get(value.lower())
-        if found is None:
-            raise QueryError(f"{value!r} is not a direction", hint="'asc' or 'desc'")
-        return found
-    return value
+    return _DIRECTIONS.get(value.lower(), value) if isinstance(value, str) else value
 
 
 _DIRECTIONS: Final = {"asc": 1, "ascending": 1, "desc": -1, "descending": -1}

@@ -1,7 +1,7 @@
 """Many operations in one commit, and the report about them.
 
-What lives here: ``insert_all`` and ``write_all``, and the report in the server's names. What it must not know: which face asked.
-"""
+What lives here: ``insert_all`` and ``write_all``, and the report in the server's names. What it must not know: which
+face asked."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A collection: the native face and pymongo's names on one object.
 
-What lives here: ``Collection``. What it must not know: how anything is found, stored or planned; it builds operations and queries for its session. The
-two sets of names meet at ``aggregate``; both build the same filters and the same operations. An argument nobody knows is refused, never ignored.
-"""
+What lives here: ``Collection``. What it must not know: how anything is found, stored or planned; it builds operations
+and queries for its session. The two sets of names meet at ``aggregate``; both build the same filters and the same
+operations. An argument nobody knows is refused, never ignored."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ class Collection(Binding[T]):
             raise UsageError("the name of a collection is text that is not empty", path="collection", code=73)
         naive_utc = settings.naive_utc or getattr(getattr(session, "settings", None), "naive_utc", False)
         if model is not None or naive_utc:
-            settings = CollectionOptions(settings.model if model is None else model_of(model), naive_utc)
+            kind: Any = model
+            settings = CollectionOptions(settings.model if model is None else model_of(kind), naive_utc)
         super().__init__(session, name, settings)
 
     # The native face

@@ -1,8 +1,8 @@
 """The command object: ``from docdb import command as _``.
 
-What lives here: one function per query command, update command and projection command, and ``aggregate`` with the expression builders. The module is the
-object. What it must not know: how conditions become filters (``conditions``), how updates are applied, sessions. Names that collide with Python's
-keywords end in ``_``.
+What lives here: one function per query command, update command and projection command, and ``aggregate`` with the
+expression builders. The module is the object. What it must not know: how conditions become filters (``conditions``),
+how updates are applied, sessions. Names that collide with Python's keywords end in ``_``.
 
 >>> from docdb import command as _
 >>> _.gt(20).and_(_.lt(30)) == {"$gt": 20, "$lt": 30}
@@ -25,10 +25,11 @@ from docdb.language.updates import Command
 from docdb.language.values import Regex
 
 __all__ = [
-    "add_to_set", "aggregate", "all", "and_", "bit", "bits_all_clear", "bits_all_set", "bits_any_clear", "bits_any_set", "current_date", "elem_match",
-    "eq", "exists", "expr", "geo_intersects", "geo_near", "geo_within", "gt", "gte", "in_", "inc", "json_schema", "lt", "lte", "max", "min", "mod", "mul",
-    "neq", "nin", "nor_", "not_", "or_", "pop", "project", "pull", "pull_all", "push", "reg_exp", "regex", "remove", "rename", "server_date", "set",
-    "set_on_insert", "shift", "size", "text", "type", "unshift",
+    "add_to_set", "aggregate", "all", "and_", "bit", "bits_all_clear", "bits_all_set", "bits_any_clear",
+    "bits_any_set", "current_date", "elem_match", "eq", "exists", "expr", "geo_intersects", "geo_near",
+    "geo_within", "gt", "gte", "in_", "inc", "json_schema", "lt", "lte", "max", "min", "mod", "mul", "neq", "nin",
+    "nor_", "not_", "or_", "pop", "project", "pull", "pull_all", "push", "reg_exp", "regex", "remove", "rename",
+    "server_date", "set", "set_on_insert", "shift", "size", "text", "type", "unshift",
 ]  # fmt: skip
 
 _ABSENT: Final = object()
@@ -216,7 +217,7 @@ def not_(condition: Any) -> QueryCommand | LogicCommand:
     >>> _.not_(_.gt(5)) == {"$not": {"$gt": 5}}
     True
     """
-    if isinstance(condition, QueryCommand) or isinstance(condition, Regex | re.Pattern):
+    if isinstance(condition, QueryCommand | Regex | re.Pattern):
         return QueryCommand("$not", condition)
     return LogicCommand("$nor", (condition,))
 

@@ -1,11 +1,12 @@
 """Conditions that combine: what ``command`` builds, and how they become filter documents.
 
-What lives here: ``QueryCommand`` (a condition on one field; itself a plain operator document), ``LogicCommand`` (and, or, not, nor of conditions) and
-the two ways of writing them down: ``encode_where`` (native: nested plain objects mean dotted paths) and ``encode_find`` (MongoDB: they mean
-equality). What it must not know: how a filter is parsed or judged, sessions, collections.
+What lives here: ``QueryCommand`` (a condition on one field; itself a plain operator document), ``LogicCommand`` (and,
+or, not, nor of conditions) and the two ways of writing them down: ``encode_where`` (native: nested plain objects mean
+dotted paths) and ``encode_find`` (MongoDB: they mean equality). What it must not know: how a filter is parsed or
+judged, sessions, collections.
 
-Logic on a field is kept as a condition of its own: two fields with an ``or_`` each stay two conditions that must both hold.
-"""
+Logic on a field is kept as a condition of its own: two fields with an ``or_`` each stay two conditions that must both
+hold."""
 
 from __future__ import annotations
 
@@ -83,7 +84,7 @@ class Combining:
         return self.and_(QueryCommand("$nin", list(values)))
 
 
-class QueryCommand(Combining, dict[str, Any]):
+class QueryCommand(Combining, dict[str, Any]):  # type: ignore[misc]  # | combines here, it does not merge
     """A condition on one field: a plain operator document, usable wherever one is, that also combines.
 
     >>> QueryCommand("$gt", 20).and_(QueryCommand("$lt", 30)) == {"$gt": 20, "$lt": 30}

@@ -1,8 +1,8 @@
 """Streams of documents by pymongo's names.
 
-What lives here: ``Cursor``, the mutable, single-use answer of ``find``, and ``CommandCursor``, that of ``aggregate`` and ``list_indexes``. What it must
-not know: how documents are found. A cursor asks for its snapshot with its first document and holds it until it is exhausted or closed.
-"""
+What lives here: ``Cursor``, the mutable, single-use answer of ``find``, and ``CommandCursor``, that of ``aggregate``
+and ``list_indexes``. What it must not know: how documents are found. A cursor asks for its snapshot with its first
+document and holds it until it is exhausted or closed."""
 
 from __future__ import annotations
 

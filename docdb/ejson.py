@@ -1,8 +1,8 @@
 """Extended JSON v2: values as text, with their types.
 
-What lives here: ``loads`` and ``dumps`` (text), ``decode`` and ``encode`` (the same as plain Python objects). What it must
-not know: filters, documents in a store. The relaxed form writes numbers and dates as JSON readers like them; the canonical
-form keeps every type. Both forms, and the older spellings, are read.
+What lives here: ``loads`` and ``dumps`` (text), ``decode`` and ``encode`` (the same as plain Python objects). What it
+must not know: filters, documents in a store. The relaxed form writes numbers and dates as JSON readers like them; the
+canonical form keeps every type. Both forms, and the older spellings, are read.
 
     value            relaxed                            canonical
     int              5                                  {"$numberInt": "5"}
@@ -17,10 +17,9 @@ form keeps every type. Both forms, and the older spellings, are read.
     Timestamp        {"$timestamp": {"t": 1, "i": 2}}
     MinKey, MaxKey   {"$minKey": 1}, {"$maxKey": 1}
 
-A date with microseconds is written as text with six digits in both forms, since milliseconds would not give it back; one
-before 1970 is written as a number where milliseconds do. A document that merely looks like an operator (``{"$gt": 5}``)
-is a document. Cost of each function: one pass.
-"""
+A date with microseconds is written as text with six digits in both forms, since milliseconds would not give it back;
+one before 1970 is written as a number where milliseconds do. A document that merely looks like an operator (``{"$gt":
+5}``) is a document. Cost of each function: one pass."""
 
 from __future__ import annotations
 
@@ -443,9 +442,7 @@ def _parse_iso(text: str) -> dt.datetime:
     fraction, sign, hours, minutes = found.groups()[6:]
     offset = dt.timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     try:
-        local = dt.datetime(
-            year, month, day, hour, minute, second, int((fraction or "0").ljust(6, "0")), tzinfo=dt.UTC
-        )
+        local = dt.datetime(year, month, day, hour, minute, second, int((fraction or "0").ljust(6, "0")), tzinfo=dt.UTC)
         return local + offset if sign == "-" else local - offset
     except (ValueError, OverflowError) as error:
         raise _At(f"{text!r} is not a date: {error}") from error

@@ -1,7 +1,8 @@
 """Builders of aggregation expressions: ``command.aggregate``.
 
-What lives here: one callable per operator, sorted by name; each returns a plain document, so ``agg.gte(x)`` is ``{"$gte": x}`` and goes wherever that
-goes. What it must not know: what an operator means (``language/expressions.py``).
+What lives here: one callable per operator, sorted by name; each returns a plain document, so ``agg.gte(x)`` is
+``{"$gte": x}`` and goes wherever that goes. What it must not know: what an operator means
+(``language/expressions.py``).
 
 >>> aggregate.sum("$amount"), aggregate.add("$a", "$b"), aggregate.filter(input="$xs", as_="x", cond=True)
 ({'$sum': '$amount'}, {'$add': ['$a', '$b']}, {'$filter': {'input': '$xs', 'as': 'x', 'cond': True}})

@@ -1,12 +1,12 @@
 """Typed documents in and out: ``model=`` on a collection.
 
-What lives here: ``Model``, which makes objects of a class from stored documents and documents from objects, for dataclasses, attrs and pydantic classes
-(a TypedDict is a plain dict and needs nothing), and ``Binding``, what a collection and its queries have in common. What it must not know: filters,
-how sessions work. attrs and pydantic are never imported: a class that has what theirs have is one.
+What lives here: ``Model``, which makes objects of a class from stored documents and documents from objects, for
+dataclasses, attrs and pydantic classes (a TypedDict is a plain dict and needs nothing), and ``Binding``, what a
+collection and its queries have in common. What it must not know: filters, how sessions work. attrs and pydantic are
+never imported: a class that has what theirs have is one.
 
-A field ``_id``, or else ``id``, holds the document's ``_id``; while it is None it is left out, so that one is made. Stored fields the class does not
-know are left out of the object.
-"""
+A field ``_id``, or else ``id``, holds the document's ``_id``; while it is None it is left out, so that one is made.
+Stored fields the class does not know are left out of the object."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Binding(Generic[T]):
 
 
 @lru_cache(maxsize=256)
-def model_of(kind: type | None) -> Model[Any] | None:
+def model_of(kind: Any) -> Model[Any] | None:
     """Return the model of a class, or None where documents stay dicts (dict, TypedDict)."""
     if kind is None or typing.is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, dict)):
         return None
@@ -219,8 +219,8 @@ def _load_nested(kind: type, value: Any) -> Any:
     return kind(**arguments)
 
 
-def _load_sequence(kind: type, inner: Converter | None, values: list[Any]) -> Any:
-    return kind(values) if inner is None else kind([value if value is None else inner(value) for value in values])  # type: ignore[call-arg]
+def _load_sequence(kind: Any, inner: Converter | None, values: list[Any]) -> Any:
+    return kind(values) if inner is None else kind([value if value is None else inner(value) for value in values])
 
 
 def _load_mapping(inner: Converter, values: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Fixtures for the tests of programs that use docdb.
 
-What lives here: ``docdb_path`` and ``docdb_database``. What it must not know: docdb's insides; it uses the public names, and imports them only when a
-test asks.
-"""
+What lives here: ``docdb_path`` and ``docdb_database``. What it must not know: docdb's insides; it uses the public
+names, and imports them only when a test asks."""
 
 from __future__ import annotations
 

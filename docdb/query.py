@@ -1,8 +1,8 @@
 """The native face of reading and changing: queries and document references.
 
-What lives here: ``Query``, immutable, each method returning a new one, and ``DocumentReference``, one document by its ``_id``. What it must not know: how
-documents are found or changed. Nothing is cut off: without ``limit`` all that match are returned.
-"""
+What lives here: ``Query``, immutable, each method returning a new one, and ``DocumentReference``, one document by its
+``_id``. What it must not know: how documents are found or changed. Nothing is cut off: without ``limit`` all that
+match are returned."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """The requests of a bulk write, by pymongo's names.
 
-What lives here: ``InsertOne``, ``UpdateOne``, ... and ``operation_of``, which turns one (or pymongo's own object of the same name, read by its
-attributes and never imported) into an operation. ``IndexModel`` and ``ReturnDocument`` stand here for the same reason. What it must not know: sessions,
-how operations are carried out.
-"""
+What lives here: ``InsertOne``, ``UpdateOne``, ... and ``operation_of``, which turns one (or pymongo's own object of
+the same name, read by its attributes and never imported) into an operation. ``IndexModel`` and ``ReturnDocument``
+stand here for the same reason. What it must not know: sessions, how operations are carried out."""
 
 from __future__ import annotations
 
@@ -17,8 +16,8 @@ from docdb.operations import DeleteOp, InsertOp, Operation, ReplaceOp, UpdateOp
 from docdb.updating import check_replacement, check_update
 
 __all__ = [
-    "ASCENDING", "DESCENDING", "DeleteMany", "DeleteOne", "IndexModel", "InsertOne", "ReplaceOne", "ReturnDocument", "UpdateMany", "UpdateOne",
-    "index_model", "operation_of",
+    "ASCENDING", "DESCENDING", "DeleteMany", "DeleteOne", "IndexModel", "InsertOne", "ReplaceOne", "ReturnDocument",
+    "UpdateMany", "UpdateOne", "index_model", "operation_of",
 ]  # fmt: skip
 
 ASCENDING: Final = 1
@@ -147,7 +146,7 @@ def _insert(request: Any, path: str) -> Operation:
     document = _attribute(request, "document")
     if not isinstance(document, Mapping):
         raise UsageError("a document is a mapping", path=f"{path}.document", code=14)
-    return InsertOp(document)  # type: ignore[arg-type]
+    return InsertOp(document)
 
 
 def _update(request: Any, path: str) -> Operation:

@@ -1,8 +1,7 @@
 """What operations answer.
 
-What lives here: pymongo's result objects, the native outcomes (``AddResult``, ``UpdateOutcome``, ...), and ``Result``, the documents of one query.
-What it must not know: how an answer came about; sessions, collections.
-"""
+What lives here: pymongo's result objects, the native outcomes (``AddResult``, ``UpdateOutcome``, ...), and
+``Result``, the documents of one query. What it must not know: how an answer came about; sessions, collections."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ from typing import Any, Generic, TypeVar, overload
 from docdb.errors import UsageError
 
 __all__ = [
-    "AddResult", "BulkWriteResult", "DeleteResult", "InsertManyResult", "InsertOneResult", "RemoveOutcome", "Result", "UpdateAndReturnOutcome",
-    "UpdateOutcome", "UpdateResult",
+    "AddResult", "BulkWriteResult", "DeleteResult", "InsertManyResult", "InsertOneResult", "RemoveOutcome",
+    "Result", "UpdateAndReturnOutcome", "UpdateOutcome", "UpdateResult",
 ]  # fmt: skip
 
 T = TypeVar("T")

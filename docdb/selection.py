@@ -1,8 +1,8 @@
 """One find, as the user asks for it piece by piece.
 
-What lives here: ``Selection``, the immutable state behind the native query and pymongo's cursor; each piece is checked when it is given, so a wrong
-operator fails at the call that holds it. What it must not know: sessions, how documents are found.
-"""
+What lives here: ``Selection``, the immutable state behind the native query and pymongo's cursor; each piece is
+checked when it is given, so a wrong operator fails at the call that holds it. What it must not know: sessions, how
+documents are found."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What update data and replacements must look like before they become operations.
 
-What lives here: the shape checks of both dialects. What it must not know: how an update is parsed or applied (``language/updates.py``), sessions.
-"""
+What lives here: the shape checks of both dialects. What it must not know: how an update is parsed or applied
+(``language/updates.py``), sessions."""
 
 from __future__ import annotations
 

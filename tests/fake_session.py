@@ -32,13 +32,12 @@ class FakeSession:
         self.calls.append(("execute", name, list(operations), ordered))
         if "execute" in self.answers:
             return list(self.answers["execute"])
-        made = [
+        return [
             Outcome(inserted_id=operation.document.get("_id", f"made{place}"))
             if isinstance(operation, InsertOp)
             else Outcome(matched=1, modified=1, deleted=1, document=self.answers.get("document"))
             for place, operation in enumerate(operations)
         ]
-        return made
 
     def find(self, name: str, query: Any, *, max_time_ms: Any = None) -> Iterator[list[dict[str, Any]]]:
         self.calls.append(("find", name, query, max_time_ms))
@@ -73,7 +72,15 @@ class FakeSession:
 
     def __getattr__(self, method: str) -> Any:
         """Answer every other method with what was told."""
-        if method not in ("estimated_count", "create_index", "drop_index", "list_indexes", "drop_collection", "rename_collection", "index_stats"):
+        if method not in (
+            "estimated_count",
+            "create_index",
+            "drop_index",
+            "list_indexes",
+            "drop_collection",
+            "rename_collection",
+            "index_stats",
+        ):
             raise AttributeError(method)
 
         def call(*args: Any, **named: Any) -> Any:

@@ -38,7 +38,16 @@ def test_a_query_is_immutable(users):
 
 
 def test_the_plan_of_a_query(session, users):
-    query = users.where({"a": {"b": 1}}).order_by("x", "desc").order_by("y").skip(1).limit(2).hint("i").max_time_ms(9).after("t")
+    query = (
+        users.where({"a": {"b": 1}})
+        .order_by("x", "desc")
+        .order_by("y")
+        .skip(1)
+        .limit(2)
+        .hint("i")
+        .max_time_ms(9)
+        .after("t")
+    )
     query.get()
     name, _name, plan, limit = session.calls[-1]
     assert plan.filter == {"a.b": 1}
@@ -72,7 +81,9 @@ def test_count_ignores_bounds(session, users):
 
 
 def test_options(session, users):
-    users.where({"a": {"b": 1}}).limit(1).options(offset=2, projection={"a": True}, order={"n": -1}, timeout=7, raw=True).get()
+    users.where({"a": {"b": 1}}).limit(1).options(
+        offset=2, projection={"a": True}, order={"n": -1}, timeout=7, raw=True
+    ).get()
     name, _name, plan, limit = session.calls[-1]
     assert (plan.filter, plan.skip, plan.limit, plan.sort, limit) == ({"a": {"b": 1}}, 2, None, ((("n",), -1),), 7)
 
@@ -167,7 +178,18 @@ def test_set_tells_what_it_made():
         lambda c: c.doc("x").set({"a": [{"b": _.inc(1)}]}),
         lambda c: c.where({}).update({"_id": 1}),
     ],
-    ids=["empty", "number", "_id", "mixture", "$set _id", "set empty", "set _id", "set operators", "set command", "where _id"],
+    ids=[
+        "empty",
+        "number",
+        "_id",
+        "mixture",
+        "$set _id",
+        "set empty",
+        "set _id",
+        "set operators",
+        "set command",
+        "where _id",
+    ],
 )
 def test_wrong_updates(session, users, call):
     with pytest.raises(UpdateError):
@@ -249,7 +271,10 @@ def live() -> Iterator[Collection[dict[str, Any]]]:
 
 
 def test_live_native_face(live):
-    assert live.add({"_id": "a", "name": "Ann", "age": 25, "city": "Shanghai", "address": {"city": "P", "zip": 1}}).id == "a"
+    assert (
+        live.add({"_id": "a", "name": "Ann", "age": 25, "city": "Shanghai", "address": {"city": "P", "zip": 1}}).id
+        == "a"
+    )
     assert live.add([{"_id": "b", "age": 15}, {"_id": "c", "age": 35, "city": "Shanghai"}]).ids == ["b", "c"]
     assert len(live.add({"n": 1}).id) == 32
     assert [d["_id"] for d in live.where({"age": _.gt(20).and_(_.lt(30))}).get()] == ["a"]
@@ -262,7 +287,9 @@ def test_live_native_face(live):
         "_id": "a", "name": "Ann", "age": 26, "city": "Shanghai", "address": {"city": "Q", "zip": 1}, "visits": 1, "tags": ["x"],
     }  # fmt: skip
     assert live.doc("a").update({"address": {"street": "S"}}).updated == 1
-    assert live.doc("a").field({"address": True, "_id": False}).get() == {"address": {"city": "Q", "zip": 1, "street": "S"}}
+    assert live.doc("a").field({"address": True, "_id": False}).get() == {
+        "address": {"city": "Q", "zip": 1, "street": "S"}
+    }
     assert live.doc("z").update({"a": 1}).updated == 0
     assert live.doc("z").set({"a": 1}).upserted_id == "z"
     assert live.doc("a").set({"b": 1}).updated == 1

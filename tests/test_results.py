@@ -65,6 +65,12 @@ def test_delete_result():
 
 def test_bulk_write_result():
     result = BulkWriteResult(REPORT)
-    counts = (result.inserted_count, result.upserted_count, result.matched_count, result.modified_count, result.deleted_count)
+    counts = (
+        result.inserted_count,
+        result.upserted_count,
+        result.matched_count,
+        result.modified_count,
+        result.deleted_count,
+    )
     assert counts == (1, 1, 2, 3, 4)
     assert result.upserted_ids == {2: "x"}
