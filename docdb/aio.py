@@ -13,17 +13,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Generic, TypeVar, Unpack, overload
 
 from docdb import command as _command
 from docdb import database as _database
-from docdb.aggregation import Aggregation, PipelineBuilder
+from docdb.aio_cursor import AsyncAggregation, AsyncCommandCursor, AsyncCursor
+from docdb.aio_threads import Runner, Wrapper, threaded
 from docdb.arguments import AggregateOptions, FindOptions, ModifyOptions
 from docdb.collection import Collection, is_point
-from docdb.cursor import CommandCursor, Cursor
+from docdb.cursor import CommandCursor
 from docdb.database import Database
 from docdb.query import DocumentReference, Query
 from docdb.results import Result, UpdateAndReturnOutcome
@@ -35,271 +35,9 @@ __all__ = [
 
 T = TypeVar("T")
 M = TypeVar("M")
-R = TypeVar("R")
-P = ParamSpec("P")
-_END: Final = object()
-# Writers wait together for one storage commit, so there are more threads than processors.
-_THREADS: Final = 16
 
 
-class Runner:
-    """The threads of one database."""
-
-    __slots__ = ("_executor",)
-
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="docdb")
-
-    async def run(self, call: Callable[[], R]) -> R:
-        """Run a call on a thread. Cancelled before it began it never runs; later the cancellation waits for its end."""
-        future = self._executor.submit(call)
-        waiter = asyncio.wrap_future(future)
-        try:
-            return await asyncio.shield(waiter)
-        except asyncio.CancelledError:
-            if future.cancel():
-                raise
-            while not waiter.done():
-                try:
-                    await asyncio.wait([waiter])
-                except asyncio.CancelledError:
-                    continue
-            # Fetched so that asyncio does not report it as lost; the cancellation is what the task must see.
-            failure = None if waiter.cancelled() else waiter.exception()
-            if failure is not None:
-                raise asyncio.CancelledError from failure
-            raise
-
-    def close(self) -> None:
-        """End the threads when they have finished what they do."""
-        self._executor.shutdown(wait=True)
-
-
-def _threaded(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """Return the asynchronous form of a method: the same signature, run on a thread."""
-
-    async def call(self: Any, /, *args: P.args, **named: P.kwargs) -> R:
-        answer: R = await self._runner.run(functools.partial(method, self._inner, *args, **named))
-        return answer
-
-    functools.update_wrapper(call, method)
-    return call
-
-
-class _Wrapper:
-    """What wraps an object and knows the threads."""
-
-    __slots__ = ("_inner", "_runner")
-
-    def __init__(self, inner: Any, runner: Runner) -> None:
-        self._inner = inner
-        self._runner = runner
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self._inner == other._inner) if isinstance(other, _Wrapper) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._inner)
-
-    def __repr__(self) -> str:
-        return f"Async{self._inner!r}"
-
-
-class AsyncCommandCursor(_Wrapper, Generic[T]):
-    """Documents, one after the other, once. ``await`` begins at once, ``async for`` begins with its first step."""
-
-    __slots__ = ("_batches", "_buffer", "_start")
-
-    def __init__(self, start: Callable[[], CommandCursor[T]], runner: Runner) -> None:
-        super().__init__(None, runner)
-        self._start = start
-        self._batches: Iterator[list[T]] | None = None
-        self._buffer: Iterator[T] = iter(())
-
-    def _begin(self) -> None:
-        if self._inner is None:
-            self._inner = self._start()
-        self._batches = self._inner.batches()
-
-    async def _begun(self: Self) -> Self:
-        if self._inner is None:
-            await self._runner.run(self._begin)
-        return self
-
-    def __await__(self: Self) -> Generator[Any, None, Self]:
-        return self._begun().__await__()
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        while True:
-            document = next(self._buffer, _END)
-            if document is not _END:
-                return document  # type: ignore[return-value]
-            if not await self._runner.run(self._fetch):
-                raise StopAsyncIteration
-
-    def _fetch(self) -> bool:
-        """Take the next batch, on a thread; it stays here when the task that asked was cancelled meanwhile."""
-        if self._batches is None:
-            self._begin()
-        batch = next(self._batches, None)  # type: ignore[arg-type]
-        self._buffer = iter(batch or ())
-        return batch is not None
-
-    async def next(self) -> T:
-        """Return the next document; StopAsyncIteration behind the last."""
-        return await self.__anext__()
-
-    async def to_list(self, length: int | None = None) -> list[T]:
-        """Return the documents that are left, or so many of them."""
-        found: list[T] = []
-        while length is None or len(found) < length:
-            document = await anext(self, _END)
-            if document is _END:
-                break
-            found.append(document)  # type: ignore[arg-type]
-        return found
-
-    async def close(self) -> None:
-        """Give the snapshot back; twice is harmless."""
-        self._buffer = iter(())
-        if self._inner is None:
-            self._start = CommandCursor
-        else:
-            self._inner.close()
-            self._batches = iter(())
-
-    async def __aenter__(self: Self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-
-Self = TypeVar("Self", bound="AsyncCommandCursor[Any]")
-
-
-class AsyncCursor(AsyncCommandCursor[T]):
-    """What ``find`` answers: its methods change the cursor itself, until the first document is asked for."""
-
-    __slots__ = ()
-
-    def __init__(self, cursor: Cursor[T], runner: Runner) -> None:
-        super().__init__(lambda: cursor, runner)
-        self._inner: Cursor[T] = cursor
-
-    def sort(self, key_or_list: Any, direction: Any = None) -> AsyncCursor[T]:
-        """Order by a field and direction, a list of pairs, or a document; the last call counts."""
-        self._inner.sort(key_or_list, direction)
-        return self
-
-    def skip(self, skip: int) -> AsyncCursor[T]:
-        """Leave out the first documents."""
-        self._inner.skip(skip)
-        return self
-
-    def limit(self, limit: int) -> AsyncCursor[T]:
-        """End after so many documents; 0 is no bound, a negative number its absolute value."""
-        self._inner.limit(limit)
-        return self
-
-    def hint(self, index: Any) -> AsyncCursor[T]:
-        """Use this index, by name or keys."""
-        self._inner.hint(index)
-        return self
-
-    def collation(self, collation: Any) -> AsyncCursor[T]:
-        """Compare text by this collation."""
-        self._inner.collation(collation)
-        return self
-
-    def max_time_ms(self, max_time_ms: int | None) -> AsyncCursor[T]:
-        """Raise TimeoutExpired after so many milliseconds."""
-        self._inner.max_time_ms(max_time_ms)
-        return self
-
-    def batch_size(self, batch_size: int) -> AsyncCursor[T]:
-        """Accept pymongo's advice on the size of messages."""
-        self._inner.batch_size(batch_size)
-        return self
-
-    def comment(self, comment: Any) -> AsyncCursor[T]:
-        """Attach a remark that ``explain()`` shows."""
-        self._inner.comment(comment)
-        return self
-
-    def min(self, spec: Any) -> AsyncCursor[T]:
-        """Begin at this key of the hinted index (inclusive)."""
-        self._inner.min(spec)
-        return self
-
-    def max(self, spec: Any) -> AsyncCursor[T]:
-        """End before this key of the hinted index (exclusive)."""
-        self._inner.max(spec)
-        return self
-
-    def allow_disk_use(self, allow_disk_use: bool) -> AsyncCursor[T]:
-        """Accept what is always so: a large sort may use the disk."""
-        self._inner.allow_disk_use(allow_disk_use)
-        return self
-
-    def follow(self, follow: bool = True) -> AsyncCursor[T]:
-        """Go on with a fresh snapshot when this one expires."""
-        self._inner.follow(follow)
-        return self
-
-    def rewind(self) -> AsyncCursor[T]:
-        """Begin again, on a new snapshot."""
-        self._inner.rewind()
-        self._batches, self._buffer = None, iter(())
-        return self
-
-    def clone(self) -> AsyncCursor[T]:
-        """Return an unused cursor that asks the same."""
-        return AsyncCursor(self._inner.clone(), self._runner)
-
-    @overload
-    def __getitem__(self, index: int) -> Coroutine[Any, Any, T]: ...
-    @overload
-    def __getitem__(self, index: slice) -> AsyncCursor[T]: ...
-    def __getitem__(self, index: int | slice) -> Coroutine[Any, Any, T] | AsyncCursor[T]:
-        """Return one document by its place (to be awaited), or bound this cursor by a slice."""
-        if isinstance(index, slice):
-            self._inner[index]
-            return self
-        return self._runner.run(functools.partial(self._inner.__getitem__, index))
-
-    distinct = _threaded(Cursor.distinct)
-    explain = _threaded(Cursor.explain)
-
-
-class AsyncAggregation(PipelineBuilder):
-    """A pipeline on a collection: ``await end()`` runs it, ``async for`` runs it lazily."""
-
-    __slots__ = ("_inner", "_runner")
-
-    def __init__(self, inner: Aggregation, runner: Runner) -> None:
-        super().__init__()
-        self._inner = inner
-        self._inner._stages = self._stages
-        self._runner = runner
-
-    end = _threaded(Aggregation.end)
-
-    def cursor(self) -> AsyncCommandCursor[dict[str, Any]]:
-        """Return the documents as a cursor."""
-        return AsyncCommandCursor(self._inner.cursor, self._runner)
-
-    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        return self.cursor()
-
-
-class AsyncQuery(_Wrapper, Generic[T]):
+class AsyncQuery(Wrapper, Generic[T]):
     """Which documents, in which order, how many: a value."""
 
     __slots__ = ()
@@ -361,18 +99,18 @@ class AsyncQuery(_Wrapper, Generic[T]):
         """Return the documents of the query as an unused cursor."""
         return AsyncCursor(self._inner.cursor(), self._runner)
 
-    count = _threaded(Query.count)
-    delete = _threaded(Query.delete)
-    distinct = _threaded(Query.distinct)
-    explain = _threaded(Query.explain)
-    remove = _threaded(Query.remove)
-    update = _threaded(Query.update)
+    count = threaded(Query.count)
+    delete = threaded(Query.delete)
+    distinct = threaded(Query.distinct)
+    explain = threaded(Query.explain)
+    remove = threaded(Query.remove)
+    update = threaded(Query.update)
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self.cursor()
 
 
-class AsyncDocumentReference(_Wrapper, Generic[T]):
+class AsyncDocumentReference(Wrapper, Generic[T]):
     """One document by its ``_id``, whether it exists or not."""
 
     __slots__ = ()
@@ -396,13 +134,13 @@ class AsyncDocumentReference(_Wrapper, Generic[T]):
         """Return the document, or None; inline."""
         return self._inner.get()
 
-    delete = _threaded(DocumentReference.delete)
-    remove = _threaded(DocumentReference.remove)
-    set = _threaded(DocumentReference.set)
-    update = _threaded(DocumentReference.update)
+    delete = threaded(DocumentReference.delete)
+    remove = threaded(DocumentReference.remove)
+    set = threaded(DocumentReference.set)
+    update = threaded(DocumentReference.update)
 
 
-class AsyncCollection(_Wrapper, Generic[T]):
+class AsyncCollection(Wrapper, Generic[T]):
     """Documents under a name; see ``Collection``."""
 
     __slots__ = ()
@@ -527,28 +265,28 @@ class AsyncCollection(_Wrapper, Generic[T]):
     def __getitem__(self, name: str) -> AsyncCollection[dict[str, Any]]:
         return AsyncCollection(self._inner[name], self._runner)
 
-    add = _threaded(Collection.add)
-    bulk_write = _threaded(Collection.bulk_write)
-    count = _threaded(Collection.count)
-    count_documents = _threaded(Collection.count_documents)
-    delete_many = _threaded(Collection.delete_many)
-    delete_one = _threaded(Collection.delete_one)
-    distinct = _threaded(Collection.distinct)
-    drop = _threaded(Collection.drop)
-    drop_index = _threaded(Collection.drop_index)
-    drop_indexes = _threaded(Collection.drop_indexes)
-    estimated_document_count = _threaded(Collection.estimated_document_count)
-    index_information = _threaded(Collection.index_information)
-    index_stats = _threaded(Collection.index_stats)
-    insert_many = _threaded(Collection.insert_many)
-    insert_one = _threaded(Collection.insert_one)
-    options = _threaded(Collection.options)
-    replace_one = _threaded(Collection.replace_one)
-    update_many = _threaded(Collection.update_many)
-    update_one = _threaded(Collection.update_one)
+    add = threaded(Collection.add)
+    bulk_write = threaded(Collection.bulk_write)
+    count = threaded(Collection.count)
+    count_documents = threaded(Collection.count_documents)
+    delete_many = threaded(Collection.delete_many)
+    delete_one = threaded(Collection.delete_one)
+    distinct = threaded(Collection.distinct)
+    drop = threaded(Collection.drop)
+    drop_index = threaded(Collection.drop_index)
+    drop_indexes = threaded(Collection.drop_indexes)
+    estimated_document_count = threaded(Collection.estimated_document_count)
+    index_information = threaded(Collection.index_information)
+    index_stats = threaded(Collection.index_stats)
+    insert_many = threaded(Collection.insert_many)
+    insert_one = threaded(Collection.insert_one)
+    options = threaded(Collection.options)
+    replace_one = threaded(Collection.replace_one)
+    update_many = threaded(Collection.update_many)
+    update_one = threaded(Collection.update_one)
 
 
-class AsyncDatabase(_Wrapper):
+class AsyncDatabase(Wrapper):
     """A database for asyncio; see ``Database``. Use it as an asynchronous context, or ``await close()``."""
 
     __slots__ = ()
@@ -611,12 +349,12 @@ class AsyncDatabase(_Wrapper):
 
     __hash__ = object.__hash__
 
-    backup = _threaded(Database.backup)
-    check = _threaded(Database.check)
-    compact = _threaded(Database.compact)
-    drop_collection = _threaded(Database.drop_collection)
-    list_collection_names = _threaded(Database.list_collection_names)
-    stats = _threaded(Database.stats)
+    backup = threaded(Database.backup)
+    check = threaded(Database.check)
+    compact = threaded(Database.compact)
+    drop_collection = threaded(Database.drop_collection)
+    list_collection_names = threaded(Database.list_collection_names)
+    stats = threaded(Database.stats)
 
 
 class _Opening:

@@ -10,6 +10,7 @@ import pytest
 from docdb import aio
 from docdb import command as _
 from docdb.aggregation import Aggregation
+from docdb.aio_threads import Runner
 from docdb.collection import Collection
 from docdb.cursor import CommandCursor, Cursor
 from docdb.database import Database
@@ -61,7 +62,7 @@ def run(main: Any) -> Any:
 
 @pytest.fixture
 def users():
-    runner = aio.Runner()
+    runner = Runner()
     yield aio.AsyncCollection(Collection(FakeSession([{"_id": n} for n in range(5)]), "users"), runner)
     runner.close()
 
@@ -95,7 +96,7 @@ def test_where_calls_run():
     gate = Gate()
 
     async def main() -> None:
-        runner = aio.Runner()
+        runner = Runner()
         users = aio.AsyncCollection(Collection(gate, "users"), runner)
         assert await users.doc(1).get() == {"_id": 1}
         assert await users.find_one({"_id": 1}) == {"_id": 1}
@@ -111,7 +112,7 @@ def test_cancelling_a_call_that_runs_waits_for_its_end():
     gate = Gate()
 
     async def main() -> None:
-        runner = aio.Runner()
+        runner = Runner()
         users = aio.AsyncCollection(Collection(gate, "users"), runner)
         task = asyncio.create_task(users.insert_one({"_id": 1}))
         await asyncio.to_thread(gate.begun.wait)
@@ -133,7 +134,7 @@ def test_cancelling_a_call_that_waits_withdraws_it():
     gate = Gate()
 
     async def main() -> None:
-        runner = aio.Runner()
+        runner = Runner()
         users = aio.AsyncCollection(Collection(gate, "users"), runner)
         filling = [asyncio.create_task(users.insert_one({"_id": n})) for n in range(16)]
         await asyncio.sleep(0)

@@ -1,0 +1,214 @@
+"""Streams of documents for asyncio.
+
+What lives here: ``AsyncCommandCursor``, ``AsyncCursor`` and ``AsyncAggregation``. What it must not know: how documents are found. A batch is fetched on a
+thread, its documents are then handed out inline.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from typing import Any, Final, Generic, TypeVar, overload
+
+from docdb.aggregation import Aggregation, PipelineBuilder
+from docdb.aio_threads import Runner, Wrapper, threaded
+from docdb.cursor import CommandCursor, Cursor
+
+__all__ = ["AsyncAggregation", "AsyncCommandCursor", "AsyncCursor"]
+
+T = TypeVar("T")
+_END: Final = object()
+
+
+class AsyncCommandCursor(Wrapper, Generic[T]):
+    """Documents, one after the other, once. ``await`` begins at once, ``async for`` begins with its first step."""
+
+    __slots__ = ("_batches", "_buffer", "_start")
+
+    def __init__(self, start: Callable[[], CommandCursor[T]], runner: Runner) -> None:
+        super().__init__(None, runner)
+        self._start = start
+        self._batches: Iterator[list[T]] | None = None
+        self._buffer: Iterator[T] = iter(())
+
+    def _begin(self) -> None:
+        if self._inner is None:
+            self._inner = self._start()
+        self._batches = self._inner.batches()
+
+    async def _begun(self: Self) -> Self:
+        if self._inner is None:
+            await self._runner.run(self._begin)
+        return self
+
+    def __await__(self: Self) -> Generator[Any, None, Self]:
+        return self._begun().__await__()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while True:
+            document = next(self._buffer, _END)
+            if document is not _END:
+                return document  # type: ignore[return-value]
+            if not await self._runner.run(self._fetch):
+                raise StopAsyncIteration
+
+    def _fetch(self) -> bool:
+        """Take the next batch, on a thread; it stays here when the task that asked was cancelled meanwhile."""
+        if self._batches is None:
+            self._begin()
+        batch = next(self._batches, None)  # type: ignore[arg-type]
+        self._buffer = iter(batch or ())
+        return batch is not None
+
+    async def next(self) -> T:
+        """Return the next document; StopAsyncIteration behind the last."""
+        return await self.__anext__()
+
+    async def to_list(self, length: int | None = None) -> list[T]:
+        """Return the documents that are left, or so many of them."""
+        found: list[T] = []
+        while length is None or len(found) < length:
+            document = await anext(self, _END)
+            if document is _END:
+                break
+            found.append(document)  # type: ignore[arg-type]
+        return found
+
+    async def close(self) -> None:
+        """Give the snapshot back; twice is harmless."""
+        self._buffer = iter(())
+        if self._inner is None:
+            self._start = CommandCursor
+        else:
+            self._inner.close()
+            self._batches = iter(())
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+Self = TypeVar("Self", bound="AsyncCommandCursor[Any]")
+
+
+class AsyncCursor(AsyncCommandCursor[T]):
+    """What ``find`` answers: its methods change the cursor itself, until the first document is asked for."""
+
+    __slots__ = ()
+
+    def __init__(self, cursor: Cursor[T], runner: Runner) -> None:
+        super().__init__(lambda: cursor, runner)
+        self._inner: Cursor[T] = cursor
+
+    def sort(self, key_or_list: Any, direction: Any = None) -> AsyncCursor[T]:
+        """Order by a field and direction, a list of pairs, or a document; the last call counts."""
+        self._inner.sort(key_or_list, direction)
+        return self
+
+    def skip(self, skip: int) -> AsyncCursor[T]:
+        """Leave out the first documents."""
+        self._inner.skip(skip)
+        return self
+
+    def limit(self, limit: int) -> AsyncCursor[T]:
+        """End after so many documents; 0 is no bound, a negative number its absolute value."""
+        self._inner.limit(limit)
+        return self
+
+    def hint(self, index: Any) -> AsyncCursor[T]:
+        """Use this index, by name or keys."""
+        self._inner.hint(index)
+        return self
+
+    def collation(self, collation: Any) -> AsyncCursor[T]:
+        """Compare text by this collation."""
+        self._inner.collation(collation)
+        return self
+
+    def max_time_ms(self, max_time_ms: int | None) -> AsyncCursor[T]:
+        """Raise TimeoutExpired after so many milliseconds."""
+        self._inner.max_time_ms(max_time_ms)
+        return self
+
+    def batch_size(self, batch_size: int) -> AsyncCursor[T]:
+        """Accept pymongo's advice on the size of messages."""
+        self._inner.batch_size(batch_size)
+        return self
+
+    def comment(self, comment: Any) -> AsyncCursor[T]:
+        """Attach a remark that ``explain()`` shows."""
+        self._inner.comment(comment)
+        return self
+
+    def min(self, spec: Any) -> AsyncCursor[T]:
+        """Begin at this key of the hinted index (inclusive)."""
+        self._inner.min(spec)
+        return self
+
+    def max(self, spec: Any) -> AsyncCursor[T]:
+        """End before this key of the hinted index (exclusive)."""
+        self._inner.max(spec)
+        return self
+
+    def allow_disk_use(self, allow_disk_use: bool) -> AsyncCursor[T]:
+        """Accept what is always so: a large sort may use the disk."""
+        self._inner.allow_disk_use(allow_disk_use)
+        return self
+
+    def follow(self, follow: bool = True) -> AsyncCursor[T]:
+        """Go on with a fresh snapshot when this one expires."""
+        self._inner.follow(follow)
+        return self
+
+    def rewind(self) -> AsyncCursor[T]:
+        """Begin again, on a new snapshot."""
+        self._inner.rewind()
+        self._batches, self._buffer = None, iter(())
+        return self
+
+    def clone(self) -> AsyncCursor[T]:
+        """Return an unused cursor that asks the same."""
+        return AsyncCursor(self._inner.clone(), self._runner)
+
+    @overload
+    def __getitem__(self, index: int) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def __getitem__(self, index: slice) -> AsyncCursor[T]: ...
+    def __getitem__(self, index: int | slice) -> Coroutine[Any, Any, T] | AsyncCursor[T]:
+        """Return one document by its place (to be awaited), or bound this cursor by a slice."""
+        if isinstance(index, slice):
+            self._inner[index]
+            return self
+        return self._runner.run(functools.partial(self._inner.__getitem__, index))
+
+    distinct = threaded(Cursor.distinct)
+    explain = threaded(Cursor.explain)
+
+
+class AsyncAggregation(PipelineBuilder):
+    """A pipeline on a collection: ``await end()`` runs it, ``async for`` runs it lazily."""
+
+    __slots__ = ("_inner", "_runner")
+
+    def __init__(self, inner: Aggregation, runner: Runner) -> None:
+        super().__init__()
+        self._inner = inner
+        self._inner._stages = self._stages
+        self._runner = runner
+
+    end = threaded(Aggregation.end)
+
+    def cursor(self) -> AsyncCommandCursor[dict[str, Any]]:
+        """Return the documents as a cursor."""
+        return AsyncCommandCursor(self._inner.cursor, self._runner)
+
+    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        return self.cursor()
