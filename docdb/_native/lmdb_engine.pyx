@@ -23,7 +23,7 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
-from docdb._native.codec cimport Decoder
+from docdb._native.codec cimport Decoder, decode_bytes
 from docdb._native.lmdb_api cimport *
 from docdb._native.program cimport Program, program_match
 
@@ -31,6 +31,7 @@ import os
 import time
 from itertools import islice
 
+from docdb._native.codec import decode as plain_decode
 from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
 
 cdef extern from "pythread.h":
@@ -45,6 +46,7 @@ cdef enum Shape:
 ctypedef int (*matching)(void *, const unsigned char *, size_t) noexcept nogil
 
 cdef const docdb_table *api = NULL
+cdef Decoder any_value = Decoder()      # stands for codec.decode, which also takes what is no document
 cdef matching program_matches = <matching>program_match
 
 if docdb_watch_forks():
@@ -141,6 +143,7 @@ cdef class Transaction:
 
     def get(self, int space, key, decode=None):
         cdef MDB_val wanted, found
+        cdef Decoder decoder
         cdef int code
         check_space(space)
         key_of(key, &wanted)
@@ -151,8 +154,9 @@ cdef class Transaction:
                 return None
             if code:
                 raise self.environment.failure(code, "reading")
-            if isinstance(decode, Decoder):
-                return decoded(<Decoder>decode, &found)
+            decoder = native_decoder(decode, False)
+            if decoder is not None:
+                return decoded(decoder, &found)
             value = bytes_of(&found)
         finally:
             self.leave()
@@ -377,6 +381,7 @@ cdef class EngineCore:
         cdef Environment environment = self.present()
         cdef MDB_val wanted, found
         cdef MDB_txn *txn
+        cdef Decoder decoder
         cdef size_t number
         cdef int code
         cdef object value = None
@@ -388,8 +393,9 @@ cdef class EngineCore:
         try:
             code = api.get(txn, environment.dbis[space], &wanted, &found)
             if code == 0:
-                if isinstance(decode, Decoder):
-                    return number, decoded(<Decoder>decode, &found)
+                decoder = native_decoder(decode, False)
+                if decoder is not None:
+                    return number, decoded(decoder, &found)
                 value = bytes_of(&found)
             elif code != DOCDB_NOTFOUND:
                 raise environment.failure(code, "reading")

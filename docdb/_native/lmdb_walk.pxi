@@ -209,6 +209,8 @@ cdef inline bytes bytes_of(MDB_val *value):
 
 
 cdef inline object decoded(Decoder decoder, MDB_val *value):
+    if decoder is any_value:
+        return decode_bytes(<const unsigned char *>value.mv_data, value.mv_size)
     return decoder.decode_at(<const unsigned char *>value.mv_data, value.mv_size)
 
 
@@ -233,4 +235,8 @@ cdef inline void *native_program(program):
 
 cdef inline Decoder native_decoder(decode, bint filtered):
     """Return the decoder that can run on the page, unless a program in Python must see the bytes first."""
-    return <Decoder>decode if not filtered and isinstance(decode, Decoder) else None
+    if decode is None or filtered:
+        return None
+    if decode is plain_decode:
+        return any_value
+    return <Decoder>decode if isinstance(decode, Decoder) else None

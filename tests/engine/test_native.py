@@ -41,8 +41,9 @@ def program(filter: dict[str, Any]) -> Any:
     return compile_program(parse(filter))
 
 
-def test_decoder_on_pages(engine: Engine) -> None:
-    decoder = _native.codec.Decoder()
+@pytest.mark.parametrize("name", ["Decoder", "decode"])
+def test_decoder_on_pages(engine: Engine, name: str) -> None:
+    decoder = _native.codec.decode if name == "decode" else _native.codec.Decoder()
     reader = engine.begin()
     assert reader.get(DOCUMENTS, b"000005", decoder) == {"_id": 5, "age": 5}
     assert engine.get_latest(DOCUMENTS, b"000105", decoder) == (engine.last_id(), {"_id": 105, "age": 5})
