@@ -33,7 +33,7 @@ from docdb.language import (
 from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded
 from docdb.language.values import MISSING, Timestamp
 
-__all__ = ["Expression", "OPERATORS", "compile_expression", "field_path", "read_path"]
+__all__ = ["Expression", "OPERATORS", "check_variable", "compile_expression", "field_path", "read_path"]
 
 SYSTEM_VARIABLES: Final = frozenset({"CLUSTER_TIME", "CURRENT", "NOW", "REMOVE", "ROOT"})
 _REFUSED_VARIABLES: Final = frozenset({"JS_SCOPE", "IS_MR", "USER_ROLES", "SEARCH_META"})

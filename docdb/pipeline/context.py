@@ -29,11 +29,25 @@ class Change:
 class Context(Protocol):
     """What a pipeline runs in. All reads are of one snapshot."""
 
-    collection: str | None
-    collation: Any
-    variables: Mapping[str, Any]
-    now: dt.datetime
-    memory_limit: int
+    @property
+    def collection(self) -> str | None:
+        """Return the name of the collection the pipeline runs over."""
+
+    @property
+    def collation(self) -> Any:
+        """Return the collation of every comparison, None for the order of bytes."""
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """Return the values of the user's variables (``evaluate_let`` makes them)."""
+
+    @property
+    def now(self) -> dt.datetime:
+        """Return the moment of the statement, ``$$NOW``."""
+
+    @property
+    def memory_limit(self) -> int:
+        """Return how many bytes a stage may hold."""
 
     def source(
         self, collection: str, filter: Mapping[str, Any] | None = None, sort: Sequence[tuple[str, int]] | None = None

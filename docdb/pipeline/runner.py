@@ -16,11 +16,12 @@ from typing import Any, Final
 
 from docdb.errors import NotSupportedError, QueryError, UpdateError
 from docdb.language.expression_core import fail
+from docdb.language.expressions import check_variable, compile_expression
 from docdb.pipeline import filling, stages_flow, stages_group, stages_join, stages_shape, stages_write, windows
 from docdb.pipeline.context import Batch, Batches, Context
 from docdb.pipeline.stage import Builder, Stage, Variables
 
-__all__ = ["Front", "Pipeline", "STAGES", "compile_pipeline", "pipeline_update", "take_front"]
+__all__ = ["Front", "Pipeline", "STAGES", "compile_pipeline", "evaluate_let", "pipeline_update", "take_front"]
 
 
 class Pipeline:
@@ -153,6 +154,23 @@ def take_front(stages: Sequence[Mapping[str, Any]]) -> Front:
         None if limit is None else int(limit),
         tuple(stages[at:]),
     )
+
+
+def evaluate_let(let: Any, *, collation: Any = None, now: dt.datetime | None = None) -> dict[str, Any]:
+    """Return the values of a command's ``let``: constant expressions, each knowing the ones before it."""
+    if let is None:
+        return {}
+    if not isinstance(let, Mapping):
+        fail("let is an object", 14)
+    values: dict[str, Any] = {}
+    moment = {"NOW": now} if now is not None else {}
+    for name, spec in let.items():
+        check_variable(name)
+        expression = compile_expression(spec, variables=frozenset(values), collation=collation)
+        if expression.paths != frozenset():
+            fail(f"the variable {name!r} of let reads a document", 4890500)
+        values[name] = expression({}, {**values, **moment})
+    return values
 
 
 _UPDATE_STAGES: Final = frozenset({"$addFields", "$project", "$replaceRoot", "$replaceWith", "$set", "$unset"})

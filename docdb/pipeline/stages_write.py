@@ -11,13 +11,15 @@ from typing import Any, Final
 
 from docdb.errors import CollectionError, DuplicateKeyError, NotSupportedError, QueryError
 from docdb.language.expression_core import fail
-from docdb.language.expressions import Expression, check_variable, field_path
+from docdb.language.expressions import Expression, check_variable, field_path, read_path
 from docdb.language.values import MISSING, make_id, type_name
-from docdb.pipeline.context import Batches, Change
+from docdb.pipeline.context import Batch, Batches, Change
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options
+from docdb.pipeline.stages_join import equality_filter
 
 __all__ = ["merge", "out"]
 
+_Change = Callable[[dict[str, Any], dict[str, Any], Variables], dict[str, Any]]
 _MATCHED: Final = ("fail", "keepExisting", "merge", "replace")
 _NOT_MATCHED: Final = ("discard", "fail", "insert")
 _UPDATING: Final = ("$addFields", "$project", "$replaceRoot", "$replaceWith", "$set", "$unset")
@@ -158,27 +160,25 @@ def merge(builder: Builder, spec: Any, name: str) -> Stage:
     target, on = _target(options), _on_fields(options)
     matched, not_matched = _modes(options)
     bound = _let(builder, options)
-    change: Callable[[dict[str, Any], dict[str, Any], Variables], dict[str, Any]] | None = None
+    change: _Change | None = None
     if isinstance(matched, list):
         change = _updating(builder, matched, bound)
     if on != ("_id",) and frozenset(on) not in set(builder.context.unique_fields(target)):
         fail("the on fields of $merge need a unique index", 51183, hint=f"create a unique index on {', '.join(on)}")
 
+    merging = _Merging(builder, target, on, matched, not_matched, change)
+
     def run(batches: Batches, variables: Variables) -> Batches:
+        written: dict[tuple[bytes, ...], dict[str, Any]] = {}
         for batch in batches:
             builder.context.check_deadline()
-            for document in batch:
-                written = _merged(builder, document, target, on, matched, not_matched, change, variables)
-                if written is not None:
-                    builder.context.write(target, [written])
+            merging.batch(batch, written, variables)
         yield from ()
 
     return Stage(name, run, spec, writes=True)
 
 
-def _updating(
-    builder: Builder, stages: list[Any], bound: dict[str, Expression]
-) -> Callable[[dict[str, Any], dict[str, Any], Variables], dict[str, Any]]:
+def _updating(builder: Builder, stages: list[Any], bound: dict[str, Expression]) -> _Change:
     for stage in stages:
         if (
             isinstance(stage, dict)
@@ -210,37 +210,76 @@ def _on_value(document: dict[str, Any], path: str) -> Any:
     return value
 
 
-def _merged(
-    builder: Builder,
-    document: dict[str, Any],
-    target: str,
-    on: tuple[str, ...],
-    matched: Any,
-    not_matched: str,
-    change: Callable[[dict[str, Any], dict[str, Any], Variables], dict[str, Any]] | None,
-    variables: Variables,
-) -> Change | None:
-    """Return the change one document of the stream makes, None for none."""
-    if "_id" in on:
-        document = _with_id(document)
-    filter = {path: {"$eq": _on_value(document, path)} for path in on}
-    found = next((item for batch in builder.context.source(target, filter) for item in batch), None)
-    if found is None:
-        if not_matched == "fail":
-            raise QueryError("$merge found no document to change and whenNotMatched is fail", code=13113)
-        return Change("insert", _with_id(document)) if not_matched == "insert" else None
-    if matched == "keepExisting":
-        return None
-    if matched == "fail":
-        raise DuplicateKeyError(
-            "$merge found the document already there and whenMatched is fail", details={"keyValue": filter}
+class _Merging:
+    """What one $merge does with the documents of its stream."""
+
+    def __init__(
+        self, builder: Builder, target: str, on: tuple[str, ...], matched: Any, not_matched: str, change: _Change | None
+    ) -> None:
+        self.context, self.key, self.target, self.on = builder.context, builder.key, target, on
+        self.matched, self.not_matched, self.change = matched, not_matched, change
+
+    def batch(self, batch: Batch, written: dict[tuple[bytes, ...], dict[str, Any]], variables: Variables) -> None:
+        """Write what a batch asks for: one read and one write.
+
+        ``written`` holds what earlier documents of this $merge left behind, which the snapshot that is read from does not show. What
+        came before a refused document stays written.
+        """
+        documents = [_with_id(document) if "_id" in self.on else document for document in batch]
+        places: list[tuple[bytes, ...]] = []
+        changes: list[Change] = []
+        try:
+            values = [self._values(document) for document in documents]
+            places = [tuple(self.key(value) for value in found) for found in values]
+            known = self._read([found for found, place in zip(values, places, strict=True) if place not in written])
+            for document, place in zip(documents, places, strict=True):
+                change = self._changed(document, written.get(place) or known.get(place), variables)
+                if change is not None:
+                    changes.append(change)
+                    written[place] = change.document
+        finally:
+            if changes:
+                self.context.write(self.target, changes)
+
+    def _values(self, document: dict[str, Any]) -> list[Any]:
+        return [_on_value(document, path) for path in self.on]
+
+    def _read(self, wanted: list[list[Any]]) -> dict[tuple[bytes, ...], dict[str, Any]]:
+        if not wanted:
+            return {}
+        if len(self.on) == 1:
+            filter: dict[str, Any] = equality_filter(self.on[0], [value for (value,) in wanted])
+        else:
+            filter = {
+                "$or": [{path: {"$eq": value} for path, value in zip(self.on, found, strict=True)} for found in wanted]
+            }
+        places = {tuple(self.key(value) for value in found) for found in wanted}
+        known: dict[tuple[bytes, ...], dict[str, Any]] = {}
+        for batch in self.context.source(self.target, filter):
+            for document in batch:
+                place = tuple(self.key(read_path(document, field_path(path))) for path in self.on)
+                if place in places:
+                    known[place] = document
+        return known
+
+    def _changed(self, document: dict[str, Any], found: dict[str, Any] | None, variables: Variables) -> Change | None:
+        """Return the change one document of the stream makes, None for none."""
+        if found is None:
+            if self.not_matched == "fail":
+                raise QueryError("$merge found no document to change and whenNotMatched is fail", code=13113)
+            return Change("insert", _with_id(document)) if self.not_matched == "insert" else None
+        if self.matched == "keepExisting":
+            return None
+        if self.matched == "fail":
+            raise DuplicateKeyError("$merge found the document already there and whenMatched is fail")
+        if self.change is not None:
+            new = self.change(found, document, variables)
+        elif self.matched == "replace":
+            new = document
+        else:
+            new = {**found, **document}
+        if self.key(new.get("_id", found["_id"])) != self.key(found["_id"]):
+            raise QueryError("$merge cannot change the _id of a document", code=66)
+        return Change(
+            "replace", {**new, "_id": found["_id"]} if "_id" in new else {"_id": found["_id"], **new}, found["_id"]
         )
-    if change is not None:
-        new = change(found, document, variables)
-    elif matched == "replace":
-        new = document
-    else:
-        new = {**found, **document}
-    if new.get("_id", found["_id"]) != found["_id"]:
-        raise QueryError("$merge cannot change the _id of a document", code=66)
-    return Change("replace", {"_id": found["_id"], **new}, found["_id"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from docdb.errors import NotSupportedError, QueryError, UpdateError
-from docdb.pipeline.runner import STAGES, compile_pipeline, pipeline_update, take_front
+from docdb.pipeline.runner import STAGES, compile_pipeline, evaluate_let, pipeline_update, take_front
 from tests.pipeline.fake import ListContext, run
 
 DOCUMENTS: list[dict[str, Any]] = [
@@ -148,3 +148,16 @@ def test_pipeline_update_refuses_other_stages() -> None:
     with pytest.raises(UpdateError) as caught:
         pipeline_update([{"$match": {}}])
     assert caught.value.code == 72
+
+
+def test_evaluate_let() -> None:
+    assert evaluate_let({"a": {"$add": [1, 2]}, "b": {"$add": ["$$a", 1]}}) == {"a": 3, "b": 4}
+
+
+@pytest.mark.parametrize(
+    ("let", "code"), [(1, 14), ({"Big": 1}, 9), ({"a": "$$b"}, 17276), ({"a": "$b"}, 4890500)], ids=str
+)
+def test_evaluate_let_refuses(let: Any, code: int) -> None:
+    with pytest.raises(QueryError) as caught:
+        evaluate_let(let)
+    assert caught.value.code == code

@@ -106,3 +106,12 @@ def test_merge_fails_without_a_match() -> None:
     with pytest.raises(QueryError) as caught:
         run([{"_id": 1}], [{"$merge": {"into": "target", "whenNotMatched": "fail"}}], ListContext())
     assert caught.value.code == 13113
+
+
+def test_merge_sees_what_it_wrote_before() -> None:
+    context = ListContext({"target": []})
+    context.unique = {"target": [frozenset({"k"})]}
+    documents = [{"_id": n, "k": "same", f"f{n}": n} for n in range(3)]
+    run(documents, [{"$project": {"_id": 0}}, {"$merge": {"into": "target", "on": "k"}}], context)
+    (found,) = context.collections["target"]
+    assert {key: value for key, value in found.items() if key != "_id"} == {"k": "same", "f0": 0, "f1": 1, "f2": 2}
