@@ -133,6 +133,9 @@ class Chooser:
                 candidate.estimate, candidate.counted = 1, True
                 self.considered = [candidate]
                 return candidate, None
+            if self._cannot_be_beaten(candidate, len(parts)):
+                self.considered = [candidate]
+                return candidate, None
         if not candidates and not self.collection_indexes():
             full.estimate, full.counted = total, True
             self.considered = [full]
@@ -143,6 +146,19 @@ class Chooser:
         self.considered = [full, *candidates, *union]
         self.considered += self._intersection(candidates, total)
         return self._cheapest(total)
+
+    def _cannot_be_beaten(self, candidate: Candidate, parts: int) -> bool:
+        """Tell whether each entry met is a match in the order asked for: then ``wanted`` entries are all that is read.
+
+        Without a limit a full scan may still be cheaper than fetching most of the documents one by one.
+        """
+        if self.wanted is None or (self.sort and not candidate.ordered):
+            return False
+        access = candidate.access
+        proves = isinstance(access, IndexScan) and not access.repeats and candidate.sources >= frozenset(range(parts))
+        if proves:
+            candidate.estimate = self.wanted
+        return proves
 
     def _by_ids(self, access: Access, proved: frozenset[int], order: int) -> Candidate:
         keys = access.keys if isinstance(access, IdLookup) else ()
