@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final, TypedDict
 
 from docdb.errors import NotSupportedError, QueryError, UsageError
 
 __all__ = [
     "AggregateOptions", "CountOptions", "DeleteOptions", "FindOptions", "ModifyOptions", "RemarkOptions",
-    "WriteOptions", "check_options", "collation_document", "direction", "hint_of", "key_pairs", "nearest",
-    "operation_options", "sort_document", "whole_number",
+    "WriteOptions", "check_options", "collation_document", "direction", "flag", "hint_of", "key_pairs",
+    "lenient_number", "nearest", "operation_options", "sort_document", "whole_number",
 ]  # fmt: skip
 
+_MOST: Final = 2**63 - 1
 SortSpec = str | Sequence[Any] | Mapping[str, Any]
 HintSpec = str | Sequence[Any] | Mapping[str, Any]
 
@@ -156,6 +158,34 @@ def whole_number(value: Any, name: str, *, least: int = 0) -> int:
     return value
 
 
+def lenient_number(value: Any, name: str) -> int:
+    """Return a number as MongoDB's ``count`` takes its skip: NaN is 0, a fraction goes to the nearest even, infinity to 64 bits."""
+    number = value.to_decimal() if hasattr(value, "to_decimal") else value
+    if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
+        raise UsageError(f"{name} is a number, not {type(value).__name__}", path=name, code=14)
+    if number != number:
+        return 0
+    whole = max(-_MOST, min(_MOST, number)) if abs(number) >= _MOST else round(number)
+    if whole < 0:
+        raise UsageError(f"{name} is at least 0, not {value}", path=name, code=2)
+    return int(whole)
+
+
+def flag(value: Any, name: str, *, strict: bool = False) -> bool:
+    """Return a yes or no; numbers count as MongoDB counts them unless ``strict``."""
+    if isinstance(value, bool):
+        return value
+    if value is None or (not strict and (isinstance(value, int | float | Decimal) or hasattr(value, "to_decimal"))):
+        return bool(value)
+    raise UsageError(f"{name} is true or false, not {type(value).__name__}", path=name, code=14)
+
+
+def _filters(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
+        raise UsageError("array_filters is a list of documents", path="array_filters", code=14)
+    return list(value)
+
+
 def direction(value: Any) -> Any:
     """Return 1 or -1 for asc, desc and their kin; anything else is left for the sort's parser to judge."""
     return _DIRECTIONS.get(value.lower(), value) if isinstance(value, str) else value
@@ -208,6 +238,10 @@ def hint_of(hint: Any) -> Any:
     """Return a hint as an index name or a tuple of (field, direction) pairs."""
     if hint is None or isinstance(hint, str):
         return hint
+    if not isinstance(hint, Mapping | list | tuple):
+        raise QueryError(
+            f"a hint is a name, a list of pairs or a document, not {type(hint).__name__}", path="hint", code=9
+        )
     return tuple(key_pairs(hint, "hint"))
 
 
@@ -218,7 +252,7 @@ def collation_document(collation: Any) -> Any:
 
 
 _OPERATION_OPTIONS: Final[dict[str, Callable[[Any], Any] | None]] = {
-    "array_filters": list,
+    "array_filters": _filters,
     "collation": collation_document,
     "hint": hint_of,
     "let": None,

@@ -19,6 +19,8 @@ from docdb.arguments import (
     RemarkOptions,
     WriteOptions,
     check_options,
+    flag,
+    lenient_number,
     operation_options,
 )  # fmt: skip
 from docdb.bulk import insert_all, write_all
@@ -197,7 +199,7 @@ class Collection(Binding[T]):
             return Selection.of(filter, naive_utc=naive_utc)
         check_options(method, options, CountOptions)
         selection = Selection.of(filter, collation=options.get("collation"), naive_utc=naive_utc)
-        selection = selection.with_skip(options.get("skip") or 0).with_hint(options.get("hint"))
+        selection = selection.with_skip(lenient_number(options.get("skip") or 0, "skip")).with_hint(options.get("hint"))
         if options.get("limit") is not None:
             selection = selection.with_limit(options["limit"], least=1)
         return selection.with_max_time_ms(options.get("max_time_ms"))
@@ -223,7 +225,9 @@ class Collection(Binding[T]):
         given = list(documents)
         if not given:
             raise UsageError("insert_many() takes at least one document", path="documents", code=16)
-        ids = insert_all(self, [self.stored(document) for document in given], ordered=ordered)
+        ids = insert_all(
+            self, [self.stored(document) for document in given], ordered=flag(ordered, "ordered", strict=True)
+        )
         for document, id in zip(given, ids, strict=True):
             if type(document) is dict and "_id" not in document:
                 document["_id"] = id
@@ -234,14 +238,16 @@ class Collection(Binding[T]):
     ) -> UpdateResult:
         """Change the first document that matches, with operators or a pipeline."""
         named = operation_options("update_one", options, WriteOptions)
-        return self._updated(UpdateOp(_filter(filter), check_update(update), upsert=upsert, **named))
+        return self._updated(UpdateOp(_filter(filter), check_update(update), upsert=flag(upsert, "upsert"), **named))
 
     def update_many(
         self, filter: Any, update: Any, upsert: bool = False, **options: Unpack[WriteOptions]
     ) -> UpdateResult:
         """Change every document that matches, in one commit."""
         named = operation_options("update_many", options, WriteOptions)
-        return self._updated(UpdateOp(_filter(filter), check_update(update), multi=True, upsert=upsert, **named))
+        return self._updated(
+            UpdateOp(_filter(filter), check_update(update), multi=True, upsert=flag(upsert, "upsert"), **named)
+        )
 
     def replace_one(
         self, filter: Any, replacement: Any, upsert: bool = False, **options: Unpack[WriteOptions]
@@ -251,7 +257,7 @@ class Collection(Binding[T]):
         if "array_filters" in named:
             raise UsageError("a replacement has no array_filters", path="array_filters")
         document = check_replacement(self.stored(replacement))
-        return self._updated(ReplaceOp(_filter(filter), document, upsert=upsert, **named))
+        return self._updated(ReplaceOp(_filter(filter), document, upsert=flag(upsert, "upsert"), **named))
 
     def _updated(self, operation: UpdateOp | ReplaceOp) -> UpdateResult:
         done = self.execute(operation)
@@ -274,11 +280,11 @@ class Collection(Binding[T]):
         """Change the first document that matches and return it as it was, or with ``ReturnDocument.AFTER`` as it is now."""
         named = operation_options("find_one_and_update", options, ModifyOptions, sort=sort)
         operation = FindAndModifyOp(
-            _filter(filter),
+            _filter({} if filter is None else filter),
             check_update(update),
             projection=projection,
-            upsert=upsert,
-            return_new=return_document,
+            upsert=flag(upsert, "upsert"),
+            return_new=flag(return_document, "return_document"),
             **named,
         )
         return self._shown(operation)
@@ -291,11 +297,11 @@ class Collection(Binding[T]):
         named = operation_options("find_one_and_replace", options, ModifyOptions, sort=sort)
         document = check_replacement(self.stored(replacement))
         operation = FindAndModifyOp(
-            _filter(filter),
+            _filter({} if filter is None else filter),
             replacement=document,
             projection=projection,
-            upsert=upsert,
-            return_new=return_document,
+            upsert=flag(upsert, "upsert"),
+            return_new=flag(return_document, "return_document"),
             **named,
         )
         return self._shown(operation)
@@ -305,7 +311,9 @@ class Collection(Binding[T]):
     ) -> T | None:
         """Delete the first document that matches and return it."""
         named = operation_options("find_one_and_delete", options, ModifyOptions, sort=sort)
-        return self._shown(FindAndModifyOp(_filter(filter), remove=True, projection=projection, **named))
+        return self._shown(
+            FindAndModifyOp(_filter({} if filter is None else filter), remove=True, projection=projection, **named)
+        )
 
     def _shown(self, operation: FindAndModifyOp) -> T | None:
         document = self.execute(operation).document
@@ -322,7 +330,7 @@ class Collection(Binding[T]):
         if isinstance(requests, str | Mapping) or not isinstance(requests, Sequence) or not requests:
             raise UsageError("bulk_write() takes a list of at least one request", path="requests", code=16)
         operations = [operation_of(request, f"requests.{place}") for place, request in enumerate(requests)]
-        return BulkWriteResult(write_all(self, operations, ordered=ordered))
+        return BulkWriteResult(write_all(self, operations, ordered=flag(ordered, "ordered", strict=True)))
 
     # Indexes and the collection itself
 

@@ -26,8 +26,6 @@ def check_update(update: Any, path: str | None = None) -> Any:
                 raise UpdateError(f"{name!r} is not an update operator", path=path, hint=hint)
         return _with_pull(update)
     if isinstance(update, Sequence) and not isinstance(update, str | bytes):
-        if not update:
-            raise UpdateError("an update pipeline needs at least one stage", path=path)
         return list(update)
     raise UpdateError(f"an update is a document or a pipeline, not {type(update).__name__}", path=path)
 

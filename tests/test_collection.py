@@ -173,17 +173,43 @@ def test_upsert_result():
     [
         lambda c: c.update_one({}, {"a": 1}),
         lambda c: c.update_one({}, {}),
-        lambda c: c.update_one({}, []),
         lambda c: c.update_one({}, 5),
         lambda c: c.replace_one({}, {"$set": {"a": 1}}),
         lambda c: c.find_one_and_update({}, {"a": 1}),
         lambda c: c.find_one_and_replace({}, {"$set": {"a": 1}}),
     ],
-    ids=["plain", "empty", "no stages", "number", "replace with operators", "modify plain", "replace and return"],
+    ids=["plain", "empty", "number", "replace with operators", "modify plain", "replace and return"],
 )
 def test_wrong_updates(users, call):
     with pytest.raises(UpdateError):
         call(users)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.update_one({}, {"$set": {"a": 1}}, array_filters=5),
+        lambda c: c.update_one({}, {"$set": {"a": 1}}, array_filters=[5]),
+        lambda c: c.update_one({}, {"$set": {"a": 1}}, upsert="yes"),
+        lambda c: c.find_one_and_update({}, {"$set": {"a": 1}}, return_document="after"),
+        lambda c: c.insert_many([{}], ordered="no"),
+        lambda c: c.bulk_write([InsertOne({})], ordered=1),
+        lambda c: c.count_documents({}, skip="1"),
+        lambda c: c.find().hint(5),
+    ],
+)
+def test_arguments_of_a_wrong_type(users, call):
+    with pytest.raises(UsageError) as caught:
+        call(users)
+    assert caught.value.code in (9, 14)
+
+
+@pytest.mark.parametrize(
+    ("given", "skip"), [(1.5, 2), (2.5, 2), (-0.5, 0), (float("nan"), 0), (float("inf"), 2**63 - 1)]
+)
+def test_count_rounds_its_skip_as_mongodb_does(session, users, given, skip):
+    users.count_documents({}, skip=given)
+    assert session.query.skip == skip
 
 
 def test_wrong_filter(users):
