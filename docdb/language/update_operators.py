@@ -158,7 +158,7 @@ class Bits(Leaf):
     def apply(self, value: Any, context: Context) -> Any:
         if value is not MISSING and type(value) is not int and type(value) is not Int64:
             raise UpdateError(f"$bit needs an integer there, not {type_name(value)}", path=self.path, code=2)
-        old: int = 0 if value is MISSING else value
+        old: Any = 0 if value is MISSING else value
         result, long = int(old), is_long(old)
         for calculate, operand in self.steps:
             result = calculate(result, int(operand))
