@@ -84,6 +84,7 @@ class ModifyOptions(TypedDict, total=False):
     collation: Any
     hint: HintSpec | None
     let: Mapping[str, Any] | None
+    max_time_ms: int | None
     comment: Any
 
 
@@ -160,7 +161,7 @@ def whole_number(value: Any, name: str, *, least: int = 0) -> int:
 
 def lenient_number(value: Any, name: str) -> int:
     """Return a number as MongoDB's ``count`` takes its skip: NaN is 0, a fraction goes to the nearest even, infinity to 64 bits."""
-    number = value.to_decimal() if hasattr(value, "to_decimal") else value
+    number: Any = value.to_decimal() if hasattr(value, "to_decimal") else value
     if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
         raise UsageError(f"{name} is a number, not {type(value).__name__}", path=name, code=14)
     if number != number:

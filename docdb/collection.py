@@ -287,7 +287,7 @@ class Collection(Binding[T]):
             return_new=flag(return_document, "return_document"),
             **named,
         )
-        return self._shown(operation)
+        return self._shown(operation, options.get("max_time_ms"))
 
     def find_one_and_replace(
         self, filter: Any, replacement: Any, projection: Any = None, sort: Any = None, upsert: bool = False,
@@ -304,7 +304,7 @@ class Collection(Binding[T]):
             return_new=flag(return_document, "return_document"),
             **named,
         )
-        return self._shown(operation)
+        return self._shown(operation, options.get("max_time_ms"))
 
     def find_one_and_delete(
         self, filter: Any, projection: Any = None, sort: Any = None, **options: Unpack[ModifyOptions]
@@ -315,8 +315,8 @@ class Collection(Binding[T]):
             FindAndModifyOp(_filter({} if filter is None else filter), remove=True, projection=projection, **named)
         )
 
-    def _shown(self, operation: FindAndModifyOp) -> T | None:
-        document = self.execute(operation).document
+    def _shown(self, operation: FindAndModifyOp, max_time_ms: float | None) -> T | None:
+        document = self.execute(operation, max_time_ms).document
         return self.object_of(document) if operation.projection is None else document  # type: ignore[return-value]
 
     def bulk_write(
