@@ -12,7 +12,7 @@ from typing import Any, Final
 from docdb.errors import CollectionError, DuplicateKeyError, NotSupportedError, QueryError
 from docdb.language.expression_core import fail
 from docdb.language.expressions import Expression, check_variable, field_path, read_path
-from docdb.language.values import MISSING, make_id, type_name
+from docdb.language.values import MISSING, is_number, make_id, type_name
 from docdb.pipeline.context import Batch, Batches, Change
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options
 from docdb.pipeline.stages_join import equality_filter
@@ -40,7 +40,30 @@ def _database(value: Any, name: str) -> None:
         fail(f"the db of {name} is text, not {type_name(value)}", 14)
     if not value or any(c in value for c in ' ."$/\\\0'):
         fail(f"{value!r} cannot be the name of a database", 73)
+    if value in ("admin", "config", "local"):
+        fail(f"{name} cannot write to the database {value!r}", 31321 if name == "$out" else 31320)
     raise NotSupportedError(f"{name} writes to its own database", path="db")
+
+
+def _check_series(spec: Any) -> None:
+    """Refuse impossible options of a time series collection as what they are, before saying that there is no such thing here."""
+    known = ("bucketMaxSpanSeconds", "bucketRoundingSeconds", "granularity", "metaField", "timeField")
+    check_options(spec, "timeseries", known, shape=14, unknown=40415)
+    if spec.get("timeField") is None:
+        fail("timeseries needs 'timeField'", 40414)
+    for key in ("granularity", "metaField", "timeField"):
+        if spec.get(key) is not None and type(spec[key]) is not str:
+            fail(f"{key} of timeseries is text, not {type_name(spec[key])}", 14)
+    spans = [spec.get(key) for key in ("bucketMaxSpanSeconds", "bucketRoundingSeconds")]
+    for span in spans:
+        if span is not None and not is_number(span):
+            fail(f"the spans of timeseries are numbers, not {type_name(span)}", 14)
+        if span is not None and not 1 <= (span if span == span else 0) <= 31_536_000:
+            fail("the spans of timeseries are 1 to 31536000 seconds", 2)
+    if spec.get("granularity") not in (None, "hours", "minutes", "seconds"):
+        fail(f"unknown granularity {spec['granularity']!r}", 2)
+    if spans != [None, None] and (None in spans or spans[0] != spans[1] or spec.get("granularity") is not None):
+        fail("the spans of timeseries stand together, are equal and exclude granularity", 72)
 
 
 def out(builder: Builder, spec: Any, name: str) -> Stage:
@@ -54,7 +77,8 @@ def out(builder: Builder, spec: Any, name: str) -> Stage:
                 fail(f"$out needs {key!r}", 40414)
         if type(spec["coll"]) is not str:
             fail("the coll of $out is text", 14)
-        if "timeseries" in spec:
+        if spec.get("timeseries") is not None:
+            _check_series(spec["timeseries"])
             raise NotSupportedError("time series collections are not supported", path="timeseries")
         _database(spec["db"], name)
     target = _check_target(str(spec))

@@ -7,8 +7,10 @@ What lives here: partitions, window bounds, the stage. What it must not know: th
 from __future__ import annotations
 
 import datetime as dt
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from docdb.language.expression_core import fail, integer_of
@@ -111,8 +113,16 @@ def _window(builder: Builder, spec: Any, sort: Any, keys: tuple[SortKey, ...] | 
     return _documents(spec["documents"], sort)
 
 
-def _over_window(builder: Builder, name: str, argument: Any, bounds: Bounds) -> Compute:
+def _over_window(builder: Builder, name: str, argument: Any, bounds: Bounds, window: Any) -> Compute:
     accumulator = ACCUMULATORS[name](builder, argument, name)
+    ends = (window.get("documents") or window.get("range")) if isinstance(window, dict) else None
+    slides = name in ("$stdDevPop", "$stdDevSamp") and ends is not None and ends[0] != "unbounded"
+
+    def spoiled(values: list[Any], low: int, high: int) -> bool:
+        # A deviation over a window whose lower end moves is null while something in it is not finite.
+        return slides and any(
+            type(value) in (float, Decimal) and not math.isfinite(value) for value in values[low:high]
+        )
 
     def compute(partition: Partition, variables: Variables) -> list[Any]:
         values = [accumulator.value(document, variables) for document in partition.documents]
@@ -126,7 +136,7 @@ def _over_window(builder: Builder, name: str, argument: Any, bounds: Bounds) -> 
             for value in values[previous[1] : high]:
                 fold.add(value)
             previous = (low, high)
-            found.append(fold.value())
+            found.append(None if spoiled(values, low, high) else fold.value())
         return found
 
     return compute
@@ -148,7 +158,7 @@ def _output(builder: Builder, field: str, spec: Any, sort: Any, keys: tuple[Sort
         return FUNCTIONS[name](builder, spec[name], name, keys, bounds)
     if name not in ACCUMULATORS:
         fail(f"unknown window function {name}", 9, path=f"{field}.{name}")
-    return _over_window(builder, name, spec[name], _window(builder, window, sort, keys))
+    return _over_window(builder, name, spec[name], _window(builder, window, sort, keys), window)
 
 
 def set_window_fields(builder: Builder, spec: Any, name: str) -> Stage:
