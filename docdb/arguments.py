@@ -166,7 +166,8 @@ def lenient_number(value: Any, name: str) -> int:
         raise UsageError(f"{name} is a number, not {type(value).__name__}", path=name, code=14)
     if number != number:
         return 0
-    whole = max(-_MOST, min(_MOST, number)) if abs(number) >= _MOST else round(number)
+    size = float(number)  # beyond 64 bits only the size counts, and a Decimal may be beyond any double
+    whole = round(number) if abs(size) < _MOST else _MOST if size > 0 else -_MOST
     if whole < 0:
         raise UsageError(f"{name} is at least 0, not {value}", path=name, code=2)
     return int(whole)

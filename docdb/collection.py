@@ -311,9 +311,9 @@ class Collection(Binding[T]):
     ) -> T | None:
         """Delete the first document that matches and return it."""
         named = operation_options("find_one_and_delete", options, ModifyOptions, sort=sort)
-        return self._shown(
-            FindAndModifyOp(_filter({} if filter is None else filter), remove=True, projection=projection, **named)
-        )
+        wanted = _filter({} if filter is None else filter)
+        operation = FindAndModifyOp(wanted, remove=True, projection=projection, **named)
+        return self._shown(operation, options.get("max_time_ms"))
 
     def _shown(self, operation: FindAndModifyOp, max_time_ms: float | None) -> T | None:
         document = self.execute(operation, max_time_ms).document

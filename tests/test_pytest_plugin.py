@@ -1,0 +1,23 @@
+"""The fixtures for programs that use docdb."""
+
+import docdb
+from docdb.pytest_plugin import docdb_database, docdb_path
+
+__all__ = ["docdb_database", "docdb_path"]
+
+
+def test_a_database_in_memory(docdb_database):
+    docdb_database["t"].insert_one({"_id": 1})
+    assert docdb_database["t"].count() == 1
+
+
+def test_it_is_empty_each_time(docdb_database):
+    assert docdb_database.list_collection_names() == []
+
+
+def test_a_place_for_one_on_disk(docdb_path):
+    assert not docdb_path.exists()
+    with docdb.open(docdb_path) as db:
+        db["t"].insert_one({"_id": 1})
+    with docdb.open(docdb_path) as db:
+        assert db["t"].find_one({"_id": 1}) == {"_id": 1}
