@@ -8,19 +8,17 @@ A hinted index is used as it is: a sparse or partial one gives only what it hold
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Final
 
-from docdb.errors import QueryError
+from docdb.errors import DocumentError, QueryError
 from docdb.language.order import invert, order_key
-from docdb.language.values import canonical
+from docdb.language.values import canonical, is_number
 from docdb.planner.bounds import Range
 from docdb.planner.queries import FindQuery
 
 __all__ = ["ID_INDEX", "Natural", "key_range", "read_hint"]
 
 ID_INDEX: Final = "_id_"
-_DIRECTION_TYPES: Final = (int, float, Decimal)
 
 
 class Natural:
@@ -40,7 +38,7 @@ def read_hint(hint: Any, indexes: Sequence[Any]) -> Any:
     if pattern[0][0] == "$natural" or any(name == "$natural" for name, _ in pattern):
         if len(pattern) > 1 or _direction(pattern[0][1]) not in (1, -1):
             raise QueryError("$natural stands alone in a hint, with 1 or -1", path="hint", code=2)
-        return Natural(int(pattern[0][1]))
+        return Natural(_direction(pattern[0][1]))
     wanted = [(name, _direction(way)) for name, way in pattern]
     if wanted == [("_id", 1)]:
         return ID_INDEX
@@ -75,9 +73,11 @@ def _direction(way: Any) -> Any:
     """Return 1 or -1 of any number type, a text as it is, else None (which fits no index)."""
     if isinstance(way, str):
         return way
-    if isinstance(way, bool) or not isinstance(way, _DIRECTION_TYPES):
+    try:
+        number = canonical(way)
+    except DocumentError:
         return None
-    return int(way) if way in (1, -1) else None
+    return int(number) if is_number(number) and number in (1, -1) else None
 
 
 def _unknown(hint: Any) -> QueryError:

@@ -69,6 +69,9 @@ class Plan:
 
     def select(self, view: View, deadline: float | None = None) -> Iterator[list[tuple[bytes, bytes]]]:
         """Yield batches of (id key, stored bytes) of the documents, for writes; sort, skip and limit apply."""
+        if self.fallback is not None:  # what a write selects is not raced: the sure path
+            yield from self.fallback.select(view, deadline)
+            return
         if not self.sort or self.ordered:
             batches = self._pairs(view, Work())
             yield from _page(_watched(batches, deadline), self.query)
@@ -82,7 +85,7 @@ class Plan:
         """Return the number of documents, within skip and limit. An index that proves the filter is counted without documents."""
         found = self._indexed_count(view)
         if found is None:
-            found = self._scanned_count(view, deadline)
+            found = (self.fallback or self)._scanned_count(view, deadline)
         found = max(0, found - self.query.skip)
         return min(found, self.query.limit) if self.query.limit else found
 

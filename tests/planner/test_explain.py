@@ -32,10 +32,7 @@ def test_a_range_behind_an_equality_sorted_by_the_index() -> None:
         "sort": "index",
         "covered": False,
         "stages": ["IndexScan", "fetch", "limit"],
-        "candidates": [
-            {"access": "FullScan", "index": None, "estimate": 200, "counted": True},
-            {"access": "IndexScan", "index": "a_1_b_-1", "estimate": 5, "counted": True},
-        ],
+        "candidates": [{"access": "IndexScan", "index": "a_1_b_-1", "estimate": 2, "counted": False}],
         "entries_examined": 5,
         "documents_examined": 2,
         "returned": 2,
@@ -86,3 +83,11 @@ def test_a_fallback_is_shown() -> None:
     shown = plan(query({"group": 5}, sort={"when": 1}, limit=1), raced).explain(raced)
     assert shown["index"] == "group_1"
     assert shown["stages"] == ["IndexScan", "fetch", "top", "limit"]
+
+
+def test_candidates_show_what_was_counted() -> None:
+    shown = plan(query({"a": 3, "b": {"$gte": 50, "$lt": 100}}), view()).explain(view(), execute=False)
+    assert shown["candidates"] == [
+        {"access": "FullScan", "index": None, "estimate": 200, "counted": True},
+        {"access": "IndexScan", "index": "a_1_b_-1", "estimate": 5, "counted": True},
+    ]

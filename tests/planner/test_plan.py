@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -34,7 +35,18 @@ def view(*more: Any) -> FakeView:
 
 @pytest.mark.parametrize(
     "hint",
-    ["a_1", {"a": 1}, {"a": 1.0}, (("a", 1),), {"b": 1, "a": -1}, "_id_", {"_id": 1}, {"$natural": 1}, {}],
+    [
+        "a_1",
+        {"a": 1},
+        {"a": 1.0},
+        {"a": Decimal(1)},
+        (("a", 1),),
+        {"b": 1, "a": -1},
+        "_id_",
+        {"_id": 1},
+        {"$natural": 1},
+        {},
+    ],
     ids=str,
 )
 def test_hints_change_the_path_and_not_the_result(hint: Any) -> None:
