@@ -20,6 +20,7 @@ from docdb.engine.base import DOCUMENTS, Engine
 from docdb.engine.lmdb import open_engine
 from docdb.errors import BusyError, CorruptError, FormatError, InvalidOperation, StorageError, UsageError
 from tests.engine.conftest import native_or_skip
+from tests.faults.driver import ENGINE_ONLY
 
 ROOT = Path(__file__).resolve().parents[2]
 END = b"\xff" * 4
@@ -37,7 +38,7 @@ def get(engine: Engine, key: bytes) -> Any:
 
 def start(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Start a process that runs the code; the engine's module is at hand, arguments are in sys.argv."""
-    lines = "import sys, os\nfrom docdb.engine.lmdb import open_engine\n" + textwrap.dedent(code)
+    lines = ENGINE_ONLY + "import sys, os\nfrom docdb.engine.lmdb import open_engine\n" + textwrap.dedent(code)
     command = [sys.executable, "-c", lines, *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options

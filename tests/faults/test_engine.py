@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import shutil
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from tests.faults import driver
 
 COMMITS = 5
 # Each commit replaces all five keys by its number; what is printed: the commits that succeeded, those that raised, what is read at the end.
-SCRIPT = """
+SCRIPT = (
+    driver.ENGINE_ONLY
+    + """
 import sys, threading
 from docdb.engine.lmdb import open_engine
 from docdb.errors import DocdbError, InvalidOperation, StorageError
@@ -49,6 +52,7 @@ except StorageError as error:
 print((done, raised, seen))
 engine.close()
 """
+)
 
 
 @pytest.fixture(params=["lmdb", "native"])
@@ -110,6 +114,7 @@ def test_creation_may_fail_anywhere(tmp_path: Path, native: bool, mode: str) -> 
     except StorageError as error:
         print("raised")
     """
+    script = driver.ENGINE_ONLY + textwrap.dedent(script)
     clean = driver.run(script, tmp_path / "target-0", native, path="target-")
     assert clean.output == "made\n"
     assert clean.calls > 4
@@ -132,5 +137,6 @@ def test_the_delay_is_felt(tmp_path: Path, native: bool) -> None:
     print(time.perf_counter() - start)
     """
     prepare(tmp_path / "x", native)
+    script = driver.ENGINE_ONLY + textwrap.dedent(script)
     run = driver.run(script, tmp_path / "x", native, path="data.mdb", sync_delay_us=20_000)
     assert float(run.output) > 0.02
