@@ -413,7 +413,9 @@ def _bit_not(value: Any) -> Any:
 
 
 def _rand(scope: Scope, spec: Any, name: str) -> Term:
-    if spec not in ({}, []):
+    if not isinstance(spec, dict | list):
+        fail("$rand takes an empty object", 10065)
+    if spec:
         fail("$rand takes no arguments", 3040501)
     return lambda v: random.random()
 

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from docdb.language.expression_core import Maker, Scope, Term, arguments, fail, fixed, folded, is_nullish, truth
+from docdb.language.expression_core import (
+    Constant,
+    Maker,
+    Scope,
+    Term,
+    arguments,
+    fail,
+    fixed,
+    folded,
+    is_nullish,
+    truth,
+)
 from docdb.language.order import order_key
 from docdb.language.values import type_name
 
@@ -96,13 +107,14 @@ def _equals(scope: Scope, spec: Any, name: str) -> Term:
     if len(terms) < 2:
         fail("$setEquals takes at least two arguments", 17045)
     key = scope.sort_key() or order_key
+    code = 5887502 if all(isinstance(term, Constant) for term in terms) else 17044
 
     def run(v: dict[str, Any]) -> bool:
         sets = []
-        for i, term in enumerate(terms):
+        for term in terms:
             value = term(v)
             if type(value) is not list:
-                fail(f"$setEquals takes arrays, not {type_name(value)}", 17044 if i == 0 else 5887502)
+                fail(f"$setEquals takes arrays, not {type_name(value)}", code)
             sets.append({key(item) for item in value})
         return all(other == sets[0] for other in sets)
 

@@ -90,7 +90,7 @@ def field_path(text: str) -> tuple[str, ...]:
         if "\0" in part:
             fail("a part of a field path may not contain NUL", 16411)
     if len(parts) > 200:
-        fail("a field path has at most 200 parts", 5984700)
+        fail("a field path has at most 200 parts", 15)
     return parts
 
 

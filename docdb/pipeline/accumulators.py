@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from docdb.errors import NotSupportedError
-from docdb.language.expression_arrays import positive_count
-from docdb.language.expression_core import fail, is_nullish
+from docdb.language.expression_core import fail, integer_of, is_nullish
 from docdb.language.expression_folds import Average, Deviation, Extreme, Percentile, Sum, check_method, percentile_ranks
 from docdb.language.values import MISSING, type_name
 from docdb.pipeline.ordering import document_key, parse_sort
@@ -217,14 +216,15 @@ def _options(spec: Any, name: str, required: tuple[str, ...], missing: dict[str,
             fail(f"{name} needs {key!r}", missing[key])
 
 
-def _counting(builder: Builder, spec: Any, code: int | None = None) -> Callable[[Variables], int]:
+def _counting(builder: Builder, spec: Any) -> Callable[[Variables], int]:
+    """Return the reading of n: a constant, or an expression over the variables of the group."""
     expression = builder.expression(spec)
 
     def read(variables: Variables) -> int:
-        value = expression({}, variables)
-        if code is not None and not isinstance(value, int | float):
-            fail(f"n is a number, not {type_name(value)}", code)
-        return positive_count(value)
+        number = integer_of(expression({}, variables))
+        if number is None or not 1 <= number < 2**63:
+            fail("n is a positive whole number", 7548606)
+        return number
 
     if expression.constant:
         number = read({})
@@ -247,7 +247,7 @@ def _best(reverse: bool, single: bool) -> Callable[[Builder, Any, str], Accumula
         _options(spec, name, required, {"n": 5788003, "output": 5788004, "sortBy": 5788005})
         if not isinstance(spec["sortBy"], dict):
             fail(f"the sortBy of {name} is an object", 5788604)
-        read = (lambda variables: 1) if single else _counting(builder, spec["n"], 7548606)
+        read = (lambda variables: 1) if single else _counting(builder, spec["n"])
         key, output = document_key(parse_sort(spec["sortBy"]), builder.key), builder.expression(spec["output"])
         return Accumulator(
             lambda document, variables: (key(document), output(document, variables)),

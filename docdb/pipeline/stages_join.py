@@ -100,7 +100,7 @@ def _let(builder: Builder, spec: Any) -> dict[str, Expression]:
     if spec is None:
         return {}
     if not isinstance(spec, dict):
-        fail("the 'let' of $lookup is an object", 9)
+        fail("the 'let' of $lookup is an object", 14)
     return {check_variable(name): builder.expression(item) for name, item in spec.items()}
 
 

@@ -178,7 +178,7 @@ def _let(builder: Builder, spec: dict[str, Any]) -> dict[str, Expression]:
 def merge(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $merge."""
     if not isinstance(spec, str | dict):
-        fail("$merge takes a collection's name or an object", 51182)
+        fail("$merge takes a collection's name or an object", 14)
     options: dict[str, Any] = {"into": spec} if isinstance(spec, str) else spec
     check_options(options, name, ("into", "let", "on", "whenMatched", "whenNotMatched"), shape=51182, unknown=40415)
     target, on = _target(options), _on_fields(options)
