@@ -122,7 +122,7 @@ class _Selection:
     @staticmethod
     def make(operation: Any, setting: Setting, *, limit: int | None) -> _Selection:
         collation = setting.collation(operation.collation)
-        node = filters.parse(operation.filter, collation=collation, let=operation.let)
+        node = filters.parse(operation.filter, collation=collation, let=operation.let, naive_utc=setting.naive_utc)
         sort = getattr(operation, "sort", None)
         query = FindQuery(
             filter=operation.filter,
@@ -183,6 +183,8 @@ class _Change:
                 array_filters=getattr(operation, "array_filters", None),
                 merge=getattr(operation, "merge", False),
                 replacement=self.operation == REPLACE,
+                let=operation.let,
+                collation=setting.collation(operation.collation),
                 naive_utc=setting.naive_utc,
             )
         self.needs_position = self._update is not None and self._update.needs_position
@@ -302,7 +304,11 @@ def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
     selection = _Selection.make(operation, setting, limit=1)
     change = None if operation.remove else _Change(operation, setting)
     shown = projection.parse_projection(
-        operation.projection, node=selection.query.node, collation=selection.query.collation, let=operation.let
+        operation.projection,
+        node=selection.query.node,
+        collation=selection.query.collation,
+        let=operation.let,
+        naive_utc=setting.naive_utc,
     )
 
     def show(document: dict[str, Any], matched: dict[str, Any]) -> dict[str, Any]:
