@@ -1,4 +1,4 @@
-"""Operators that take arrays as sets. The order of a result is the order of first appearance; MongoDB leaves it open.
+"""Operators that take arrays as sets. Unions and intersections come in value order, differences in order of appearance; MongoDB leaves it open.
 
 What lives here: their makers. What it must not know: documents, stages.
 """
