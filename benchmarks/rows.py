@@ -113,7 +113,8 @@ def load(stage: Stage) -> Row:
 def update(stage: Stage) -> Row:
     """Change one document durably."""
     ids = [d["_id"] for d in random.Random(4).sample(stage.documents, 300)]
-    times = stage.rounds(lambda c: [c.update(id, i) for i, id in enumerate(ids)], len(ids), rounds=7)
+    fresh = {c.name: iter(range(1_000_000, 10_000_000)) for c in stage.contestants}  # an update that changes nothing is not written
+    times = stage.rounds(lambda c: [c.update(id, next(fresh[c.name])) for id in ids], len(ids), rounds=7)
     row = Row("one durable update", "us", times)
     factor = times[Docdb.name] / times[ByHand.name]
     row.mark, row.met, row.note = "within 15% of by hand", factor <= 1.15, f"{factor:.2f} of by hand"
@@ -126,7 +127,7 @@ def writers(stage: Stage) -> Row:
     ids = [d["_id"] for d in random.Random(5).sample(stage.documents, 1600)]
     before = contestant.db.stats()["writer"]
     began = time.perf_counter()
-    threads = [threading.Thread(target=lambda part: [contestant.update(id, 1) for id in part], args=(ids[i::16],)) for i in range(16)]
+    threads = [threading.Thread(target=lambda part: [contestant.update(id, 77_000_000) for id in part], args=(ids[i::16],)) for i in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
