@@ -106,17 +106,20 @@ def apply(batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentCha
 
     Raises DuplicateKeyError before anything is put. A document may occur once only.
     """
-    added: list[Entry] = []
-    removed: list[Entry] = []
+    differences: list[tuple[IndexInfo, list[Entry], list[Entry]]] = []
     for index in info.indexes:
         gone, new = _difference(index, _maintained(batch, index, changes))
         if index.unique:
             _check_unique(batch, info, index, gone, new)
         if gone or new:
-            _count_entries(batch, index, gone, -1)
-            _count_entries(batch, index, new, 1)
-            removed += gone
-            added += new
+            differences.append((index, gone, new))
+    added: list[Entry] = []
+    removed: list[Entry] = []
+    for index, gone, new in differences:  # counted only now: an index further on may have refused
+        _count_entries(batch, index, gone, -1)
+        _count_entries(batch, index, new, 1)
+        removed += gone
+        added += new
     _put(batch, info, changes, removed, added)
 
 
