@@ -60,13 +60,14 @@ _NAN_NUMBER = b"\x20" + bytes(9)
 
 def order_key(value: Any) -> bytes:
     """Return the ordered bytes of a canonical value (MISSING counts as null). Cost: one pass over the value."""
-    return _ENCODERS[type(value)](value)
+    key: bytes = _ENCODERS[type(value)](value)
+    return key
 
 
 def compare(left: Any, right: Any) -> int:
     """Return -1, 0 or 1 in MongoDB's cross-type order."""
     if type(left) is type(right) and type(left) in _DIRECT:
-        return (left > right) - (left < right)
+        return int(left > right) - int(left < right)
     a, b = order_key(left), order_key(right)
     return (a > b) - (a < b)
 
@@ -93,7 +94,7 @@ def number_key(value: int | float | Decimal) -> bytes:
     if value == 0:
         return _ZERO_NUMBER
     low = _floor_double(value)
-    (bits,) = struct.unpack(">Q", struct.pack(">d", low))
+    bits: int = struct.unpack(">Q", struct.pack(">d", low))[0]
     bits = bits ^ 0xFFFFFFFFFFFFFFFF if bits >> 63 else bits | 1 << 63
     head = b"\x20" + bits.to_bytes(8, "big")
     if low == value:

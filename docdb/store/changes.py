@@ -74,6 +74,7 @@ class LogWriter:
         self._age_us = int(history_age_s * 1_000_000)
         self._items: list[tuple[bytes, bytes]] = []
         self._open = 0
+        self.last_end: tuple[bytes, bytes] | None = None
 
     def add(self, records: list[bytes]) -> None:
         """Add the records of a caller's change, in order."""
@@ -96,7 +97,8 @@ class LogWriter:
         state = self._state
         state.last_commit += 1
         end = _END.pack(time.time_ns() // 1_000, self._open)
-        self._items.append((_KEY.pack(state.last_commit, END_INDEX), end))
+        self.last_end = _KEY.pack(state.last_commit, END_INDEX), end
+        self._items.append(self.last_end)
         self._open = 0
         return state.last_commit
 

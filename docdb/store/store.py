@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-from docdb.engine.base import CATALOG, DOCUMENTS, Engine, EngineTransaction
+from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, Engine, EngineTransaction
 from docdb.errors import FormatError, InvalidOperation, SnapshotExpired, StorageError
 from docdb.store import catalog as catalog_room
 from docdb.store import codec
@@ -96,7 +96,7 @@ class Store:
         self._mutex = threading.Lock()
         self.bells: list[Callable[[], None]] = []  # rung after each commit, outside the storage transaction
         self.about = self._establish()
-        self.writer = Writer(self._begin, self._committed, self._repair)
+        self.writer = Writer(self._begin, self._committed, self._repair, self._landed)
 
     def _establish(self) -> dict[str, Any]:
         """Return the format record; write the first contents into an empty store."""
@@ -214,6 +214,20 @@ class Store:
         with contextlib.suppress(StorageError):  # the caller's own error says more; the next begin tells if it is still broken
             self.engine.reopen()
         self.forget()
+
+    def _landed(self, batch: WriteBatch) -> bool:
+        """Tell whether a commit that raised is in the file all the same: by its end record, whose clock no other commit shares."""
+        if batch.log.last_end is None:
+            return False
+        key, value = batch.log.last_end
+        try:
+            txn = self.engine.begin()
+        except StorageError:
+            return True  # it cannot be told: then nothing is done twice
+        try:
+            return bool(txn.get(CHANGES, key) == value)
+        finally:
+            txn.abort()
 
     def forget(self) -> None:
         """Forget the catalog, after the storage below has been replaced."""

@@ -9,11 +9,13 @@ batch is being flushed the next one gathers. Where the last batches held several
 what a commit takes) for those it has just woken to come back; without that, sixteen writers would settle into two camps.
 
 A storage error, or any other surprise, undoes the whole batch; then its callers run again one by one, once, each in a transaction of its
-own, and those that still fail get the error.
+own, and those that still fail get the error. Only a batch whose commit has reached the file in spite of the error is not run again: its
+callers get the error and the new state (``landed`` looks for the batch's end record).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -23,6 +25,7 @@ from typing import Any, Final
 
 from docdb.errors import DocdbError, StorageError
 from docdb.store.batch import WriteBatch
+from docdb.store.signals import Shield
 
 __all__ = ["Writer"]
 
@@ -30,6 +33,9 @@ Call = Callable[[WriteBatch], Any]
 MOST_CALLERS: Final = 1_000  # in one batch
 GATHER_SHARE: Final = 0.25  # of a commit's usual time
 GATHER_LIMIT_S: Final = 0.002
+LOOK_S: Final = 0.02  # how often a waiter on the main thread looks whether it was interrupted
+
+log = logging.getLogger("docdb.store")
 
 
 class Ticket:
@@ -48,14 +54,22 @@ class Ticket:
 
 
 class Writer:
-    """``begin`` returns a new WriteBatch (waits for the storage's one writer); ``committed(batch)`` is called after each commit."""
+    """``begin`` returns a new WriteBatch (waits for the storage's one writer); ``committed(batch)`` is called after each commit.
+
+    ``repair()`` opens the storage again after an error, ``landed(batch)`` tells whether a commit is there although it raised.
+    """
 
     def __init__(
-        self, begin: Callable[[], WriteBatch], committed: Callable[[WriteBatch], None], repair: Callable[[], None]
+        self,
+        begin: Callable[[], WriteBatch],
+        committed: Callable[[WriteBatch], None],
+        repair: Callable[[], None],
+        landed: Callable[[WriteBatch], bool],
     ) -> None:
         self._begin = begin
         self._committed = committed
         self._repair = repair
+        self._landed = landed
         self._mutex = threading.Lock()
         self._queue: deque[Ticket] = deque()
         self._leading = False
@@ -67,32 +81,35 @@ class Writer:
 
     def submit(self, call: Call) -> Any:
         """Run a caller in the next batch; return what it returned, raise what it raised. Blocks until its commit is durable."""
-        ticket = Ticket(call)
-        with self._mutex:
-            self._queue.append(ticket)
-            lead = not self._leading
-            self._leading = True
-        if not lead:
-            self._wait(ticket)
-        if not ticket.done:
-            self._lead(ticket)
+        with Shield() as shield:
+            ticket = Ticket(call)
+            with self._mutex:
+                self._queue.append(ticket)
+                lead = not self._leading
+                self._leading = True
+            if lead or self._wait(ticket, shield):
+                self._lead(ticket)
         if ticket.error is not None:
             raise ticket.error
         return ticket.result
 
-    def _wait(self, ticket: Ticket) -> None:
-        try:
+    def _wait(self, ticket: Ticket, shield: Shield) -> bool:
+        """Wait until the outcome is there or the lead was passed on; return whether it was. Interrupted, withdraw."""
+        if not shield.up:
             ticket.wake.acquire()
-        except BaseException:
-            with self._mutex:
-                waiting = ticket in self._queue
-                if waiting:  # not yet checked: withdrawn, nothing happens
-                    self._queue.remove(ticket)
-            if not waiting:  # its batch is running: the outcome is waited for
-                ticket.wake.acquire()
-            elif ticket.leads:
-                self._pass_on()
-            raise
+            return not ticket.done
+        while not ticket.wake.acquire(timeout=LOOK_S):
+            if shield.caught and self._withdraw(ticket):
+                return False
+        return not ticket.done
+
+    def _withdraw(self, ticket: Ticket) -> bool:
+        """Take a ticket back that no batch has taken yet; one that was given the lead has to lead."""
+        with self._mutex:
+            if ticket.leads or ticket not in self._queue:
+                return False
+            self._queue.remove(ticket)
+            return True
 
     def _lead(self, own: Ticket) -> None:
         """Run one batch, which holds the own ticket, and pass the lead on."""
@@ -107,6 +124,8 @@ class Writer:
             # KeyboardInterrupt and the like belong to this thread alone: the others' calls go back to the queue.
             with self._mutex:
                 self._queue.extendleft(t for t in reversed(tickets) if not t.done and t is not own)
+                if own in self._queue:
+                    self._queue.remove(own)
             own.done, own.error = True, error
         finally:
             for ticket in tickets:
@@ -139,38 +158,29 @@ class Writer:
             if len(tickets) == 1 and not isinstance(error, StorageError):
                 tickets[0].done, tickets[0].error = True, error
                 return
-            if isinstance(error, StorageError):
-                self._repair()
             for ticket in tickets:
-                self._run_alone(ticket)
+                if not ticket.done:
+                    self._run_alone(ticket)
 
     def _run_alone(self, ticket: Ticket) -> None:
-        ticket.done, ticket.error, ticket.result = False, None, None
+        ticket.error, ticket.result = None, None
         try:
             self._run_together([ticket])
         except Exception as error:
-            if isinstance(error, StorageError):
-                self._repair()
-            ticket.done, ticket.error = True, error
+            if not ticket.done:
+                ticket.done, ticket.error = True, error
 
     def _run_together(self, tickets: list[Ticket]) -> None:
-        """Run the callers in one storage transaction; any surprise undoes it and leaves as it came."""
-        batch = self._begin()
+        """Run the callers in one storage transaction; any surprise undoes it and leaves as it came, but for what has landed."""
+        batch = self._begun()
+        finishing = False
         try:
             for ticket in tickets:
-                try:
-                    ticket.result = ticket.call(batch)
-                except StorageError:
-                    raise
-                except DocdbError as error:
-                    ticket.error = error
-                if batch.log.pending:
-                    batch.log.commit()
+                _call(ticket, batch)
             if batch.changed:
                 began = time.perf_counter()
                 batch.finish()
                 self._note(len(tickets), time.perf_counter() - began)
-                self._committed(batch)
             else:
                 batch.abort()
         except BaseException:
@@ -178,6 +188,22 @@ class Writer:
             raise
         for ticket in tickets:
             ticket.done = True
+        if batch.changed:
+            self._tell(batch)
+
+    def _tell(self, batch: WriteBatch) -> None:
+        """Say that a batch is on the disk; what goes wrong with that no longer concerns its callers, who must not run again."""
+        try:
+            self._committed(batch)
+        except Exception:
+            log.exception("after a commit")
+
+    def _begun(self) -> WriteBatch:
+        try:
+            return self._begin()
+        except StorageError:
+            self._repair()
+            raise
 
     def _note(self, callers: int, seconds: float) -> None:
         self.commits += 1
@@ -189,3 +215,15 @@ class Writer:
         self._mutex = threading.Lock()
         self._queue.clear()
         self._leading = False
+
+
+def _call(ticket: Ticket, batch: WriteBatch) -> None:
+    """Let one caller check and put; what it refuses is its own affair, a storage error everybody's."""
+    try:
+        ticket.result = ticket.call(batch)
+    except StorageError:
+        raise
+    except DocdbError as error:
+        ticket.error = error
+    if batch.log.pending:
+        batch.log.commit()
