@@ -7,13 +7,13 @@
         db["users"].insert_one({"name": "Ann", "age": 25})
         db["users"].where({"age": _.gt(20)}).get()
 
-What lives here: the public names, and nothing else. A test pins them.
+What lives here: the public names, and nothing else. A test pins them. A name brings its module in when it is first asked for, so that
+importing docdb costs what is used of it.
 """
 
-from docdb import aio, ejson
-from docdb.collection import Collection
-from docdb.command import command, server_date
-from docdb.database import Database, open, restore
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from docdb.errors import (
     BulkWriteError,
     BusyError,
@@ -42,8 +42,14 @@ from docdb.errors import (
     UsageError,
     ValidationError,
 )
-from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
-from docdb.requests import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
+
+if TYPE_CHECKING:
+    from docdb import aio, ejson
+    from docdb.collection import Collection
+    from docdb.command import command, server_date
+    from docdb.database import Database, open, restore
+    from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+    from docdb.requests import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 
 __version__ = "0.1.0"
 
@@ -55,3 +61,29 @@ __all__ = [
     "TimeoutExpired", "Timestamp", "TransactionConflict", "TransactionExpired", "UpdateError", "UpdateMany", "UpdateOne",
     "UsageError", "ValidationError", "aio", "command", "ejson", "open", "restore", "server_date",
 ]  # fmt: skip
+
+# Where the names live; those of modules stand for themselves.
+_HOMES: Final[dict[str, tuple[str, ...]]] = {
+    "docdb.collection": ("Collection",),
+    "docdb.command": ("server_date",),
+    "docdb.database": ("Database", "open", "restore"),
+    "docdb.language.values": ("Binary", "Int64", "MaxKey", "MinKey", "ObjectId", "Regex", "Timestamp"),
+    "docdb.requests": ("DeleteMany", "DeleteOne", "InsertOne", "ReplaceOne", "UpdateMany", "UpdateOne"),
+}
+_MODULES: Final = ("aio", "command", "ejson")
+_HOME: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, and keep it."""
+    if name in _MODULES:
+        return import_module(f"docdb.{name}")
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'docdb' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(home), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

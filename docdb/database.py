@@ -11,19 +11,20 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from docdb.collection import Collection
 from docdb.command import command
 from docdb.engine.base import Engine
 from docdb.engine.lmdb import open_engine
-from docdb.engine.memory import MemoryEngine
 from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
 from docdb.query import AggregateCursor
 from docdb.session import SessionSettings, StoreSession
 from docdb.store import building
-from docdb.store.check import Report, check
 from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
+
+if TYPE_CHECKING:
+    from docdb.store.check import Report
 
 __all__ = ["Database", "open", "restore"]
 
@@ -81,6 +82,8 @@ def open(
     )
     location = os.fspath(path)
     if location == ":memory:":
+        from docdb.engine.memory import MemoryEngine
+
         engine: Engine = MemoryEngine()
     else:
         engine = open_engine(
@@ -194,6 +197,8 @@ class Database:
 
     def check(self, progress: Callable[[str, int], None] | None = None) -> Report:
         """Compare documents, entries, counters and change log in one snapshot; see ``Report.problems``. Reads everything."""
+        from docdb.store.check import check
+
         with self._session.snapshot() as snapshot:
             return check(snapshot, progress)
 

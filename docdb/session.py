@@ -7,7 +7,6 @@ not know: which face called.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,6 @@ from docdb.planner.access import Access, IndexIntersection, IndexScan, IndexUnio
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
-from docdb.sources import PipelineSources
 from docdb.store import records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
@@ -41,7 +39,6 @@ from docdb.store.views import View
 
 __all__ = ["SessionSettings", "StoreSession"]
 
-slow_log = logging.getLogger("docdb.slow")
 MOST_MS: Final = 2**31 - 1
 
 
@@ -143,6 +140,8 @@ class StoreSession:
         deadline = _deadline(max_time_ms)
         self._open()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
+            from docdb.sources import PipelineSources  # the stages take long to load, and most sessions run none
+
             sources = PipelineSources(self, snapshot, deadline)
             yield from sources.run(name, pipeline, collation=collation, hint=hint, let=let)
 
@@ -313,11 +312,13 @@ class StoreSession:
         spent = (time.perf_counter() - began) * 1_000
         if spent < self.settings.slow_ms:
             return
+        import logging
+
         path = f", {type(chosen.access).__name__}" if chosen is not None else ""
         names = [index.name for index in _indexes(chosen.access)] if chosen is not None else []
         path += f" on {', '.join(names)}" if names else ""
         text = repr(query.filter)[:500] if query is not None else ""
-        slow_log.warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
+        logging.getLogger("docdb.slow").warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
 
 
 def _indexes(access: Access) -> list[IndexInfo]:

@@ -23,7 +23,6 @@ from docdb.language.server_date import resolve_server_dates
 from docdb.language.tree import TRUE, And, Compare, Node
 from docdb.language.values import Regex
 from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
-from docdb.pipeline.runner import pipeline_update
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.store import codec, records
@@ -174,6 +173,8 @@ class _Change:
         if isinstance(spec, list | tuple) and self.operation == UPDATE:
             if operation.array_filters:
                 raise UpdateError("array_filters cannot go with an update in pipeline form", path="array_filters")
+            from docdb.pipeline.runner import pipeline_update  # long to load, and few updates are pipelines
+
             self._pipeline = pipeline_update(
                 spec, variables=operation.let, now=setting.now, collation=setting.collation(operation.collation)
             )

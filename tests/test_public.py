@@ -3,6 +3,8 @@
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,24 @@ def test_public_names_are_pinned() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(docdb, name) is not None
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        docdb.nothing  # noqa: B018
+
+
+def test_all_names_are_listed_and_come_with_a_star_import() -> None:
+    names: dict[str, object] = {}
+    exec("from docdb import *", names)
+    assert set(NAMES) <= set(names)
+    assert set(NAMES) <= set(dir(docdb))
+
+
+def test_importing_brings_in_nothing_heavy() -> None:
+    program = "import sys, docdb; print([m for m in ('asyncio', 'docdb.database', 'lmdb', 'msgpack') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_program_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

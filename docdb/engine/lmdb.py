@@ -10,7 +10,6 @@ Both write the same file format (LMDB 0.9, data version 1). ``durability="full"`
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,8 +33,6 @@ DURABILITIES: Final = ("full", "relaxed")
 LEAST_READERS: Final = 1024
 TESTED_PACKAGES: Final = frozenset({"3.0.0"})
 TESTED_TABLES: Final = frozenset({(0, 9, 36, 1)})
-
-log = logging.getLogger("docdb.engine")
 
 
 def open_engine(
@@ -130,8 +127,14 @@ def _native_engine(wanted: bool | None) -> Any | None:
             return lmdb_native
     if wanted:
         raise UsageError(f"the compiled engine cannot be used: {reason}")
-    log.warning("using LMDB through py-lmdb's public interface, which is slower: %s", reason)
+    _log().warning("using LMDB through py-lmdb's public interface, which is slower: %s", reason)
     return None
+
+
+def _log() -> Any:
+    import logging  # seldom needed, and slow to load
+
+    return logging.getLogger("docdb.engine")
 
 
 class PublicTransaction(EngineTransaction):
@@ -288,7 +291,7 @@ class PublicTransaction(EngineTransaction):
             if self._environment.live:
                 transaction.abort()
         except lmdb.Error:
-            log.debug("aborting a transaction that had ended", exc_info=True)
+            _log().debug("aborting a transaction that had ended", exc_info=True)
         finally:
             self._end(False)
 
