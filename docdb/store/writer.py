@@ -11,11 +11,13 @@ what a commit takes) for those it has just woken to come back; without that, six
 A storage error, or any other surprise, undoes the whole batch; then its callers run again one by one, once, each in a transaction of its
 own, and those that still fail get the error. Only a batch whose commit has reached the file in spite of the error is not run again: its
 callers get the error and the new state (``landed`` looks for the batch's end record).
+
+KeyboardInterrupt and other signals never come between (``signals``): a caller that waits is withdrawn, one whose batch is running gets the
+interruption when the outcome is known.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -34,8 +36,6 @@ MOST_CALLERS: Final = 1_000  # in one batch
 GATHER_SHARE: Final = 0.25  # of a commit's usual time
 GATHER_LIMIT_S: Final = 0.002
 LOOK_S: Final = 0.02  # how often a waiter on the main thread looks whether it was interrupted
-
-log = logging.getLogger("docdb.store")
 
 
 class Ticket:
@@ -121,12 +121,13 @@ class Writer:
                     tickets.append(self._queue.popleft())
             self._run(tickets)
         except BaseException as error:
-            # KeyboardInterrupt and the like belong to this thread alone: the others' calls go back to the queue.
+            # An exception thrown into this thread is its own: the others' calls go back to the queue.
             with self._mutex:
                 self._queue.extendleft(t for t in reversed(tickets) if not t.done and t is not own)
                 if own in self._queue:
                     self._queue.remove(own)
-            own.done, own.error = True, error
+            if not own.done:
+                own.done, own.error = True, error
         finally:
             for ticket in tickets:
                 if ticket.done and ticket is not own:
@@ -178,13 +179,18 @@ class Writer:
             for ticket in tickets:
                 _call(ticket, batch)
             if batch.changed:
-                began = time.perf_counter()
+                began, finishing = time.perf_counter(), True
                 batch.finish()
                 self._note(len(tickets), time.perf_counter() - began)
             else:
                 batch.abort()
-        except BaseException:
+        except BaseException as error:
             batch.abort()
+            if isinstance(error, StorageError):
+                self._repair()
+                if finishing and self._landed(batch):
+                    for ticket in tickets:
+                        ticket.done, ticket.error = True, ticket.error or error
             raise
         for ticket in tickets:
             ticket.done = True
@@ -196,7 +202,9 @@ class Writer:
         try:
             self._committed(batch)
         except Exception:
-            log.exception("after a commit")
+            import logging  # seldom needed, and slow to load
+
+            logging.getLogger("docdb.store").exception("after a commit")
 
     def _begun(self) -> WriteBatch:
         try:
