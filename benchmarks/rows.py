@@ -168,6 +168,32 @@ def open_(stage: Stage) -> Row:
     return row
 
 
+def memory(stage: Stage) -> Row:
+    """Growth of the process's own memory while an unindexed filter runs over many documents."""
+    import docdb
+
+    count = 1_000_000
+    folder = Path(tempfile.mkdtemp(prefix="docdb-bench-"))
+    with docdb.open(folder / "big.docdb", history_bytes=2**20) as db:
+        for start in range(0, count, 50_000):
+            db["docs"].insert_many([{"_id": i, "n": i, "text": "x" * 200} for i in range(start, start + 50_000)])
+    script = (
+        "import docdb, sys\n"
+        "def own():\n"
+        "    return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('RssAnon'))\n"
+        "with docdb.open(sys.argv[1]) as db:\n"
+        "    docs = db['docs']; docs.count_documents({'n': {'$lt': 10}}); before = own()\n"
+        "    assert sum(1 for d in docs.find({'n': {'$gte': 500_000}})) == 500_000\n"
+        "    print(own() - before)\n"
+    )
+    output = subprocess.run([sys.executable, "-c", script, str(folder / "big.docdb")], check=True, capture_output=True, text=True)
+    shutil.rmtree(folder)
+    grown = int(output.stdout) / 1024
+    row = Row("memory grown by an unindexed find over 1,000,000 documents, 500,000 returned", "MiB", {Docdb.name: grown})
+    row.mark, row.met = "flat (8 MiB)", grown <= 8
+    return row
+
+
 def cities(stage: Stage) -> Row:
     """Import the real cities with two indexes."""
     import docdb
@@ -202,6 +228,6 @@ def _interpreter(code: str) -> float:
 
 
 ROWS: dict[str, Callable[[Stage], Row]] = {
-    "cities": cities, "filter": filter_, "get": get, "import": import_, "load": load, "open": open_, "range": range_,
+    "cities": cities, "filter": filter_, "get": get, "import": import_, "load": load, "memory": memory, "open": open_, "range": range_,
     "update": update, "writers": writers,
 }  # fmt: skip

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Database", "open", "restore"]
 
 NAIVE_DATES: Final = ("refuse", "utc")
+M = TypeVar("M")
 
 @dataclass(slots=True)
 class _Shared:
@@ -166,14 +167,20 @@ class Database:
         """The database's own id, 32 hexadecimal characters, made at creation."""
         return str(self._store.about["database_id"])
 
+    @overload
+    def collection(self, name: str) -> Collection[dict[str, Any]]: ...
+
+    @overload
+    def collection(self, name: str, *, model: type[M]) -> Collection[M]: ...
+
     def collection(self, name: str, *, model: type | None = None) -> Collection[Any]:
         """Return a collection, which need not exist yet. ``model`` turns documents into objects of a class and back."""
         return Collection(self._session, name, model=model)
 
-    def __getitem__(self, name: str) -> Collection[Any]:
+    def __getitem__(self, name: str) -> Collection[dict[str, Any]]:
         return Collection(self._session, name)
 
-    def create_collection(self, name: str, **options: Any) -> Collection[Any]:
+    def create_collection(self, name: str, /, **options: Any) -> Collection[dict[str, Any]]:
         """Create a collection with ``validator``, ``validationLevel``, ``validationAction``, ``collation``; CollectionError when it exists."""
         self._session.create_collection(name, **options)
         return Collection(self._session, name)
