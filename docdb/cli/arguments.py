@@ -8,6 +8,7 @@ Documents are relaxed Extended JSON; ``@FILE`` reads them from a file and ``-`` 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -45,6 +46,8 @@ class ExtendedJson(click.ParamType):  # type: ignore[type-arg]  # generic in new
             found = docdb.ejson.loads(_text(value))
         except OSError as error:
             self.fail(f"{value[1:]}: {error.strerror}", param, ctx)
+        except UnicodeDecodeError:
+            self.fail(f"{value[1:] or 'stdin'}: not UTF-8", param, ctx)
         except docdb.DocdbError as error:
             self.fail(f"{error}{_quoting(value)}", param, ctx)
         if not isinstance(found, self.kinds):
@@ -100,7 +103,7 @@ def order_pairs(names: list[str]) -> list[tuple[str, int]]:
 
 def _text(value: str) -> str:
     if value == "-":
-        return click.get_text_stream("stdin").read()
+        return sys.stdin.read()
     if value.startswith("@"):
         return Path(value[1:]).read_text(encoding="utf-8-sig")
     return value

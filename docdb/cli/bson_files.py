@@ -1,7 +1,7 @@
 """Reading and writing dumps of BSON documents, one after the other, as ``mongodump`` writes them.
 
-What lives here: ``read_dump`` and ``write_dump``. What it must not know: where bytes come from, databases. Needs pymongo's ``bson`` (the extra ``mongo``), imported by
-``main.EXTRAS``' rule when a dump is met.
+What lives here: ``read_dump`` and ``write_dump``. What it must not know: where bytes come from, databases.
+Needs pymongo's ``bson`` (the extra ``mongo``); this module is imported when a dump is met.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from docdb.cli.records import Found, Place
 __all__ = ["read_dump", "write_dump"]
 
 LONGEST: Final = 48 * 2**20
-_OPTIONS: Final = CodecOptions(
+_OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     tz_aware=True,
     uuid_representation=UuidRepresentation.STANDARD,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,

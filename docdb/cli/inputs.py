@@ -59,7 +59,7 @@ class Input:
     """A file opened for reading: its unpacked bytes and how many were read, packed and unpacked."""
 
     name: str
-    stream: io.BufferedReader
+    stream: io.BufferedReader[Any]
     packed: Counted
     unpacked: Counted
     size: int | None  # bytes in all, packed; None for a pipe

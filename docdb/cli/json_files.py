@@ -2,8 +2,9 @@
 
 What lives here: ``read_lines`` and ``read_values``. What it must not know: where bytes come from, databases.
 
-Memory: one line, or one document and one chunk. An array is never loaded as a whole: the text is read in chunks and ``json``'s own scanner takes one document
-after the other; when it runs into the end of what was read, more is read, twice as much each time, so that a document larger than a chunk costs no more than twice its length.
+Memory: one line, or one document and one chunk. An array is never loaded as a whole: the text is read in chunks and ``json``'s own scanner
+takes one document after the other; when it runs into the end of what was read, more is read, twice as much each time, so that a document
+larger than a chunk costs no more than twice its length.
 """
 
 from __future__ import annotations

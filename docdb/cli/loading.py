@@ -1,6 +1,8 @@
 """Putting what a file holds into a collection, batch after batch.
 
-What lives here: ``Loader``. What it must not know: formats, options of the command line. Memory: one batch, which ends at a number of documents or of bytes read.
+What lives here: ``Loader``. What it must not know: formats, options of the command line.
+
+Memory: one batch, which ends at a number of documents or of bytes read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Documents as text: JSON, one document a line, CSV, BSON, tables.
 
-What lives here: ``write_documents`` and ``print_rows``. What it must not know: databases, verbs. Every writer streams; a table is written in blocks, each as wide as it needs.
+What lives here: ``write_documents`` and ``print_rows``. What it must not know: databases, verbs.
+
+Every writer streams; a table is written in blocks, each as wide as it needs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Progress bars, on a terminal.
 
-What lives here: ``progress``. What it must not know: what makes progress. Bars go to stderr, so that output stays clean; where that is no terminal there is none.
+What lives here: ``progress``. What it must not know: what makes progress.
+
+Bars go to stderr, so that output stays clean; where that is no terminal there is none.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The shell's little language: calls on collections, and values.
 
-What lives here: ``parse`` and ``Evaluator``. What it must not know: terminals, output.
+What lives here: ``Evaluator``. What it must not know: terminals, output.
 
     users.find({age: {$gt: 3}}).sort({age: -1}).limit(3)
     db["my collection"].insertOne({_id: ObjectId("64b7f0c2a1b2c3d4e5f60718"), when: ISODate("2024-01-02T03:04:05Z")})
 
-Python's own parser reads a line; only the forms below are understood, whatever else stands there is refused with its column. Nothing is ever executed as Python:
+Python's own parser reads a line; only the forms below are understood, whatever else stands there is refused with its column.
+Nothing is ever executed as Python:
 names are looked up in the tables of this file, methods are called only when the table of their object lists them.
 
     line       collection.method(...).method(...)...   or db.method(...)
