@@ -169,7 +169,7 @@ class Collection(Binding[T]):
         if projection is None and type(filter) is dict and len(filter) == 1 and not options:
             id = filter.get("_id")
             if type(id) in _POINT_IDS:
-                document = self.session.get(self.name, id)
+                document = self.match_id(id)
                 if self.settings.model is None:
                     return document  # type: ignore[return-value]
                 return self.object_of(document)

@@ -53,12 +53,19 @@ PLAIN = CollectionOptions()
 class Binding(Generic[T]):
     """A collection's name in a session, and how its documents look to the user."""
 
-    __slots__ = ("name", "session", "settings")
+    __slots__ = ("match_id", "name", "read", "session", "settings")
 
     def __init__(self, session: Session, name: str, settings: CollectionOptions = PLAIN) -> None:
         self.session = session
         self.name = name
         self.settings = settings
+        self.read: Callable[[Any], dict[str, Any] | None]  # the document with this _id
+        self.match_id: Callable[[Any], dict[str, Any] | None]  # the first that the filter {"_id": id} finds
+        readers = getattr(session, "readers", None)
+        if readers is not None:
+            self.read, self.match_id = readers(name)
+        else:
+            self.read = self.match_id = partial(session.get, name)
 
     def execute(self, operation: Operation, max_time_ms: float | None = None) -> Outcome:
         """Carry out one operation in a commit of its own and return its outcome, or raise its error."""

@@ -236,7 +236,7 @@ class DocumentReference(Generic[T]):
         if self._fields is not None:
             selection = Selection.of(self._filter(), self._fields).with_limit(1)
             return next(chain.from_iterable(batches_of(binding, selection)), None)
-        document = binding.session.get(binding.name, self.id)
+        document = binding.read(self.id)
         if binding.settings.model is None:
             return document  # type: ignore[return-value]
         return binding.object_of(document)

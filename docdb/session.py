@@ -23,6 +23,7 @@ from docdb.errors import (
     UsageError,
 )
 from docdb.language import filters
+from docdb.language.matching import matcher
 from docdb.language.order import order_key
 from docdb.language.tree import TRUE, And
 from docdb.language.values import canonical
@@ -34,12 +35,14 @@ from docdb.planner.queries import FindQuery
 from docdb.store import records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
+from docdb.store.points import Points, Reader
 from docdb.store.store import Snapshot, Store
 from docdb.store.views import View
 
 __all__ = ["SessionSettings", "StoreSession"]
 
 MOST_MS: Final = 2**31 - 1
+LARGEST_ID: Final = 240  # no longer key of an _id is stored
 
 
 @dataclass(slots=True)
@@ -61,12 +64,19 @@ class StoreSession:
         self.store = store
         self.settings = settings
         self._closed = False
+        self._points = Points(store, self.get, self.match_id)
 
     def close(self) -> None:
         """Refuse every later call."""
         self._closed = True
+        self._points.shut()
 
     # Reading
+
+    def readers(self, name: str) -> tuple[Reader, Reader]:
+        """Return ``get`` and ``match_id`` for one collection, as fast as its engine can make them."""
+        return self._points.readers(name)
+
 
     def get(self, name: str, id: Any) -> dict[str, Any] | None:
         """Return a document by ``_id``. Cost: one point read, no plan."""
@@ -75,11 +85,27 @@ class StoreSession:
         kind = type(id)
         if kind is not str and kind is not int:
             id = canonical(id, "_id", naive_utc=self.settings.naive_utc)
-        document = self.store.get(name, order_key(id))
-        if document is ...:
-            query = FindQuery(filter={"_id": id}, node=filters.parse({"_id": {"$eq": id}}), limit=1)
-            return next((d for batch in self.find(name, query) for d in batch), None)
-        return document  # type: ignore[no-any-return]
+        key = order_key(id)
+        if len(key) > LARGEST_ID:
+            return None
+        document = self.store.get(name, key)
+        return self._unexpired(name, key) if document is ... else document
+
+    def match_id(self, name: str, id: Any) -> dict[str, Any] | None:
+        """Return the document that ``{"_id": id}`` finds first: under a collation of the collection that may be another text."""
+        info = self.store.collection(name) if type(id) is str else None
+        if info is None or info.collation is None:
+            return self.get(name, id)
+        query = FindQuery(filter={"_id": id}, node=filters.parse({"_id": {"$eq": id}}), limit=1)
+        return next((d for batch in self.find(name, query) for d in batch), None)
+
+    def _unexpired(self, name: str, key: bytes) -> dict[str, Any] | None:
+        with self.store.snapshot() as snapshot:
+            view = snapshot.view(name)
+            document: dict[str, Any] | None = view.fetch([key])[0]
+            if document is None or view.collection is None:
+                return None
+            return document if matcher(view.collection.alive(self.settings.clock()))(document) else None
 
     def find(
         self, name: str, query: FindQuery, *, max_time_ms: float | None = None

@@ -403,3 +403,6 @@ cdef class EngineCore:
             environment.inside -= 1
             environment.give(txn)
         return number, value if value is None or decode is None else decode(value)
+
+
+include "lmdb_points.pxi"

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
-from docdb.errors import UsageError
+from docdb.errors import InvalidOperation, UsageError
 
 __all__ = ["CATALOG", "CHANGES", "DOCUMENTS", "ENTRIES", "Engine", "EngineTransaction", "SPACES"]
 
@@ -145,6 +145,16 @@ class Engine(ABC):
     def exclusive(self) -> AbstractContextManager[None]:
         """Hold the storage alone, of all processes; raises BusyError that names the others."""
         return nullcontext()
+    def gate(self) -> Any | None:
+        """Return what shuts the point readers made with it (``shut()``), or None where the engine has no point readers."""
+        return None
+
+    def point_reader(
+        self, gate: Any, slow: Callable[[Any], Any], plain: Callable[[Any], Any], object_id: type
+    ) -> Any:
+        """Return a callable from an id to its document, which is to be taught (``learn``, ``forget``); see ``_native/lmdb_points.pxi``."""
+        raise InvalidOperation(f"the engine {self.name} has no point readers")
+
 
     def replace(self, folder: str) -> None:
         """Put the copy in ``folder`` in the place of this storage, which nobody else may have open (compact, restore)."""

@@ -6,8 +6,10 @@ Importing it raises ImportError where the kernel was not built.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from docdb._native import lmdb_engine
 from docdb.engine import files, lmdb, shared
@@ -26,6 +28,14 @@ class NativeEngine(lmdb_engine.EngineCore, shared.SharedEngine):
     def close(self) -> None:
         super().close()
         self.environment = None
+
+    def gate(self) -> lmdb_engine.Gate:
+        return lmdb_engine.Gate()
+
+    def point_reader(
+        self, gate: lmdb_engine.Gate, slow: Callable[[Any], Any], plain: Callable[[Any], Any], object_id: type
+    ) -> lmdb_engine.PointReader:
+        return lmdb_engine.PointReader(self, gate, slow, plain, object_id)
 
     def _revive(self) -> shared.Environment:
         return self._require().live()
