@@ -180,7 +180,7 @@ class Database:
     def __getitem__(self, name: str) -> Collection[dict[str, Any]]:
         return Collection(self._session, name)
 
-    def create_collection(self, name: str, /, **options: Any) -> Collection[dict[str, Any]]:
+    def create_collection(self, name: str, **options: Any) -> Collection[dict[str, Any]]:
         """Create a collection with ``validator``, ``validationLevel``, ``validationAction``, ``collation``; CollectionError when it exists."""
         self._session.create_collection(name, **options)
         return Collection(self._session, name)

@@ -50,6 +50,7 @@ class DocdbError(Exception):
 
     code: int | None = None
     errcode: str = "DATABASE_REQUEST_FAILED"
+    done: int | None = None  # documents that a write in steps (batch=n) had changed before the error
 
     def __init__(
         self,
