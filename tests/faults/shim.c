@@ -9,6 +9,9 @@
  *     DOCDB_FAULT_COUNTS   a file that gets "calls failed\n" at the exit of the process
  *     DOCDB_SYNC_DELAY_US  each fsync and fdatasync (and synchronous pwrite) takes so much longer
  *
+ * A process that has loaded it may also set it anew, through ctypes: docdb_fault_arm(at, errno, ever) counts from 1 again, and docdb_fault_calls() and
+ * docdb_fault_failed() tell how many there were since. So one warmed process can fork a child for each call that shall fail.
+ *
  * Counted: pwrite, pwritev, write, writev, fsync, fdatasync, ftruncate, and their 64 forms. All count together, in the order of the calls.
  */
 #define _GNU_SOURCE
@@ -52,6 +55,24 @@ __attribute__((destructor)) static void write_counts(void)
         fprintf(file, "%ld %ld\n", (long)calls, (long)failed);
         fclose(file);
     }
+}
+
+void docdb_fault_arm(long at, int error, int ever)
+{
+    fail_at = at;
+    fail_errno = error;
+    fail_ever = ever;
+    calls = failed = 0;
+}
+
+long docdb_fault_calls(void)
+{
+    return calls;
+}
+
+long docdb_fault_failed(void)
+{
+    return failed;
 }
 
 static int concerns(int fd)
