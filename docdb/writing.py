@@ -30,6 +30,7 @@ from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo
 from docdb.store.changes import DELETE, INSERT, REPLACE, UPDATE
 from docdb.store.records import DocumentChange, Prepared
+from docdb.store.runs import gather, prepare_run
 from docdb.store.views import View
 
 __all__ = ["COMMIT_BYTES", "Setting", "prepare_all", "prepare_documents"]
@@ -64,15 +65,15 @@ def prepare_all(operations: Sequence[Operation], setting: Setting) -> list[Step]
 
 def prepare_documents(documents: Sequence[Mapping[str, Any]], setting: Setting) -> Prepared:
     """Encode new documents and make their index entries."""
-    rows = [_encode(document, setting) for document in documents]
-    ids, id_keys, datas = [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows]
-    if sum(map(len, datas)) > setting.commit_bytes:
+    number = 0 if setting.info is None else setting.info.number
+    ids, made = prepare_run(documents, setting.naive_utc, number, lambda document: _encode(document, setting))
+    if made.data_bytes > setting.commit_bytes:
         raise _too_large(setting)
     validate = _validator(setting.info)
     if validate is not None:
-        for data in datas:
+        for data in made.lists()[1]:
             validate(codec.decode(data))
-    return records.prepare(setting.version, setting.info, ids, id_keys, datas)
+    return records.prepare(setting.version, setting.info, ids, made)
 
 
 def _encode(document: Mapping[str, Any], setting: Setting) -> tuple[Any, bytes, bytes]:
@@ -100,7 +101,7 @@ def _insert(operation: InsertOp, setting: Setting) -> Step:
 
 def _insert_over(batch: WriteBatch, info: CollectionInfo, prepared: Prepared, setting: Setting) -> None:
     """Insert one document that meets an existing key: over an expired document, or DuplicateKeyError."""
-    id_key, data = prepared.id_keys[0], prepared.datas[0]
+    (id_key,), (data,) = prepared.documents.lists()
     (stored,) = View(batch.txn, info).fetch([id_key], decode=False)
     if stored is not None:
         if info.expiring and not matching.matcher(info.alive(setting.now))(codec.decode(stored)):
@@ -255,7 +256,7 @@ def _upsert(batch: WriteBatch, setting: Setting, selection: _Selection, change: 
     validate = _validator(info)
     if validate is not None:
         validate(document)
-    prepared = records.prepare(batch.catalog.version, info, [id_value], [id_key], [data])
+    prepared = records.prepare(batch.catalog.version, info, [id_value], gather(info.number, [id_key], [data]))
     if not records.insert_prepared(batch, info, prepared):
         _insert_over(batch, info, prepared, setting)
     return dict(document)

@@ -14,7 +14,7 @@ from cpython.datetime cimport (
     datetime_day, datetime_hour, datetime_microsecond, datetime_minute, datetime_month, datetime_new, datetime_second,
     datetime_tzinfo, datetime_year, get_utc, import_datetime, datetime as DateTime,
 )
-from cpython.dict cimport PyDict_New, PyDict_Next, PyDict_SetItem, PyDict_Size, PyDict_GetItem
+from cpython.dict cimport PyDict_Next, PyDict_SetItem, PyDict_Size, PyDict_GetItem
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
@@ -27,7 +27,19 @@ from docdb._native.packed cimport (
     ARRAY, BINARY, BIN, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID, REGEX, STR,
     TIMESTAMP, UUID, Value, load64, read_name, read_value,
 )
+from docdb._native.runs cimport Documents, new_documents
 from docdb._native.packing cimport put, put_double, put_ext_bytes, put_ext_int, put_int, put_size, put_text
+
+cdef extern from *:
+    """
+    /* A dict with room for its items at once; the function is the interpreter's own, and newer ones hide it. */
+    #if PY_VERSION_HEX < 0x030D0000 && !defined(PYPY_VERSION)
+    #define docdb_new_dict(size) _PyDict_NewPresized(size)
+    #else
+    #define docdb_new_dict(size) PyDict_New()
+    #endif
+    """
+    dict docdb_new_dict(Py_ssize_t size)
 
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, unsigned int largest)
@@ -46,6 +58,7 @@ cdef enum:
     LARGEST_ID = 240
     SLOTS = 2048
     LONGEST_NAME = 64
+    MOST_ROOM = 128  # fields a dict gets room for before they are seen
 
 cdef object reference_encode, reference_encode_value, reference_prepare, canonical_scalar, extension_value
 cdef object decimal_payload, make_id, check_id, reference_order_key, Corrupt, Refused
@@ -271,26 +284,86 @@ def prepare(document, bint naive_utc=False):
 
 
 cdef tuple prepare_into(Buffer* out, dict document, bint naive):
+    cdef size_t start, stop
+    cdef object id_value = put_document(out, document, naive, &start, &stop)
+    cdef bytes id_key = key_of(out.data + start, stop - start)
+    if PyBytes_GET_SIZE(id_key) > LARGEST_ID:
+        raise Declined
+    id_value = plain_id(id_value, out.data + start, stop - start, id_key)
+    return id_value, id_key, PyBytes_FromStringAndSize(<char*>out.data, out.size)
+
+
+cdef object put_document(Buffer* out, dict document, bint naive, size_t* start, size_t* stop):
+    """Put a document with its ``_id`` first; return the ``_id``, which lies from start to stop."""
     cdef PyObject* found = PyDict_GetItem(document, ID)
     cdef bint absent = found == NULL
     cdef object id_value = make_id() if absent else <object>found
-    cdef size_t start, stop
-    cdef bytes id_key
+    cdef size_t began = out.size
     put_size(out, PyDict_Size(document) + absent, 0x80, 16, 0xDE, 2)
     put_name(out, ID, True)
-    start = out.size
+    start[0] = out.size
     put_value(out, id_value, 1, naive, True)
-    stop = out.size
+    stop[0] = out.size
     put_fields(out, document, 1, naive, True, not absent)
-    if out.size > LARGEST:
+    if out.size - began > LARGEST:
         raise Declined
-    id_key = key_of(out.data + start, stop - start)
+    return id_value
+
+
+cdef object plain_id(object id_value, const unsigned char* data, size_t size, bytes id_key):
+    """Return an ``_id`` as it is stored; only plain ones need no look."""
+    if type(id_value) is str or type(id_value) is int or type(id_value) is ObjectId:
+        return id_value
+    id_value = decode_bytes(data, size)
+    check_id(id_value, id_key)
+    return id_value
+
+
+def prepare_run(documents, bint naive_utc, uint32_t number, fallback):
+    """Return the ids and the Documents of many documents to insert.
+
+    ``fallback(document)`` returns (``_id``, order key, stored bytes) of what the kernel declines, or raises.
+    """
+    cdef list ids = []
+    cdef Documents made = new_documents(512 * min(len(documents), 4096) + 64)
+    cdef Buffer key
+    cdef size_t at
+    made.number = number
+    if buffer_start(&key, 512) < 0:
+        raise MemoryError
+    try:
+        for document in documents:
+            at = made.begin()
+            try:
+                ids.append(prepare_row(made, at, document, naive_utc, &key))
+            except Exception:
+                made.memory.size = at
+                id_value, id_key, data = fallback(document)
+                at = made.begin()
+                put(&made.memory, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+                made.finish(at, PyBytes_AS_STRING(id_key), PyBytes_GET_SIZE(id_key))
+                ids.append(id_value)
+    finally:
+        buffer_end(&key)
+    return ids, made
+
+
+cdef object prepare_row(Documents made, size_t at, object document, bint naive, Buffer* key):
+    cdef size_t start, stop
+    cdef const unsigned char* p
+    if type(document) is not dict:
+        raise Declined
+    cdef object id_value = put_document(&made.memory, <dict>document, naive, &start, &stop)
+    p = made.memory.data + start
+    key.size = 0
+    if key_of_packed(&p, made.memory.data + stop, key, 0) < 0 or key.size > LARGEST_ID:
+        raise Declined
     if type(id_value) is not str and type(id_value) is not int and type(id_value) is not ObjectId:
-        id_value = decode_bytes(out.data + start, stop - start)
-        check_id(id_value, id_key)
-    elif PyBytes_GET_SIZE(id_key) > LARGEST_ID:
-        raise Declined
-    return id_value, id_key, PyBytes_FromStringAndSize(<char*>out.data, out.size)
+        id_value = plain_id(
+            id_value, made.memory.data + start, stop - start, PyBytes_FromStringAndSize(<char*>key.data, key.size)
+        )
+    made.finish(at, key.data, key.size)
+    return id_value
 
 
 def order_key_of_value(value):
@@ -431,7 +504,7 @@ cdef object map_at(const unsigned char** p, const unsigned char* end, uint32_t c
     cdef object key, item
     if depth >= DEPTH:
         raise damaged(f"nested deeper than {DEPTH} levels")
-    result = PyDict_New()
+    result = docdb_new_dict(count if count < MOST_ROOM else MOST_ROOM)
     while left:
         left -= 1
         if read_name(p, end, &name, &size) < 0:

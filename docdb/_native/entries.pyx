@@ -10,6 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport signbit
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy
 
 from hashlib import blake2b
 
@@ -18,6 +19,10 @@ from docdb._native.keys cimport key_of_packed
 from docdb._native.packed cimport (
     ARRAY, BINARY, DECIMAL, EXT, FLOAT, INT, INT64, MAP, REGEX, Value, find_element, find_field, is_array, is_map, open_array,
     read_value, skip_value, store32,
+)
+from docdb._native.program cimport Program, program_match
+from docdb._native.runs cimport (
+    HEAD, PREFIX, Documents, Pair, Row, Rows, Run, new_run, rows_add, rows_end, rows_settle, rows_sort, rows_start,
 )
 
 cdef enum:
@@ -44,6 +49,10 @@ cdef struct Found:          # what a path reaches without fanning out
     int rest                        # first part that is left (only at an array), count when none is
     bint by_place
     bint there                      # for places: whether there is one
+
+cdef struct Id:
+    const unsigned char* data
+    size_t size
 
 cdef struct State:
     int rests[FIELDS]
@@ -171,48 +180,98 @@ cdef class EntryKernel:
 
     def entries(self, bytes id_key not None, bytes data not None):
         """Return the (key, value) pairs of a stored document, or None: ask the reference."""
-        cdef Buffer work
-        if not self.usable:
-            return None
-        if buffer_start(&work, 1024) < 0:
-            raise MemoryError
-        try:
-            return self.make(id_key, data, &work)
-        finally:
-            buffer_end(&work)
+        (made,) = self.entries_many((id_key,), (data,))
+        return made
 
     def entries_many(self, id_keys, datas):
         """Return ``entries`` of many documents."""
         cdef Buffer work
+        cdef Rows rows
         cdef list made = []
-        if buffer_start(&work, 1024) < 0:
+        cdef bytes id_key, data
+        if buffer_start(&work, 1024) < 0 or rows_start(&rows, 1024) < 0:
             raise MemoryError
         try:
             for id_key, data in zip(id_keys, datas, strict=True):
-                made.append(self.make(id_key, data, &work) if self.usable else None)
+                rows.size = 0
+                rows.memory.size = 0
+                if self.make(
+                    <const unsigned char*>PyBytes_AS_STRING(id_key), PyBytes_GET_SIZE(id_key),
+                    <const unsigned char*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &rows, &work,
+                ) < 0:
+                    made.append(None)
+                else:
+                    rows_settle(&rows)
+                    made.append(pairs_of(&rows))
             return made
         finally:
             buffer_end(&work)
+            rows_end(&rows)
 
-    cdef object make(self, bytes id_key, bytes data, Buffer* work):
-        cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(data)
-        cdef const unsigned char* end = p + PyBytes_GET_SIZE(data)
+    def run(self, Documents documents not None, Program program=None, bytes upto=None):
+        """Return the entries of all documents as a run, or None: ask the reference.
+
+        ``program`` (exact) tells which documents the index takes, ``upto`` the last id key it takes.
+        """
+        cdef Run run = new_run(64 * documents.size + 64, None)
+        cdef Buffer work
+        cdef int answer
+        cdef const char* last = NULL if upto is None else PyBytes_AS_STRING(upto)
+        cdef size_t last_size = 0 if upto is None else PyBytes_GET_SIZE(upto)
+        if buffer_start(&work, 1024) < 0:
+            raise MemoryError
+        with nogil:
+            answer = self.make_all(documents, program, last, last_size, run, &work)
+            buffer_end(&work)
+        return None if answer < 0 else run
+
+    cdef int make_all(
+        self, Documents documents, Program program, const char* last, size_t last_size, Run run, Buffer* work
+    ) noexcept nogil:
+        cdef Py_ssize_t n
+        cdef const Row* row
+        cdef const unsigned char* data
+        cdef const unsigned char* id_key
+        for n in range(documents.size):
+            row = &documents.rows[n]
+            data = documents.memory.data + row.at + HEAD
+            id_key = data + row.data_size + PREFIX
+            if last != NULL and is_above(id_key, row.key_size - PREFIX, last, last_size):
+                continue
+            if program is not None and program_match(program, data, row.data_size) != 1:
+                continue
+            if self.make(id_key, row.key_size - PREFIX, data, row.data_size, &run.rows, work) < 0:
+                return -1
+        rows_settle(&run.rows)
+        if rows_sort(&run.rows) < 0:
+            return -1
+        for n in range(run.rows.size):
+            run.cut += (run.rows.pairs[n].value[1] & 15) == 15
+            run.multikey += (run.rows.pairs[n].value[1] & 0xF0) == 0x10
+        return 0
+
+    cdef int make(
+        self, const unsigned char* id_key, size_t id_size, const unsigned char* data, size_t size, Rows* rows, Buffer* work
+    ) noexcept nogil:
+        """Add the entries of one document: 0, or -1 where the reference is to be asked."""
+        cdef const unsigned char* end = data + size
         cdef State state
+        cdef Id id
         cdef int i
-        cdef list rows = []
-        if not is_map(p, end) or PyBytes_GET_SIZE(id_key) > LONGEST_ID:
-            return None
+        if not self.usable or not is_map(data, end) or id_size > LONGEST_ID:
+            return -1
+        id.data = id_key
+        id.size = id_size
         for i in range(self.count):
             state.rests[i] = 0
             state.fixed[i] = NULL
             state.placed[i].there = False
-        if self.fan_out(&state, p, end, id_key, rows, work, 0) < 0:
-            return None
-        return distinct(rows) if len(rows) > 1 else rows
+        return self.fan_out(&state, data, end, &id, rows, work, 0)
 
     cdef int fan_out(
-        self, State* state, const unsigned char* source, const unsigned char* end, bytes id_key, list rows, Buffer* work, int flag
-    ) except? -2:
+        self, State* state, const unsigned char* source, const unsigned char* end, const Id* id, Rows* rows, Buffer* work,
+        int flag,
+    ) noexcept nogil:
         """The steps of ``store/keyspace.py``: 0, or -1 where the reference is to be asked."""
         cdef Found found
         cdef State below
@@ -239,7 +298,7 @@ cdef class EntryKernel:
             state.rests[i] = found.rest
             itself = itself or (found.by_place and found.rest == self.fields[i].count)
         if array == NULL:
-            return self.put_entry(state, end, id_key, rows, work, flag)
+            return self.put_entry(state, end, id, rows, work, flag)
         for i in range(self.count):
             below.placed[i].there = False
             if spread[i] and place(&self.fields[i], array, state.rests[i], end, &below.placed[i]) < 0:
@@ -248,18 +307,18 @@ cdef class EntryKernel:
         left = open_array(&element, end)
         if left < 0:
             return -1
-        if left == 0 and self.step(state, &below, spread, &EMPTY, end, id_key, rows, work) < 0:
+        if left == 0 and self.step(state, &below, spread, &EMPTY, end, id, rows, work) < 0:
             return -1
         while left > 0:
             left -= 1
-            if self.step(state, &below, spread, element, end, id_key, rows, work) < 0 or skip_value(&element, end) < 0:
+            if self.step(state, &below, spread, element, end, id, rows, work) < 0 or skip_value(&element, end) < 0:
                 return -1
-        return self.step(state, &below, spread, array, end, id_key, rows, work) if itself else 0
+        return self.step(state, &below, spread, array, end, id, rows, work) if itself else 0
 
     cdef int step(
-        self, State* state, State* below, bint* spread, const unsigned char* element, const unsigned char* end, bytes id_key,
-        list rows, Buffer* work,
-    ) except? -2:
+        self, State* state, State* below, bint* spread, const unsigned char* element, const unsigned char* end, const Id* id,
+        Rows* rows, Buffer* work,
+    ) noexcept nogil:
         """Go on with one element of the array that fans out."""
         cdef int i
         for i in range(self.count):
@@ -269,18 +328,20 @@ cdef class EntryKernel:
                 below.rests[i] = FIXED
                 below.fixed[i] = element
         return self.fan_out(
-            below, element if element != &EMPTY and is_map(element, end) else NULL, end, id_key, rows, work, 0x10
+            below, element if element != &EMPTY and is_map(element, end) else NULL, end, id, rows, work, 0x10
         )
 
-    cdef int put_entry(self, State* state, const unsigned char* end, bytes id_key, list rows, Buffer* work, int flag) except? -2:
+    cdef int put_entry(
+        self, const State* state, const unsigned char* end, const Id* id, Rows* rows, Buffer* work, int flag
+    ) noexcept nogil:
         cdef unsigned char types[FIELDS + 1]
         cdef bint absent = True
         cdef const unsigned char* p
         cdef size_t start, j
-        cdef int i
+        cdef int i, cut
         work.size = 4
         store32(work.data, self.number)
-        types[0] = <unsigned char>PyBytes_GET_SIZE(id_key)
+        types[0] = <unsigned char>id.size
         for i in range(self.count):
             start = work.size
             p = state.fixed[i]
@@ -288,7 +349,7 @@ cdef class EntryKernel:
             types[i + 1] = <unsigned char>(type_byte(p, end) | flag)
             if p == NULL or p == &EMPTY:
                 if buffer_byte(work, 0x10 if p == NULL else 0x08) < 0:
-                    raise MemoryError
+                    return -1
             elif key_of_packed(&p, end, work, 1) < 0:
                 return -1
             if self.fields[i].turn:
@@ -296,33 +357,58 @@ cdef class EntryKernel:
                     work.data[j] ^= 0xFF
         if absent and self.sparse:
             return 0
-        if self.cut(work, PyBytes_GET_SIZE(id_key)):
+        cut = self.cut(work, id.size)
+        if cut < 0 or buffer_put(work, id.data, id.size) < 0:
+            return -1
+        if cut:
             types[1] = 0x1F if flag else 0xFF
-        if buffer_put(work, PyBytes_AS_STRING(id_key), PyBytes_GET_SIZE(id_key)) < 0:
-            raise MemoryError
-        rows.append((
-            PyBytes_FromStringAndSize(<char*>work.data, work.size), PyBytes_FromStringAndSize(<char*>types, self.count + 1)
-        ))
-        return 0
+        return rows_add(rows, work.data, work.size, types, self.count + 1)
 
-    cdef bint cut(self, Buffer* work, Py_ssize_t id_size) except *:
-        """Cut components that are too long, and mark that; tell whether they were."""
+    cdef int cut(self, Buffer* work, size_t id_size) noexcept nogil:
+        """Cut components that are too long, and mark that: 1 when they were, or -1."""
         cdef size_t limit = KEY_SIZE - DIGEST - 1 - (LONGEST_ID if self.unique else id_size)
+        cdef unsigned char digest[DIGEST]
         if work.size <= limit:
-            return False
-        digest = b""
-        if self.unique:
-            whole = PyBytes_FromStringAndSize(<char*>work.data + 4, work.size - 4)
-            digest = blake2b(whole, digest_size=DIGEST).digest()
+            return 0
+        if not self.unique:
+            work.size = limit
+            return -1 if buffer_byte(work, 0xFF) < 0 else 1
+        if digest_of(work.data + 4, work.size - 4, digest) < 0:
+            return -1
         work.size = limit
-        if buffer_byte(work, 0xFF) < 0 or buffer_put(work, PyBytes_AS_STRING(digest), PyBytes_GET_SIZE(digest)) < 0:
-            raise MemoryError
-        return True
+        return -1 if buffer_byte(work, 0xFF) < 0 or buffer_put(work, digest, DIGEST) < 0 else 1
 
 
-cdef list distinct(list rows):
-    """Drop the entries whose key an earlier one has."""
+cdef int digest_of(const unsigned char* data, size_t size, unsigned char* digest) noexcept with gil:
+    """BLAKE2b of uncut components; rare enough for Python's."""
+    cdef bytes made
+    try:
+        made = blake2b(PyBytes_FromStringAndSize(<const char*>data, size), digest_size=DIGEST).digest()
+    except Exception:
+        return -1   # no memory: the reference form says so
+    memcpy(digest, PyBytes_AS_STRING(made), DIGEST)
+    return 0
+
+
+cdef inline bint is_above(const void* a, size_t a_size, const void* b, size_t b_size) noexcept nogil:
+    cdef int order = memcmp(a, b, a_size if a_size < b_size else b_size)
+    return order > 0 or (order == 0 and a_size > b_size)
+
+
+cdef list pairs_of(Rows* rows):
+    """Return settled rows as tuples, without the entries whose key an earlier one has."""
+    cdef list made = []
     cdef dict seen = {}
-    for row in rows:
+    cdef Py_ssize_t n
+    cdef Pair* pair
+    for n in range(rows.size):
+        pair = &rows.pairs[n]
+        made.append((
+            PyBytes_FromStringAndSize(<const char*>pair.key, pair.key_size),
+            PyBytes_FromStringAndSize(<const char*>pair.value, pair.value_size),
+        ))
+    if len(made) < 2:
+        return made
+    for row in made:
         seen.setdefault(row[0], row)
-    return list(seen.values()) if len(seen) < len(rows) else rows
+    return list(seen.values()) if len(seen) < len(made) else made

@@ -7,6 +7,7 @@ cdef enum:
     LARGEST_VALUE = 0x7FFFFFFF
     STEPS = 16384           # keys a loop walks before it comes back
     CHUNK = 1024            # keys handled with one release of the GIL
+    RUN_CHUNK = 8192        # pairs of a run put with one release of the GIL
     FEW = 24                # fewer than this many keys are not worth releasing the GIL for
     POOLED = 64             # idle read transactions kept
     FIRST_BATCH = 16

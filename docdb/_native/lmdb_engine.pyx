@@ -26,6 +26,7 @@ from libc.string cimport memcmp, memcpy
 from docdb._native.codec cimport Decoder, decode_bytes
 from docdb._native.lmdb_api cimport *
 from docdb._native.program cimport Program, program_match
+from docdb._native.runs cimport Pair, Run
 
 import os
 import time
@@ -68,6 +69,16 @@ include "lmdb_walk.pxi"
 
 
 include "lmdb_environment.pxi"
+
+
+def holds_any(transaction, space, items, whole):
+    """The form of ``holds_any`` for pairs that are no run."""
+    for key, value in items:
+        size = len(key) if whole else len(key) - value[0]
+        high = key + b"\0" if whole else key[:size] + b"\xff" * (LONGEST_KEY + 1)
+        if transaction.count(space, key[:size], high, 1):
+            return True
+    return False
 
 
 # ---- transactions
@@ -240,7 +251,11 @@ cdef class Transaction:
         cdef Py_ssize_t count, n
         cdef MDB_cursor *cursor
         cdef int code
-        cdef object source = None if isinstance(items, list) and len(items) <= CHUNK else iter(items)
+        cdef object source
+        if isinstance(items, Run):
+            self.put_run(space, <Run>items)
+            return
+        source = None if isinstance(items, list) and len(items) <= CHUNK else iter(items)
         check_space(space)
         self.require_writable()
         while True:
@@ -265,6 +280,64 @@ cdef class Transaction:
                 self.leave()
             if count < CHUNK or source is None:
                 return
+
+    cdef int put_run(self, int space, Run run) except -1:
+        cdef Py_ssize_t at = 0, count, n
+        cdef MDB_cursor *cursor
+        cdef bint append = True
+        cdef int code
+        check_space(space)
+        self.require_writable()
+        while at < run.rows.size:
+            count = min(run.rows.size - at, RUN_CHUNK)
+            for n in range(at, at + count):
+                check_sizes(&run.rows.pairs[n])
+            self.enter_write()
+            try:
+                self.changes += 1
+                cursor = self.cursor(space)
+                if count < FEW:
+                    code = put_pairs(cursor, run.rows.pairs + at, count, &append)
+                else:
+                    with nogil:
+                        code = put_pairs(cursor, run.rows.pairs + at, count, &append)
+                if code:
+                    raise self.environment.failure(code, "writing")
+            finally:
+                self.leave()
+            at += count
+        return 0
+
+    def holds_any(self, int space, items, *, bint whole=True):
+        cdef Run run
+        cdef Py_ssize_t at = 0, count, n
+        cdef MDB_cursor *cursor
+        cdef bint met = False
+        cdef int code
+        check_space(space)
+        if not isinstance(items, Run):
+            return holds_any(self, space, items, whole)
+        run = <Run>items
+        while at < run.rows.size and not met:
+            count = min(run.rows.size - at, RUN_CHUNK)
+            for n in range(at, at + count):
+                check_sizes(&run.rows.pairs[n])
+                if not whole:
+                    check_owner(&run.rows.pairs[n])
+            self.enter()
+            try:
+                cursor = self.cursor(space)
+                if count < FEW:
+                    code = meet(cursor, run.rows.pairs + at, count, whole, &met)
+                else:
+                    with nogil:
+                        code = meet(cursor, run.rows.pairs + at, count, whole, &met)
+                if code:
+                    raise self.environment.failure(code, "reading")
+            finally:
+                self.leave()
+            at += count
+        return met
 
     def delete_many(self, int space, keys):
         cdef MDB_val ks[CHUNK]

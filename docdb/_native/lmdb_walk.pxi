@@ -158,6 +158,43 @@ cdef int put_all(MDB_cursor *cursor, MDB_val *ks, MDB_val *vs, Py_ssize_t count,
     return 0
 
 
+cdef int put_pairs(MDB_cursor *cursor, Pair *pairs, Py_ssize_t count, bint *append) noexcept nogil:
+    """Put pairs in order; they are appended for as long as they lie above all others."""
+    cdef Py_ssize_t n
+    cdef int code
+    for n in range(count):
+        code = DOCDB_KEYEXIST
+        if append[0]:
+            code = api.cursor_put(cursor, <MDB_val *>&pairs[n].key_size, <MDB_val *>&pairs[n].value_size, DOCDB_APPEND)
+        if code == DOCDB_KEYEXIST:
+            append[0] = False
+            code = api.cursor_put(cursor, <MDB_val *>&pairs[n].key_size, <MDB_val *>&pairs[n].value_size, 0)
+        if code:
+            return code
+    return 0
+
+
+cdef int meet(MDB_cursor *cursor, Pair *pairs, Py_ssize_t count, bint whole, bint *met) noexcept nogil:
+    """Look for a stored key that is one of these, or not ``whole``: that begins as one of these does before its id."""
+    cdef Py_ssize_t n
+    cdef MDB_val key, value
+    cdef size_t size
+    cdef int code
+    for n in range(count):
+        size = pairs[n].key_size if whole else pairs[n].key_size - pairs[n].value[0]
+        key.mv_data = <void *>pairs[n].key
+        key.mv_size = size
+        code = api.cursor_get(cursor, &key, &value, DOCDB_SET_RANGE)
+        if code == DOCDB_NOTFOUND:
+            continue
+        if code:
+            return code
+        if key.mv_size >= size and memcmp(key.mv_data, pairs[n].key, size) == 0 and not (whole and key.mv_size > size):
+            met[0] = True
+            return 0
+    return 0
+
+
 cdef int delete_all(MDB_cursor *cursor, MDB_val *ks, Py_ssize_t count, Py_ssize_t *deleted) noexcept nogil:
     cdef MDB_val value
     cdef Py_ssize_t n
@@ -201,6 +238,21 @@ cdef inline int item_of(item, MDB_val *key, MDB_val *value) except -1:
     value.mv_size = PyBytes_GET_SIZE(content)
     if value.mv_size > LARGEST_VALUE:
         raise UsageError(f"a value has at most {LARGEST_VALUE} bytes, not {value.mv_size}")
+    return 0
+
+
+cdef inline int check_sizes(const Pair *pair) except -1:
+    if pair.key_size < 1 or pair.key_size > LONGEST_KEY:
+        raise UsageError(f"a key has 1 to {LONGEST_KEY} bytes, not {pair.key_size}")
+    if pair.value_size > LARGEST_VALUE:
+        raise UsageError(f"a value has at most {LARGEST_VALUE} bytes, not {pair.value_size}")
+    return 0
+
+
+cdef inline int check_owner(const Pair *pair) except -1:
+    """Refuse what is no index entry with something before its id."""
+    if pair.value_size < 1 or pair.value[0] >= pair.key_size:
+        raise_corrupt()
     return 0
 
 

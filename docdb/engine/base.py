@@ -77,6 +77,17 @@ class EngineTransaction(ABC):
     def put_many(self, space: int, items: Iterable[tuple[bytes, bytes]], *, append: bool = False) -> None:
         """Put all pairs; ``append`` promises that keys ascend and lie above every key in the space."""
 
+    def holds_any(self, space: int, items: Iterable[tuple[bytes, bytes]], *, whole: bool = True) -> bool:
+        """Tell whether the key of any of these pairs is stored.
+
+        Not ``whole``: whether any key is stored that begins like one of these index entries before its id (the last value[0] bytes).
+        """
+        for key, value in items:
+            low = key if whole else key[: len(key) - value[0]]
+            if self.count(space, low, low + (b"\0" if whole else b"\xff" * 512), 1):
+                return True
+        return False
+
     @abstractmethod
     def delete_many(self, space: int, keys: Iterable[bytes]) -> int:
         """Delete the keys that are there; return how many were."""

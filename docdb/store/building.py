@@ -29,11 +29,10 @@ from docdb.store.keyspace import (
     collection_counters_key,
     collection_prefix,
     index_counters_key,
-    is_cut,
-    is_multikey,
     unique_prefix,
 )
-from docdb.store.records import entries_of
+from docdb.store.records import count_run, entries_run
+from docdb.store.runs import Run, gather
 from docdb.store.store import Store
 
 __all__ = ["build", "builder_name", "drop_collection", "drop_index", "sweep"]
@@ -107,14 +106,11 @@ def _step(batch: WriteBatch, collection: str, number: int, step: int) -> tuple[i
         if len(ids) >= step:
             break
     del ids[step:], datas[step:]
-    entries = sorted(entry for row in entries_of(index, ids, datas) for entry in row)
+    entries = entries_run(index, gather(info.number, ids, datas))
     if index.unique:
         _refuse_duplicates(batch, info, index, entries)
     batch.txn.put_many(ENTRIES, entries)
-    counters = batch.counters(index_counters_key(number))
-    counters.first += len(entries)
-    counters.second += sum(is_cut(value) for _, value in entries)
-    counters.third += sum(is_multikey(value) for _, value in entries)
+    count_run(batch, index, entries)
     if len(ids) < step:
         batch.delete_catalog([position_key(number)])
         batch.define(
@@ -125,9 +121,9 @@ def _step(batch: WriteBatch, collection: str, number: int, step: int) -> tuple[i
     return step, len(ids), batch.counters(collection_counters_key(info.number)).first
 
 
-def _refuse_duplicates(
-    batch: WriteBatch, info: CollectionInfo, index: IndexInfo, entries: list[tuple[bytes, bytes]]
-) -> None:
+def _refuse_duplicates(batch: WriteBatch, info: CollectionInfo, index: IndexInfo, entries: Run) -> None:
+    if not entries.collides() and not batch.txn.holds_any(ENTRIES, entries, whole=False):
+        return
     seen: dict[bytes, bytes] = {}
     for key, value in entries:
         prefix, owner = unique_prefix(key, value), key[len(key) - value[0] :]

@@ -14,11 +14,14 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from docdb.engine.base import CHANGES, EngineTransaction
 from docdb.errors import CorruptError
 from docdb.store.catalog import State
+
+if TYPE_CHECKING:
+    from docdb.store.runs import Documents
 
 __all__ = ["Change", "CommitEnd", "LogWriter", "read"]
 
@@ -72,15 +75,27 @@ class LogWriter:
         self._state = state
         self._cap = history_bytes
         self._age_us = int(history_age_s * 1_000_000)
-        self._items: list[tuple[bytes, bytes]] = []
+        self._parts: list[Any] = []  # lists and runs of pairs, in order
+        self._items: list[tuple[bytes, bytes]] = []  # the last part, when it is a list
         self._open = 0
         self.last_end: tuple[bytes, bytes] | None = None
 
     def add(self, records: list[bytes]) -> None:
         """Add the records of a caller's change, in order."""
         commit, first = self._state.last_commit + 1, self._open
-        self._items += [(_KEY.pack(commit, first + i), value) for i, value in enumerate(records)]
+        self._append([(_KEY.pack(commit, first + i), value) for i, value in enumerate(records)])
         self._open += len(records)
+
+    def add_documents(self, documents: Documents, collection: int) -> None:
+        """Add the insertion of many documents; what they hold is put without a copy."""
+        self._parts.append(documents.changes(collection, self._state.last_commit + 1, self._open))
+        self._items = []
+        self._open += len(documents)
+
+    def _append(self, items: list[tuple[bytes, bytes]]) -> None:
+        if not self._items and items:
+            self._parts.append(self._items)
+        self._items += items
 
     @property
     def pending(self) -> bool:
@@ -90,7 +105,7 @@ class LogWriter:
     @property
     def changed(self) -> bool:
         """Whether the storage transaction holds any commit."""
-        return bool(self._items)
+        return bool(self._parts)
 
     def commit(self) -> int:
         """Close the commit of this caller; return its number."""
@@ -98,15 +113,19 @@ class LogWriter:
         state.last_commit += 1
         end = _END.pack(time.time_ns() // 1_000, self._open)
         self.last_end = _KEY.pack(state.last_commit, END_INDEX), end
-        self._items.append(self.last_end)
+        self._append([self.last_end])
         self._open = 0
         return state.last_commit
 
     def write(self, txn: EngineTransaction) -> None:
         """Put all records and remove what the caps no longer allow."""
-        txn.put_many(CHANGES, self._items, append=True)
-        self._state.log_bytes += sum(len(key) + len(value) for key, value in self._items)
-        self._trim(txn, TRIM_STEPS + 2 * len(self._items))
+        steps = TRIM_STEPS
+        for part in self._parts:
+            txn.put_many(CHANGES, part, append=True)
+            steps += 2 * len(part)
+            size = part.bytes if type(part) is not list else sum([len(key) + len(value) for key, value in part])
+            self._state.log_bytes += size
+        self._trim(txn, steps)
 
     def _trim(self, txn: EngineTransaction, steps: int) -> None:
         state = self._state

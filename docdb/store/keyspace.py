@@ -226,6 +226,15 @@ class EntryMaker:
                 made[i] = self._reference(id_keys[i], codec.decode(datas[i]))
         return made
 
+    def run(self, documents: Any, program: Any = None, upto: bytes | None = None) -> Any:
+        """Return the entries of all documents as a run (``store/runs.py``), or None: make them with ``entries_many``.
+
+        ``program`` is the compiled and exact filter of a partial index, ``upto`` the last id key to be taken.
+        """
+        if self._kernel is None or type(documents) is not _native.runs.Documents:
+            return None
+        return self._kernel.run(documents, program, upto)
+
     def values(self, key: bytes, value: bytes) -> list[Any] | None:
         """Return the values of an entry's fields (MISSING for a missing one), or None where the key does not give them all back."""
         if is_cut(value) or not is_coverable(value):

@@ -21,7 +21,7 @@ from docdb.language.programs import compile_program
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo, position_key
-from docdb.store.changes import DELETE, INSERT, record
+from docdb.store.changes import DELETE, record
 from docdb.store.keyspace import (
     after_prefix,
     collection_counters_key,
@@ -31,8 +31,11 @@ from docdb.store.keyspace import (
     is_multikey,
     unique_prefix,
 )
+from docdb.store.runs import Documents, PairRun, Run
 
-__all__ = ["DocumentChange", "Prepared", "acceptor", "apply", "duplicate_id", "insert_prepared", "prepare"]
+__all__ = [
+    "DocumentChange", "Prepared", "acceptor", "apply", "count_run", "duplicate_id", "entries_run", "insert_prepared", "prepare",
+]  # fmt: skip
 
 Entry = tuple[bytes, bytes]
 NOTHING: Final[list[Entry]] = []
@@ -50,20 +53,12 @@ class DocumentChange:
 
 @dataclass(slots=True)
 class Prepared:
-    """Documents made ready outside the lock: ids, id keys, stored bytes, and their entries for each index of the version."""
+    """Documents made ready outside the lock: their ids, keys and bytes, and their entries for each index of the version."""
 
     version: int
     ids: list[Any]
-    id_keys: list[bytes]
-    datas: list[bytes]
-    entries: dict[int, list[list[Entry]]]
-
-    def slice(self, start: int, stop: int) -> Prepared:
-        """Return the documents from start to stop."""
-        entries = {number: rows[start:stop] for number, rows in self.entries.items()}
-        return Prepared(
-            self.version, self.ids[start:stop], self.id_keys[start:stop], self.datas[start:stop], entries
-        )
+    documents: Documents
+    entries: dict[int, Run]
 
 
 def acceptor(index: IndexInfo) -> Callable[[bytes], bool] | None:
@@ -92,13 +87,25 @@ def entries_of(index: IndexInfo, id_keys: Sequence[bytes], datas: Sequence[bytes
     return [row if accepts(data) else NOTHING for row, data in zip(rows, datas, strict=True)]
 
 
-def prepare(
-    version: int, info: CollectionInfo | None, ids: list[Any], id_keys: list[bytes], datas: list[bytes]
-) -> Prepared:
+def entries_run(index: IndexInfo, documents: Documents, upto: bytes | None = None) -> Run:
+    """Return the entries of all documents in an index as a run; with ``upto`` of those whose id key is not above it."""
+    program = None if index.partial_node is None else compile_program(index.partial_node)
+    if index.partial_node is None or (program is not None and program.exact):
+        made: Run | None = index.maker.run(documents, program, upto)
+        if made is not None:
+            return made
+    id_keys, datas = documents.lists()
+    if upto is not None:
+        taken = [i for i, key in enumerate(id_keys) if key <= upto]
+        id_keys, datas = [id_keys[i] for i in taken], [datas[i] for i in taken]
+    return PairRun(entry for row in entries_of(index, id_keys, datas) for entry in row)
+
+
+def prepare(version: int, info: CollectionInfo | None, ids: list[Any], documents: Documents) -> Prepared:
     """Make new documents ready for the collection as it is at this catalog version."""
     indexes = info.indexes if info is not None else ()
-    entries = {index.number: entries_of(index, id_keys, datas) for index in indexes if not index.building}
-    return Prepared(version, ids, id_keys, datas, entries)
+    entries = {index.number: entries_run(index, documents) for index in indexes if not index.building}
+    return Prepared(version, ids, documents, entries)
 
 
 def apply(batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange]) -> None:
@@ -125,38 +132,37 @@ def apply(batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentCha
 
 def insert_prepared(batch: WriteBatch, info: CollectionInfo, prepared: Prepared) -> bool:
     """Put all documents when none of them meets an existing one; return False, having put nothing, when one does."""
-    if not _all_new(batch, info, prepared.id_keys):
+    documents = prepared.documents
+    stored = documents.documents(info.number)
+    if len(stored) < len(documents) or not _all_new(batch, info, stored):
         return False
     fresh = prepared.version == batch.catalog.version
-    added: list[Entry] = []
-    counts: list[tuple[IndexInfo, list[Entry]]] = []
-    for index in info.indexes:
-        if fresh and not index.building:
-            rows = prepared.entries[index.number]
-        elif index.building:
-            passed = batch.txn.get(CATALOG, position_key(index.number)) or b""
-            old = [i for i, key in enumerate(prepared.id_keys) if key <= passed]
-            rows = entries_of(index, [prepared.id_keys[i] for i in old], [prepared.datas[i] for i in old])
+    runs: list[tuple[IndexInfo, Run]] = []
+    for index in sorted(info.indexes, key=lambda index: index.number):
+        if index.building:
+            run = entries_run(index, documents, batch.txn.get(CATALOG, position_key(index.number)) or b"")
         else:
-            rows = entries_of(index, prepared.id_keys, prepared.datas)
-        new = [entry for row in rows for entry in row]
-        if index.unique and not _all_free(batch, new):
+            run = prepared.entries[index.number] if fresh else entries_run(index, documents)
+        if index.unique and (run.collides() or batch.txn.holds_any(ENTRIES, run, whole=False)):
             return False
-        counts.append((index, new))
-    for index, new in counts:
-        _count_entries(batch, index, new, 1)
-        added += new
-    added.sort()
-    prefix = collection_prefix(info.number)
-    items = [(prefix + key, data) for key, data in zip(prepared.id_keys, prepared.datas, strict=True)]
-    items.sort()
-    batch.txn.put_many(DOCUMENTS, items)
-    batch.txn.put_many(ENTRIES, added)
-    batch.log.add([record(INSERT, info.number, b"", data) for data in prepared.datas])
+        runs.append((index, run))
+    batch.txn.put_many(DOCUMENTS, stored)
+    for index, run in runs:
+        batch.txn.put_many(ENTRIES, run)
+        count_run(batch, index, run)
+    batch.log.add_documents(documents, info.number)
     counters = batch.counters(collection_counters_key(info.number))
-    counters.first += len(items)
-    counters.second += sum(map(len, prepared.datas))
+    counters.first += len(documents)
+    counters.second += documents.data_bytes
     return True
+
+
+def count_run(batch: WriteBatch, index: IndexInfo, run: Run) -> None:
+    """Add the entries of a run to the counters of their index."""
+    counters = batch.counters(index_counters_key(index.number))
+    counters.first += len(run)
+    counters.second += run.cut
+    counters.third += run.multikey
 
 
 def duplicate_id(info: CollectionInfo, value: Any) -> DuplicateKeyError:
@@ -171,28 +177,13 @@ def _duplicate(collection: str, index: str, pattern: dict[str, Any], value: dict
     )
 
 
-def _all_new(batch: WriteBatch, info: CollectionInfo, id_keys: Sequence[bytes]) -> bool:
-    """Tell whether no id key is stored yet or occurs twice; one seek when all lie behind the last stored id."""
-    if len(set(id_keys)) != len(id_keys):
-        return False
+def _all_new(batch: WriteBatch, info: CollectionInfo, stored: Run) -> bool:
+    """Tell whether none of these documents is stored yet; one seek when all lie behind the last stored id."""
     prefix = collection_prefix(info.number)
     last = next(
         iter(batch.txn.scan(DOCUMENTS, prefix, after_prefix(prefix), reverse=True, batch=1, values=False)), None
     )
-    if not last or min(id_keys) > last[0][4:]:
-        return True
-    return not any(batch.txn.get_many(DOCUMENTS, [prefix + key for key in id_keys]))
-
-
-def _all_free(batch: WriteBatch, new: Iterable[Entry]) -> bool:
-    seen: dict[bytes, bytes] = {}
-    for key, value in new:
-        prefix, owner = unique_prefix(key, value), key[len(key) - value[0] :]
-        if seen.setdefault(prefix, owner) != owner:
-            return False
-        if batch.txn.count(ENTRIES, prefix, after_prefix(prefix), 1):
-            return False
-    return True
+    return not last or stored.pair(0)[0] > last[0] or not batch.txn.holds_any(DOCUMENTS, stored)
 
 
 def _maintained(
