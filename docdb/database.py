@@ -168,10 +168,13 @@ class Database:
         return str(self._store.about["database_id"])
 
     @overload
-    def collection(self, name: str) -> Collection[dict[str, Any]]: ...
+    def collection(self, name: str, *, model: None = None) -> Collection[dict[str, Any]]: ...
 
     @overload
     def collection(self, name: str, *, model: type[M]) -> Collection[M]: ...
+
+    @overload
+    def collection(self, name: str, *, model: type | None) -> Collection[Any]: ...
 
     def collection(self, name: str, *, model: type | None = None) -> Collection[Any]:
         """Return a collection, which need not exist yet. ``model`` turns documents into objects of a class and back."""
@@ -284,7 +287,9 @@ class Database:
 
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:
-    """Make the database in the folder ``path`` from a backup. ``replace`` puts it in the place of one that nobody has open.
+    """Make the database in the folder ``path`` from a backup.
+
+    ``replace`` puts it in the place of one that nobody has open.
 
     The backup is verified first. The copy begins a new history epoch: positions of the original are refused. Raises CorruptError, BusyError (naming the processes) or UsageError.
     """
