@@ -19,6 +19,9 @@ def insert_all(binding: Binding[Any], documents: Sequence[Mapping[str, Any]], *,
     """Insert documents and return their ids; BulkWriteError when one fails (then the others are in, as ``ordered`` says)."""
     if not documents:
         return []
+    ids = binding.session.insert_all(binding.name, documents)
+    if ids is not None:
+        return ids
     operations = [InsertOp(document) for document in documents]
     outcomes = binding.session.execute(binding.name, operations, ordered=ordered)
     if len(outcomes) < len(operations) or any(isinstance(outcome, DocdbError) for outcome in outcomes):

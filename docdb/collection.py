@@ -225,9 +225,8 @@ class Collection(Binding[T]):
         given = list(documents)
         if not given:
             raise UsageError("insert_many() takes at least one document", path="documents", code=16)
-        ids = insert_all(
-            self, [self.stored(document) for document in given], ordered=flag(ordered, "ordered", strict=True)
-        )
+        stored = [document if type(document) is dict else self.stored(document) for document in given]
+        ids = insert_all(self, stored, ordered=flag(ordered, "ordered", strict=True))
         for document, id in zip(given, ids, strict=True):
             if type(document) is dict and "_id" not in document:
                 document["_id"] = id

@@ -112,6 +112,9 @@ class Session(Protocol):
     ) -> list[Outcome | DocdbError]:
         """Carry out the operations in one commit; with ``ordered`` the first error ends the list."""
 
+    def insert_all(self, name: str, documents: Sequence[Document]) -> list[Any] | None:
+        """Insert documents in one commit and return their ids; None when one cannot go in: nothing is put, ``execute`` tells why."""
+
     def find(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of documents from one snapshot."""
 

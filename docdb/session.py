@@ -27,7 +27,7 @@ from docdb.language.matching import matcher
 from docdb.language.order import order_key
 from docdb.language.tree import TRUE, And
 from docdb.language.values import canonical
-from docdb.operations import InsertOp, Operation, Outcome
+from docdb.operations import Operation, Outcome
 from docdb.planner.access import Access, IndexIntersection, IndexScan, IndexUnion
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
@@ -218,33 +218,31 @@ class StoreSession:
         ordered: bool = True,
         max_time_ms: float | None = None,
     ) -> list[Outcome | DocdbError]:
-        """Carry out the operations in one commit; with ``ordered`` the first error ends the list.
-
-        Many inserts take a road of their own as long as none of them meets an existing key.
-        """
-        self._open()
-        administration.check_name(name)
+        """Carry out the operations in one commit; with ``ordered`` the first error ends the list."""
+        setting = self._setting(name, _deadline(max_time_ms))
         began = time.perf_counter()
-        catalog = self.store.catalog()
-        setting = writing.Setting(
-            name, catalog.get(name), catalog.version, self.settings.clock(), self.settings.naive_utc,
-            self.settings.commit_bytes, _deadline(max_time_ms),
-        )  # fmt: skip
-        if len(operations) > 1 and all(type(operation) is InsertOp for operation in operations):
-            outcomes = self._insert_many(operations, setting)  # type: ignore[arg-type]
-            if outcomes is not None:
-                self._note("insert", name, began, None, None)
-                return outcomes
         result: list[Outcome | DocdbError] = self._run_steps(operations, setting, ordered)
         self._note("write", name, began, None, None)
         return result
 
-    def _insert_many(
-        self, operations: Sequence[InsertOp], setting: writing.Setting
-    ) -> list[Outcome | DocdbError] | None:
-        """Insert all documents at once; None when one of them cannot go in, nothing put."""
+    def _setting(self, name: str, deadline: float | None = None) -> writing.Setting:
+        self._open()
+        administration.check_name(name)
+        catalog = self.store.catalog()
+        settings = self.settings
+        return writing.Setting(
+            name, catalog.get(name), catalog.version, settings.clock(), settings.naive_utc, settings.commit_bytes, deadline
+        )
+
+    def insert_all(self, name: str, documents: Sequence[Mapping[str, Any]]) -> list[Any] | None:
+        """Insert documents in one commit and return their ids; None when one cannot go in (nothing is put then).
+
+        The road of bulk loads: no operation, no outcome, no Python object a document. ``execute`` tells what is wrong.
+        """
+        setting = self._setting(name)
+        began = time.perf_counter()
         try:
-            prepared = writing.prepare_documents([operation.document for operation in operations], setting)
+            prepared = writing.prepare_documents(documents, setting)
         except StorageError:
             raise
         except DocdbError:
@@ -253,9 +251,9 @@ class StoreSession:
         def call(batch: WriteBatch) -> bool:
             return records.insert_prepared(batch, batch.collection(setting.name), prepared)
 
-        if not self.store.write(call):
-            return None
-        return [Outcome(inserted_id=id) for id in prepared.ids]
+        done: bool = self.store.write(call)
+        self._note("insert", name, began, None, None)
+        return prepared.ids if done else None
 
     def _run_steps(
         self, operations: Sequence[Operation], setting: writing.Setting, ordered: bool

@@ -39,6 +39,10 @@ class FakeSession:
             for place, operation in enumerate(operations)
         ]
 
+    def insert_all(self, name: str, documents: Any) -> list[Any] | None:
+        """Leave bulk inserts to ``execute``, which remembers them."""
+        return None
+
     def find(self, name: str, query: Any, *, max_time_ms: Any = None) -> Iterator[list[dict[str, Any]]]:
         self.calls.append(("find", name, query, max_time_ms))
         documents = self.documents[query.skip :]
