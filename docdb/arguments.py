@@ -16,7 +16,7 @@ from docdb.errors import NotSupportedError, QueryError, UsageError
 __all__ = [
     "AggregateOptions", "CountOptions", "DeleteOptions", "FindOptions", "ModifyOptions", "RemarkOptions",
     "WriteOptions", "check_options", "collation_document", "direction", "flag", "hint_of", "key_pairs",
-    "lenient_number", "nearest", "operation_options", "sort_document", "whole_number",
+    "lenient_number", "named_sort", "nearest", "operation_options", "sort_document", "whole_number",
 ]  # fmt: skip
 
 _MOST: Final = 2**63 - 1
@@ -131,7 +131,7 @@ def check_options(method: str, options: Mapping[str, Any], known: type) -> None:
             if value:
                 raise NotSupportedError(f"{method}() does not support {name}", path=name, hint=_UNSUPPORTED[name])
             continue
-        raise UsageError(f"{method}() takes no argument {name!r}", path=name, hint=nearest(name, names))
+        raise UsageError(f"{method}() takes no argument {name!r}", path=name, hint=nearest(name, names), code=40415)
 
 
 def operation_options(method: str, options: Mapping[str, Any], known: type, **placed: Any) -> dict[str, Any]:
@@ -150,12 +150,17 @@ def operation_options(method: str, options: Mapping[str, Any], known: type, **pl
     return chosen
 
 
-def whole_number(value: Any, name: str, *, least: int = 0) -> int:
-    """Return an integer argument, or refuse it by name."""
+def whole_number(value: Any, name: str, *, least: int = 0, kind_code: int = 14) -> int:
+    """Return an integer argument, or refuse it by name: another kind with ``kind_code``, a number that is not whole with 9."""
     if type(value) is bool or not isinstance(value, int):
-        raise UsageError(f"{name} is a whole number, not {type(value).__name__}", path=name, code=14)
+        number = not isinstance(value, bool) and (isinstance(value, float | Decimal) or hasattr(value, "to_decimal"))
+        raise UsageError(
+            f"{name} is a whole number, not {type(value).__name__}", path=name, code=9 if number else kind_code
+        )
+    if value > _MOST:
+        raise UsageError(f"{name} is at most {_MOST}, not {value}", path=name, code=9)
     if value < least:
-        raise UsageError(f"{name} is at least {least}, not {value}", path=name, code=51024)
+        raise UsageError(f"{name} is at least {least}, not {value}", path=name, code=2)
     return value
 
 
@@ -166,8 +171,7 @@ def lenient_number(value: Any, name: str) -> int:
         raise UsageError(f"{name} is a number, not {type(value).__name__}", path=name, code=14)
     if number != number:
         return 0
-    size = float(number)  # beyond 64 bits only the size counts, and a Decimal may be beyond any double
-    whole = round(number) if abs(size) < _MOST else _MOST if size > 0 else -_MOST
+    whole = round(number) if abs(number) < _MOST else _MOST if number > 0 else -_MOST
     if whole < 0:
         raise UsageError(f"{name} is at least 0, not {value}", path=name, code=2)
     return int(whole)
@@ -189,7 +193,10 @@ def _filters(value: Any) -> list[Any]:
 
 
 def direction(value: Any) -> Any:
-    """Return 1 or -1 for asc, desc and their kin; anything else is left for the sort's parser to judge."""
+    """Return 1 or -1 for asc, desc and their kin; anything else is left for the sort's parser to judge.
+
+    Only a direction that goes with one name is said in words; in documents and pairs MongoDB knows none.
+    """
     return _DIRECTIONS.get(value.lower(), value) if isinstance(value, str) else value
 
 
@@ -209,12 +216,21 @@ def sort_document(keys: Any, order: Any = None) -> dict[str, Any]:
     return dict(key_pairs(keys, "sort"))
 
 
+def named_sort(keys: Any) -> dict[str, Any]:
+    """Return the sort of a ``sort=`` argument, which as in pymongo is not a bare name."""
+    if isinstance(keys, str):
+        raise QueryError(
+            "sort= takes a document or a list of pairs, not str", path="sort", code=14, hint=f"sort=[({keys!r}, 1)]"
+        )
+    return sort_document(keys)
+
+
 def key_pairs(keys: Any, what: str) -> list[tuple[str, Any]]:
     """Return (field, direction or kind) pairs from a name, a mapping or a list of names and pairs."""
     if isinstance(keys, str):
         return [(keys, 1)]
     if isinstance(keys, Mapping):
-        return [(name, direction(value) if what == "sort" else value) for name, value in keys.items()]
+        return list(keys.items())
     if not isinstance(keys, Sequence):
         raise QueryError(
             f"a {what} is a name, a list of pairs or a document, not {type(keys).__name__}", path=what, code=14
@@ -224,10 +240,12 @@ def key_pairs(keys: Any, what: str) -> list[tuple[str, Any]]:
         if isinstance(item, str):
             pairs.append((item, 1))
         elif isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str):
-            pairs.append((item[0], direction(item[1]) if what == "sort" else item[1]))
+            pairs.append((item[0], item[1]))
         else:
             raise QueryError(
-                f"{item!r} is neither a name nor a (name, direction) pair", path=f"{what}.{position}", code=14
+                f"{item!r} is neither a name nor a (name, direction) pair",
+                path=f"{what}.{position}",
+                code=9 if what == "hint" else 14,
             )
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
@@ -258,5 +276,5 @@ _OPERATION_OPTIONS: Final[dict[str, Callable[[Any], Any] | None]] = {
     "collation": collation_document,
     "hint": hint_of,
     "let": None,
-    "sort": sort_document,
+    "sort": named_sort,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
+from docdb.administration import check_name
 from docdb.aggregation import AggregateCursor, Aggregation
 from docdb.arguments import (
     AggregateOptions,
@@ -22,14 +23,15 @@ from docdb.arguments import (
     flag,
     lenient_number,
     operation_options,
+    whole_number,
 )  # fmt: skip
 from docdb.bulk import insert_all, write_all
 from docdb.conditions import encode_find
 from docdb.cursor import CommandCursor, Cursor
-from docdb.errors import UsageError
+from docdb.errors import DocdbError, UsageError
 from docdb.language.values import ObjectId
 from docdb.models import PLAIN, Binding, CollectionOptions, model_of
-from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, ReplaceOp, UpdateOp
+from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
 from docdb.query import DocumentReference, Query, check_id
 from docdb.requests import index_model, operation_of
 from docdb.results import (
@@ -42,6 +44,7 @@ from docdb.results import (
     UpdateResult,
 )  # fmt: skip
 from docdb.selection import Selection
+from docdb.stepping import check_batch, chunks, in_steps
 from docdb.updating import check_replacement, check_update
 
 if TYPE_CHECKING:
@@ -73,8 +76,7 @@ class Collection(Binding[T]):
     def __init__(
         self, session: Session, name: str, settings: CollectionOptions = PLAIN, *, model: type[T] | None = None
     ) -> None:
-        if not isinstance(name, str) or not name:
-            raise UsageError("the name of a collection is text that is not empty", path="collection", code=73)
+        check_name(name)
         naive_utc = settings.naive_utc or getattr(getattr(session, "settings", None), "naive_utc", False)
         if model is not None or naive_utc:
             kind: Any = model
@@ -200,8 +202,8 @@ class Collection(Binding[T]):
         check_options(method, options, CountOptions)
         selection = Selection.of(filter, collation=options.get("collation"), naive_utc=naive_utc)
         selection = selection.with_skip(lenient_number(options.get("skip") or 0, "skip")).with_hint(options.get("hint"))
-        if options.get("limit") is not None:
-            selection = selection.with_limit(options["limit"], least=1)
+        if "limit" in options:
+            selection = selection.with_limit(whole_number(options["limit"], "limit", least=1, kind_code=2))
         return selection.with_max_time_ms(options.get("max_time_ms"))
 
     # pymongo's names: writing
@@ -216,12 +218,22 @@ class Collection(Binding[T]):
         return InsertOneResult(id)
 
     def insert_many(
-        self, documents: Iterable[Any], ordered: bool = True, **options: Unpack[RemarkOptions]
+        self,
+        documents: Iterable[Any],
+        ordered: bool = True,
+        *,
+        batch: int | None = None,
+        **options: Unpack[RemarkOptions],
     ) -> InsertManyResult:
-        """Insert documents in one commit. ``ordered`` ends at the first that fails; BulkWriteError tells what went in."""
+        """Insert documents in one commit. ``ordered`` ends at the first that fails; BulkWriteError tells what went in.
+
+        With ``batch`` an iterable of any length goes in in commits of so many documents; an error says in ``done`` how many were in before.
+        """
         check_options("insert_many", options, RemarkOptions)
         if isinstance(documents, Mapping | str) or not isinstance(documents, Iterable):
             raise UsageError("insert_many() takes a list of documents", path="documents", code=14)
+        if batch is not None:
+            return self._insert_in_steps(documents, ordered, check_batch(batch))
         given = list(documents)
         if not given:
             raise UsageError("insert_many() takes at least one document", path="documents", code=16)
@@ -232,6 +244,16 @@ class Collection(Binding[T]):
                 document["_id"] = id
         return InsertManyResult(ids)
 
+    def _insert_in_steps(self, documents: Iterable[Any], ordered: bool, batch: int) -> InsertManyResult:
+        ids: list[Any] = []
+        for part in chunks(documents, batch):
+            try:
+                ids += self.insert_many(part, ordered).inserted_ids
+            except DocdbError as error:
+                error.done = len(ids)
+                raise
+        return InsertManyResult(ids)
+
     def update_one(
         self, filter: Any, update: Any, upsert: bool = False, **options: Unpack[WriteOptions]
     ) -> UpdateResult:
@@ -240,13 +262,20 @@ class Collection(Binding[T]):
         return self._updated(UpdateOp(_filter(filter), check_update(update), upsert=flag(upsert, "upsert"), **named))
 
     def update_many(
-        self, filter: Any, update: Any, upsert: bool = False, **options: Unpack[WriteOptions]
+        self,
+        filter: Any,
+        update: Any,
+        upsert: bool = False,
+        *,
+        batch: int | None = None,
+        **options: Unpack[WriteOptions],
     ) -> UpdateResult:
-        """Change every document that matches, in one commit."""
+        """Change every document that matches, in one commit, or with ``batch`` in commits of so many documents."""
         named = operation_options("update_many", options, WriteOptions)
-        return self._updated(
-            UpdateOp(_filter(filter), check_update(update), multi=True, upsert=flag(upsert, "upsert"), **named)
+        operation = UpdateOp(
+            _filter(filter), check_update(update), multi=True, upsert=flag(upsert, "upsert"), **named
         )
+        return self._updated(operation, batch)
 
     def replace_one(
         self, filter: Any, replacement: Any, upsert: bool = False, **options: Unpack[WriteOptions]
@@ -258,8 +287,8 @@ class Collection(Binding[T]):
         document = check_replacement(self.stored(replacement))
         return self._updated(ReplaceOp(_filter(filter), document, upsert=flag(upsert, "upsert"), **named))
 
-    def _updated(self, operation: UpdateOp | ReplaceOp) -> UpdateResult:
-        done = self.execute(operation)
+    def _updated(self, operation: UpdateOp | ReplaceOp, batch: int | None = None) -> UpdateResult:
+        done = self._stepped(operation, batch)
         return UpdateResult(done.matched, done.modified, done.upserted_id, done.upserted)
 
     def delete_one(self, filter: Any, collation: Any = None, **options: Unpack[DeleteOptions]) -> DeleteResult:
@@ -267,10 +296,17 @@ class Collection(Binding[T]):
         named = operation_options("delete_one", options, DeleteOptions, collation=collation)
         return DeleteResult(self.execute(DeleteOp(_filter(filter), **named)).deleted)
 
-    def delete_many(self, filter: Any, collation: Any = None, **options: Unpack[DeleteOptions]) -> DeleteResult:
-        """Delete every document that matches, in one commit."""
+    def delete_many(
+        self, filter: Any, collation: Any = None, *, batch: int | None = None, **options: Unpack[DeleteOptions]
+    ) -> DeleteResult:
+        """Delete every document that matches, in one commit, or with ``batch`` in commits of so many documents."""
         named = operation_options("delete_many", options, DeleteOptions, collation=collation)
-        return DeleteResult(self.execute(DeleteOp(_filter(filter), multi=True, **named)).deleted)
+        return DeleteResult(self._stepped(DeleteOp(_filter(filter), multi=True, **named), batch).deleted)
+
+    def _stepped(self, operation: UpdateOp | ReplaceOp | DeleteOp, batch: int | None) -> Outcome:
+        if batch is None or isinstance(operation, ReplaceOp):
+            return self.execute(operation)
+        return in_steps(self.session, self.name, operation, batch, self.execute)
 
     def find_one_and_update(
         self, filter: Any, update: Any, projection: Any = None, sort: Any = None, upsert: bool = False,

@@ -7,7 +7,6 @@ document and holds it until it is exhausted or closed."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -113,8 +112,8 @@ class Cursor(CommandCursor[T]):
         return self._change(self._selection.with_skip(skip))
 
     def limit(self, limit: int) -> Cursor[T]:
-        """End after so many documents; 0 is no bound, a negative number its absolute value."""
-        return self._change(self._selection.with_limit(abs(limit) if isinstance(limit, int) else limit))
+        """End after so many documents; 0 is no bound."""
+        return self._change(self._selection.with_limit(limit))
 
     def hint(self, index: Any) -> Cursor[T]:
         """Use this index, by name or keys."""
@@ -136,7 +135,7 @@ class Cursor(CommandCursor[T]):
 
     def comment(self, comment: Any) -> Cursor[T]:
         """Attach a remark that ``explain()`` shows."""
-        return self._change(replace(self._selection, comment=comment))
+        return self._change(self._selection._replace(comment=comment))
 
     def min(self, spec: Any) -> Cursor[T]:
         """Begin at this key of the hinted index (inclusive)."""
@@ -154,7 +153,7 @@ class Cursor(CommandCursor[T]):
 
     def follow(self, follow: bool = True) -> Cursor[T]:
         """Go on with a fresh snapshot when this one expires; only in the order of ``_id`` or of a unique index."""
-        return self._change(replace(self._selection, follow=follow))
+        return self._change(self._selection._replace(follow=follow))
 
     def rewind(self) -> Cursor[T]:
         """Begin again, on a new snapshot."""
@@ -168,7 +167,7 @@ class Cursor(CommandCursor[T]):
 
     def distinct(self, key: str) -> list[Any]:
         """Return the distinct values of a field among all that match (skip and limit do not count)."""
-        binding, selection = self._binding, replace(self._selection, skip=0, limit=0)
+        binding, selection = self._binding, self._selection._replace(skip=0, limit=0)
         return binding.session.distinct(binding.name, key, selection.query(), max_time_ms=selection.max_time_ms)
 
     def explain(self, verbosity: str = "executionStats") -> dict[str, Any]:
@@ -192,7 +191,7 @@ class Cursor(CommandCursor[T]):
         first = self._selection.skip + index
         if self._selection.limit and index >= self._selection.limit:
             raise IndexError(index)
-        for document in Cursor(self._binding, replace(self._selection, skip=first, limit=1)):
+        for document in Cursor(self._binding, self._selection._replace(skip=first, limit=1)):
             return document
         raise IndexError(index)
 
@@ -223,4 +222,4 @@ def _following(
                 raise
             if left == 0:
                 return
-            query = replace(query, after=expired.token, skip=0, limit=left)
+            query = query._replace(after=expired.token, skip=0, limit=left)

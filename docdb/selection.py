@@ -7,8 +7,7 @@ documents are found."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from docdb.arguments import (
     FindOptions,
@@ -16,6 +15,7 @@ from docdb.arguments import (
     collation_document,
     hint_of,
     key_pairs,
+    named_sort,
     sort_document,
     whole_number,
 )
@@ -30,12 +30,13 @@ from docdb.planner.queries import FindQuery, SortKeys
 
 __all__ = ["Selection"]
 
+_ALL: Final[Mapping[str, Any]] = {}
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+
+class Selection(NamedTuple):
     """Filter, projection and sort as written and as parsed, and what bounds the answer."""
 
-    filter: Mapping[str, Any] = field(default_factory=dict)
+    filter: Mapping[str, Any] = _ALL
     node: Node = TRUE
     fields: Any = None
     projection: Projection | None = None
@@ -65,7 +66,7 @@ class Selection:
         spec = collation_document(collation)
         parsed = None if spec is None else parse_collation(spec)
         node = parse(document, collation=parsed, let=let, naive_utc=naive_utc)
-        shown = None if fields is None else _projection(fields, node, parsed, let)
+        shown = None if fields is None else _projection(fields, node, parsed, let, naive_utc)
         return Selection(
             filter=document, node=node, fields=fields, projection=shown, collation_spec=spec, collation=parsed, let=let,
             naive_utc=naive_utc,
@@ -88,8 +89,10 @@ class Selection:
             filter, fields, collation=given.get("collation"), let=given.get("let"), naive_utc=naive_utc
         )
         plain = {name: given[name] for name in ("comment", "follow", "return_key") if name in given}
-        found = replace(found, **plain) if plain else found
-        for name in ("sort", "hint", "max_time_ms", "min", "max"):
+        found = found._replace(**plain) if plain else found
+        if "sort" in given:
+            found = found.with_sort(named_sort(given["sort"]))
+        for name in ("hint", "max_time_ms", "min", "max"):
             if name in given:
                 found = getattr(found, f"with_{name}")(given[name])
         return found
@@ -97,18 +100,18 @@ class Selection:
     def with_filter(self, filter: Mapping[str, Any]) -> Selection:
         """Return the selection with another filter document, all else kept."""
         node = parse(filter, collation=self.collation, let=self.let, naive_utc=self.naive_utc)
-        changed = replace(self, filter=filter, node=node)
+        changed = self._replace(filter=filter, node=node)
         return changed if self.fields is None else changed.with_fields(self.fields)
 
     def with_fields(self, fields: Any) -> Selection:
         """Return the selection with another projection."""
-        shown = None if fields is None else _projection(fields, self.node, self.collation, self.let)
-        return replace(self, fields=fields, projection=shown)
+        shown = None if fields is None else _projection(fields, self.node, self.collation, self.let, self.naive_utc)
+        return self._replace(fields=fields, projection=shown)
 
     def with_sort(self, keys: Any, order: Any = None) -> Selection:
         """Return the selection in another order; an empty one is none."""
         document = sort_document(keys, order)
-        return replace(self, order=document or None, keys=parse_sort(document) if document else ())
+        return self._replace(order=document or None, keys=parse_sort(document) if document else ())
 
     def with_sort_added(self, name: str, order: Any) -> Selection:
         """Return the selection with one more, less significant sort key."""
@@ -116,39 +119,39 @@ class Selection:
 
     def with_skip(self, count: Any) -> Selection:
         """Return the selection without its first documents."""
-        return replace(self, skip=whole_number(count, "skip"))
+        return self._replace(skip=whole_number(count, "skip"))
 
     def with_limit(self, count: Any, *, least: int = 0) -> Selection:
         """Return the selection bounded to so many documents; 0 is no bound."""
-        return replace(self, limit=whole_number(count, "limit", least=least))
+        return self._replace(limit=whole_number(count, "limit", least=least))
 
     def with_hint(self, hint: Any) -> Selection:
         """Return the selection that must use this index."""
-        return replace(self, hint=hint_of(hint))
+        return self._replace(hint=hint_of(hint))
 
     def with_collation(self, collation: Any) -> Selection:
         """Return the selection that compares text by this collation."""
         spec = collation_document(collation)
-        changed = replace(self, collation_spec=spec, collation=None if spec is None else parse_collation(spec))
+        changed = self._replace(collation_spec=spec, collation=None if spec is None else parse_collation(spec))
         return changed.with_filter(self.filter)
 
     def with_max_time_ms(self, limit: Any) -> Selection:
         """Return the selection that ends with TimeoutExpired after so many milliseconds."""
-        return replace(self, max_time_ms=None if limit is None else whole_number(limit, "max_time_ms"))
+        return self._replace(max_time_ms=None if limit is None else whole_number(limit, "max_time_ms"))
 
     def with_after(self, token: Any) -> Selection:
         """Return the selection that begins behind the document a keyset token names."""
         if token is not None and not isinstance(token, str):
             raise UsageError("a keyset token is text", path="after")
-        return replace(self, after=token)
+        return self._replace(after=token)
 
     def with_min(self, bound: Any) -> Selection:
         """Return the selection that begins at this key of the hinted index."""
-        return replace(self, min=dict(key_pairs(bound, "min")))
+        return self._replace(min=dict(key_pairs(bound, "min")))
 
     def with_max(self, bound: Any) -> Selection:
         """Return the selection that ends before this key of the hinted index."""
-        return replace(self, max=dict(key_pairs(bound, "max")))
+        return self._replace(max=dict(key_pairs(bound, "max")))
 
     def query(self) -> FindQuery:
         """Return the planner's input."""
@@ -156,7 +159,7 @@ class Selection:
             raise QueryError("min and max bound an index", path="min", hint="name the index with hint", code=51173)
         return FindQuery(
             self.filter, self.node, self.projection, self.keys, self.skip, self.limit or None, self.hint, self.collation, self.after,
-            self.min, self.max, self.return_key, self.let,
+            self.min, self.max, self.return_key, self.let, bool(self.collation_spec) and self.collation is None, self.fields,
         )  # fmt: skip
 
     def operation(self) -> dict[str, Any]:
@@ -165,7 +168,9 @@ class Selection:
         return {name: value for name, value in named.items() if value is not None}
 
 
-def _projection(fields: Any, node: Node, collation: Collation | None, let: Any) -> Projection | None:
+def _projection(
+    fields: Any, node: Node, collation: Collation | None, let: Any, naive_utc: bool
+) -> Projection | None:
     if not isinstance(fields, Mapping):
         if isinstance(fields, str) or not isinstance(fields, list | tuple | set | frozenset):
             raise QueryError(
@@ -174,4 +179,4 @@ def _projection(fields: Any, node: Node, collation: Collation | None, let: Any) 
                 code=14,
             )
         fields = dict.fromkeys(fields, 1) or {"_id": 1}
-    return parse_projection(fields, node=node, collation=collation, let=let)
+    return parse_projection(fields, node=node, collation=collation, let=let, naive_utc=naive_utc)

@@ -10,7 +10,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from docdb import administration, writing
@@ -23,8 +23,10 @@ from docdb.errors import (
     UsageError,
 )
 from docdb.language import filters
+from docdb.language.collation import Collation
 from docdb.language.matching import matcher
 from docdb.language.order import order_key
+from docdb.language.projection import parse_projection
 from docdb.language.tree import TRUE, And
 from docdb.language.values import canonical
 from docdb.operations import Operation, Outcome
@@ -135,10 +137,10 @@ class StoreSession:
 
     def distinct(self, name: str, path: str, query: FindQuery, *, max_time_ms: float | None = None) -> list[Any]:
         """Return the distinct values at a path among the matches; arrays give their elements."""
-        if not isinstance(path, str):
+        if not isinstance(path, str) or hasattr(path, "scope"):  # JavaScript code of other packages is a kind of text
             raise QueryError(f"the key of distinct is text, not {type(path).__name__}", path="key", code=14)
         if "\0" in path:
-            raise QueryError("the key of distinct may not contain NUL", path="key", code=67)
+            raise QueryError("the key of distinct may not contain NUL", path="key", code=31032)
         deadline = _deadline(max_time_ms)
         with self._reading("distinct", name, query) as view:
             chosen = self._plan(query, view)
@@ -186,13 +188,12 @@ class StoreSession:
 
     def complete(self, query: FindQuery, info: CollectionInfo) -> FindQuery:
         """Return the query with what the collection adds: its collation, and the condition that nothing is expired."""
-        if query.collation is None and info.collation is not None:
-            node = filters.parse(query.filter, collation=info.collation, let=query.let)
-            query = replace(query, node=node, collation=info.collation)
+        if query.collation is None and info.collation is not None and not query.simple:
+            query = _collated(query, info.collation, self.settings.naive_utc)
         if info.expiring:
             alive = info.alive(self.settings.clock())
             node = alive if query.node is TRUE else And((query.node, alive))
-            query = replace(query, node=node)
+            query = query._replace(node=node)
         return query
 
     @contextmanager
@@ -243,7 +244,7 @@ class StoreSession:
         began = time.perf_counter()
         try:
             prepared = writing.prepare_documents(documents, setting)
-        except StorageError:
+        except (StorageError, writing.TooLarge):
             raise
         except DocdbError:
             return None  # the slow road tells which one
@@ -345,6 +346,15 @@ class StoreSession:
         logging.getLogger("docdb.slow").warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
 
 
+def _collated(query: FindQuery, collation: Collation, naive_utc: bool) -> FindQuery:
+    """Return the query under a collation it was not parsed with."""
+    node = filters.parse(query.filter, collation=collation, let=query.let, naive_utc=naive_utc)
+    shown = query.projection
+    if query.fields is not None:
+        shown = parse_projection(query.fields, node=node, collation=collation, let=query.let, naive_utc=naive_utc)
+    return query._replace(node=node, collation=collation, projection=shown)
+
+
 def _indexes(access: Access) -> list[IndexInfo]:
     if isinstance(access, IndexScan):
         return [access.index]
@@ -368,7 +378,9 @@ def _deadline(max_time_ms: float | None) -> float | None:
         return None
     if isinstance(max_time_ms, bool) or not isinstance(max_time_ms, int | float):
         raise QueryError("max_time_ms is a number of milliseconds", path="max_time_ms", code=14)
-    if not 0 <= max_time_ms <= MOST_MS or max_time_ms != int(max_time_ms):
-        raise QueryError(f"max_time_ms is a whole number from 0 to {MOST_MS}", path="max_time_ms", code=2)
+    if isinstance(max_time_ms, float) and not max_time_ms.is_integer():
+        raise QueryError("max_time_ms is a whole number", path="max_time_ms", code=9)
+    if not 0 <= max_time_ms <= MOST_MS:
+        raise QueryError(f"max_time_ms is from 0 to {MOST_MS}", path="max_time_ms", code=2)
     return time.monotonic() + max_time_ms / 1_000 if max_time_ms else None
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from docdb import administration
-from docdb.errors import CollectionError, DocdbError, TimeoutExpired
+from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError, TimeoutExpired
 from docdb.language import filters, sorting
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
@@ -58,9 +58,10 @@ class PipelineSources:
         self.collection = name
         info = self._snapshot.catalog.get(name) if name is not None else None
         self.collation = parse_collation(collation)
-        if self.collation is None and info is not None:
+        if not collation and info is not None:
             self.collation = info.collation
-        self.variables = canonical(let) if let is not None else {}
+        pipeline = self._canonical(pipeline, "")
+        self.variables = {} if let is None else self._canonical(let, "let")
         whole = compile_pipeline(pipeline, context=self)  # every mistake is found before anything is read
         if name is None:
             yield from whole.run(iter(()))
@@ -68,6 +69,12 @@ class PipelineSources:
         front = take_front(pipeline)
         rest = compile_pipeline(front.rest, context=self)
         yield from rest.run(self._documents(name, self._query(front, hint)))
+
+    def _canonical(self, value: Any, path: str) -> Any:
+        try:
+            return canonical(value, path, naive_utc=self._session.settings.naive_utc)
+        except DocumentError as error:
+            raise QueryError(error.message, path=error.path, hint=error.hint, code=error.code) from error
 
     def _query(self, front: Front, hint: Any) -> FindQuery:
         """Return what the first stages ask of an access path."""
@@ -80,6 +87,7 @@ class PipelineSources:
             hint=hint,
             collation=self.collation,
             let=self.variables or None,
+            simple=self.collation is None,
         )
 
     def _documents(self, name: str, query: FindQuery) -> Batches:
@@ -100,20 +108,22 @@ class PipelineSources:
             node=filters.parse(spec, collation=self.collation, let=self.variables or None),
             sort=sorting.parse_sort(list(sort)) if sort else (),
             collation=self.collation,
+            simple=self.collation is None,
         )
         return self._documents(collection, query)
 
     def write(self, collection: str, changes: Sequence[Change]) -> None:
-        """Write the changes of $merge in one commit."""
+        """Write the changes of $merge in one commit; what can be written is, before the first refusal is raised."""
         operations: list[Operation] = [
             InsertOp(change.document)
             if change.operation == "insert"
             else ReplaceOp({"_id": {"$eq": change.key}}, change.document)
             for change in changes
         ]
-        for outcome in self._session.execute(collection, operations):
-            if isinstance(outcome, DocdbError):
-                raise outcome
+        outcomes = self._session.execute(collection, operations, ordered=False)
+        refused = [outcome for outcome in outcomes if isinstance(outcome, DocdbError)]
+        if refused:
+            raise refused[0]
 
     def replace_collection(self, collection: str, batches: Batches) -> None:
         """Put the documents in place of the collection's, which keeps its options and indexes; all or nothing."""
@@ -132,14 +142,15 @@ class PipelineSources:
             administration.drop_collection(store, scratch)
             raise
 
-    def unique_fields(self, collection: str) -> Sequence[frozenset[str]]:
-        """Return the fields of each unique, not partial index of a collection."""
+    def unique_fields(self, collection: str, *, dense: bool = False) -> Sequence[frozenset[str]]:
+        """Return the fields of each unique, not partial index under the pipeline's collation; ``dense``: of each that is not sparse."""
         info = self._snapshot.catalog.get(collection)
         indexes = info.indexes if info is not None else ()
         return [
             frozenset(".".join(path) for path, _ in index.keys)
             for index in indexes
-            if index.unique and index.partial is None and not index.building
+            if index.unique and index.partial is None and not index.building and not (dense and index.sparse)
+            if index.collation == self.collation
         ]
 
     def statistics(self, collection: str, kind: str) -> Batch:
@@ -156,4 +167,3 @@ class PipelineSources:
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TimeoutExpired("the pipeline took longer than max_time_ms")
         self._snapshot.check()
-

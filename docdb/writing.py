@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from docdb.errors import DocdbError, DocumentError, UpdateError, UsageError, ValidationError
+from docdb.errors import DocumentError, DuplicateKeyError, UpdateError, UsageError, ValidationError
 from docdb.language import filters, matching, projection, sorting, updates
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.order import order_key
 from docdb.language.server_date import resolve_server_dates
 from docdb.language.tree import TRUE, And, Compare, Node
-from docdb.language.values import Regex
+from docdb.language.values import Regex, canonical
 from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
@@ -33,7 +33,7 @@ from docdb.store.records import DocumentChange, Prepared
 from docdb.store.runs import gather, prepare_run
 from docdb.store.views import View
 
-__all__ = ["COMMIT_BYTES", "Setting", "prepare_all", "prepare_documents"]
+__all__ = ["COMMIT_BYTES", "Setting", "TooLarge", "prepare_all", "prepare_documents"]
 
 COMMIT_BYTES: Final = 256 * 2**20
 Step = Callable[[WriteBatch], Outcome]
@@ -108,7 +108,26 @@ def _insert_over(batch: WriteBatch, info: CollectionInfo, prepared: Prepared, se
             records.apply(batch, info, [DocumentChange(DELETE, id_key, stored, None)])
         else:
             raise records.duplicate_id(info, prepared.ids[0])
-    records.apply(batch, info, [DocumentChange(INSERT, id_key, None, data)])
+    _apply(batch, info, [DocumentChange(INSERT, id_key, None, data)], setting)
+
+
+def _apply(batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange], setting: Setting) -> None:
+    """Put the changes; expired documents that hold a unique key make way as by an ordinary delete."""
+    try:
+        records.apply(batch, info, changes)
+    except DuplicateKeyError:
+        expired = _expired(batch, info, records.rivals(batch, info, changes), setting) if info.expiring else []
+        if not expired:
+            raise
+        records.apply(batch, info, expired)
+        records.apply(batch, info, changes)
+
+
+def _expired(batch: WriteBatch, info: CollectionInfo, id_keys: set[bytes], setting: Setting) -> list[DocumentChange]:
+    alive = matching.matcher(info.alive(setting.now))
+    keys = sorted(id_keys)
+    stored = zip(keys, View(batch.txn, info).fetch(keys, decode=False), strict=True)
+    return [DocumentChange(DELETE, key, data, None) for key, data in stored if data and not alive(codec.decode(data))]
 
 
 @dataclass(slots=True)
@@ -141,7 +160,7 @@ class _Selection:
         view = View(batch.txn, info)
         if info is not None and info.expiring:
             alive = And((self.query.node, info.alive(self.setting.now)))
-            query = replace(self.query, node=alive)
+            query = self.query._replace(node=alive)
             return _selected(view, query, self.setting)
         if self.pinned is not None:
             (data,) = view.fetch([self.pinned], decode=False)
@@ -177,7 +196,10 @@ class _Change:
             from docdb.pipeline.runner import pipeline_update  # long to load, and few updates are pipelines
 
             self._pipeline = pipeline_update(
-                spec, variables=operation.let, now=setting.now, collation=setting.collation(operation.collation)
+                canonical(resolve_server_dates(spec, setting.now), naive_utc=setting.naive_utc),
+                variables=canonical(operation.let, "let", naive_utc=setting.naive_utc),
+                now=setting.now,
+                collation=setting.collation(operation.collation),
             )
         else:
             self._update = updates.parse_update(
@@ -240,7 +262,7 @@ def _change_rows(
         if size > setting.commit_bytes:
             raise _too_large(setting)
     if changes:
-        records.apply(batch, info, changes)
+        _apply(batch, info, changes, setting)
     return images
 
 
@@ -359,8 +381,12 @@ def _validator(info: CollectionInfo | None) -> Callable[[dict[str, Any]], None] 
     return validate
 
 
-def _too_large(setting: Setting) -> DocdbError:
-    return UsageError(
+class TooLarge(UsageError):
+    """A call that changes more than ``commit_bytes``."""
+
+
+def _too_large(setting: Setting) -> TooLarge:
+    return TooLarge(
         f"one call may change at most {setting.commit_bytes} bytes",
         hint="use batch=n to commit in steps, or raise commit_bytes",
     )

@@ -145,7 +145,7 @@ def test_insert_many_reports_what_failed():
             FindAndModifyOp({}, {"$inc": {"a": 1}}, projection={"a": 1}, sort={"b": -1}, return_new=True),
         ),
         (lambda c: c.find_one_and_replace({}, {"a": 1}), FindAndModifyOp({}, replacement={"a": 1})),
-        (lambda c: c.find_one_and_delete({}, sort="b"), FindAndModifyOp({}, remove=True, sort={"b": 1})),
+        (lambda c: c.find_one_and_delete({}, sort=["b"]), FindAndModifyOp({}, remove=True, sort={"b": 1})),
     ],
     ids=[
         "update_one", "pipeline", "update_many", "options", "logic", "replace_one", "delete_one", "delete_many", "find_one_and_update",
@@ -292,7 +292,7 @@ def test_cursor_methods_change_the_cursor(session, users):
     cursor = users.find({"a": 1})
     cursor.sort("age", -1)
     cursor.skip(1)
-    cursor.limit(-3)
+    cursor.limit(3)
     cursor.hint([("age", 1)])
     cursor.max_time_ms(500)
     cursor.min([("age", 1)]).max([("age", 9)]).batch_size(10).comment("x").allow_disk_use(True)
@@ -355,6 +355,10 @@ def test_cursor_distinct_and_explain(session, users):
     [
         lambda c: c.find().skip(-1),
         lambda c: c.find().limit("3"),
+        lambda c: c.find().limit(-3),
+        lambda c: c.find().sort([("a", "asc")]),
+        lambda c: c.find(sort="a"),
+        lambda c: c.count_documents({}, limit=None),
         lambda c: c.find().skip(True),
         lambda c: c.find().batch_size(-1),
         lambda c: c.find().sort(5),

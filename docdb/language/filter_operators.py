@@ -62,7 +62,8 @@ class Scope:
         expression = compiler(spec, variables=tuple(let), **more)
         if not let:
             return expression
-        return Bound(expression, {name: compiler(value, variables=())({}) for name, value in let.items()})
+        values = {name: self.canonical(value, f"let.{name}") for name, value in let.items()}
+        return Bound(expression, {name: compiler(value, variables=())({}) for name, value in values.items()})
 
 
 class Bound:

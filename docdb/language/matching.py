@@ -49,7 +49,8 @@ def matcher(node: tree.Node) -> Test:
 def match_position(node: tree.Node, document: dict[str, Any]) -> int | None:
     """Return the index of the array element that made the document match: positional ``$``.
 
-    The last condition that went through an array decides; negations say nothing; None when there is none (or no match).
+    The last condition that went through an array decides; negations and ``$or`` say nothing, but for one whose branches are
+    equalities on one path; None when there is none (or no match).
     """
     matched, position = _judge(node, document)
     return position if matched else None
@@ -232,11 +233,24 @@ def _judge(node: tree.Node, document: Any) -> tuple[bool, int | None]:
                 return False, None
             position = found if found is not None else position
         return True, position
-    if isinstance(node, tree.Or):
-        return next((verdict for part in node.parts if (verdict := _judge(part, document))[0]), (False, None))
+    if isinstance(node, tree.Or) and _is_one_set(node):
+        tests = [leaf_of(part)[1] for part in node.parts]
+        return _judge_values(document, node.parts[0].path, lambda value: any(test(value) for test in tests))  # type: ignore[attr-defined]
     if type(node) in _BUILDERS:
         return matcher(node)(document), None
     return _judge_leaf(node, document)
+
+
+def _is_one_set(node: tree.Or) -> bool:
+    """Tell whether the branches are equalities on one path, which MongoDB turns into $in; no other $or gives a position."""
+    kinds = all(
+        isinstance(part, tree.In) or (isinstance(part, tree.Compare) and part.op == "eq") for part in node.parts
+    )
+    return kinds and len({part.path for part in node.parts}) == 1  # type: ignore[attr-defined]
+
+
+def _judge_values(document: Any, path: tree.Path, test: Test) -> tuple[bool, int | None]:
+    return next(((True, index) for value, index in _handed_over(document, path, 0, True) if test(value)), (False, None))
 
 
 def _judge_leaf(node: tree.Node, document: Any) -> tuple[bool, int | None]:

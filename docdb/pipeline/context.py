@@ -60,7 +60,7 @@ class Context(Protocol):
     def replace_collection(self, collection: str, batches: Batches) -> None:
         """Put the documents in place of the collection's, keeping its indexes; nothing changes when an error comes."""
 
-    def unique_fields(self, collection: str) -> Sequence[frozenset[str]]:
+    def unique_fields(self, collection: str, *, dense: bool = False) -> Sequence[frozenset[str]]:
         """Return the fields of each unique, not partial index of a collection (``_id`` is understood)."""
 
     def statistics(self, collection: str, kind: str) -> Batch:

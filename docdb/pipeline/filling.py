@@ -131,7 +131,8 @@ def _densified(
                 result.append(members[at])
                 at += 1
         else:
-            result.append(_made(members[0], parts, partitions, value))
+            # The document behind the gap lends its partition: under a collation its spelling may differ from the first one's.
+            result.append(_made(members[min(at, len(members) - 1)], parts, partitions, value))
         count += 1
         if len(result) > _MOST_DOCUMENTS:
             break

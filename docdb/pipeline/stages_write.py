@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from docdb.errors import CollectionError, DuplicateKeyError, NotSupportedError, QueryError
+from docdb.errors import CollectionError, DocdbError, DuplicateKeyError, NotSupportedError, QueryError
 from docdb.language.expression_core import fail
 from docdb.language.expressions import Expression, check_variable, field_path, read_path
+from docdb.language.order import order_key
 from docdb.language.values import MISSING, is_number, make_id, type_name
 from docdb.pipeline.context import Batch, Batches, Change
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options
@@ -160,8 +161,8 @@ def _modes(spec: dict[str, Any]) -> tuple[Any, str]:
 
 
 def _let(builder: Builder, spec: dict[str, Any]) -> dict[str, Expression]:
-    let = spec.get("let", MISSING)
-    if let is MISSING:
+    let = spec.get("let")
+    if let is None:
         return {"new": builder.expression("$$ROOT")}
     if not isinstance(let, dict):
         fail("the let of $merge is an object", 14)
@@ -190,7 +191,8 @@ def merge(builder: Builder, spec: Any, name: str) -> Stage:
     if on != ("_id",) and frozenset(on) not in set(builder.context.unique_fields(target)):
         fail("the on fields of $merge need a unique index", 51183, hint=f"create a unique index on {', '.join(on)}")
 
-    merging = _Merging(builder, target, on, matched, not_matched, change)
+    nullable = on == ("_id",) or frozenset(on) in set(builder.context.unique_fields(target, dense=True))
+    merging = _Merging(builder, target, on, matched, not_matched, change, nullable)
 
     def run(batches: Batches, variables: Variables) -> Batches:
         written: dict[tuple[bytes, ...], dict[str, Any]] = {}
@@ -204,13 +206,11 @@ def merge(builder: Builder, spec: Any, name: str) -> Stage:
 
 def _updating(builder: Builder, stages: list[Any], bound: dict[str, Expression]) -> _Change:
     for stage in stages:
-        if (
-            isinstance(stage, dict)
-            and len(stage) == 1
-            and next(iter(stage)) not in _UPDATING
-            and next(iter(stage)).startswith("$")
-        ):
-            fail(f"{next(iter(stage))} may not stand in whenMatched", 72, hint=f"one of {', '.join(_UPDATING)}")
+        if not isinstance(stage, dict) or len(stage) != 1:
+            continue
+        ((name, spec),) = stage.items()
+        if name.startswith("$") and name not in _UPDATING and not _is_constant_fill(name, spec):
+            fail(f"{name} may not stand in whenMatched", 72, hint=f"one of {', '.join(_UPDATING)}")
     compiled = builder.compile(builder.inner("$merge", *bound), stages)
 
     def change(old: dict[str, Any], new: dict[str, Any], variables: Variables) -> dict[str, Any]:
@@ -223,50 +223,73 @@ def _updating(builder: Builder, stages: list[Any], bound: dict[str, Expression])
     return change
 
 
-def _on_value(document: dict[str, Any], path: str) -> Any:
+def _is_constant_fill(name: str, spec: Any) -> bool:
+    """Tell whether a stage is a $fill with constant values, which is $addFields by another name."""
+    output = spec.get("output") if name == "$fill" and isinstance(spec, dict) else None
+    return isinstance(output, dict) and all(isinstance(how, dict) and list(how) == ["value"] for how in output.values())
+
+
+def _on_value(document: dict[str, Any], path: str, nullable: bool) -> Any:
     value: Any = document
     for part in path.split("."):
         value = value.get(part, MISSING) if type(value) is dict else MISSING
-    if value is None or value is MISSING or type(value) is list:
+    if type(value) is list:
+        fail(f"the on field {path!r} of $merge is an array", 51185)
+    if (value is None or value is MISSING) and not nullable:
         fail(
-            f"the on field {path!r} of $merge is missing, null or an array", 51132 if type(value) is not list else 51185
+            f"the on field {path!r} of $merge is missing or null",
+            51132,
+            hint="a unique index that is not sparse allows it",
         )
-    return value
+    return None if value is MISSING else value
 
 
 class _Merging:
     """What one $merge does with the documents of its stream."""
 
     def __init__(
-        self, builder: Builder, target: str, on: tuple[str, ...], matched: Any, not_matched: str, change: _Change | None
-    ) -> None:
+        self, builder: Builder, target: str, on: tuple[str, ...], matched: Any, not_matched: str, change: _Change | None,
+        nullable: bool,
+    ) -> None:  # fmt: skip
         self.context, self.key, self.target, self.on = builder.context, builder.key, target, on
-        self.matched, self.not_matched, self.change = matched, not_matched, change
+        self.matched, self.not_matched, self.change, self.nullable = matched, not_matched, change, nullable
 
     def batch(self, batch: Batch, written: dict[tuple[bytes, ...], dict[str, Any]], variables: Variables) -> None:
         """Write what a batch asks for: one read and one write.
 
         ``written`` holds what earlier documents of this $merge left behind, which the snapshot that is read from does not show. What
-        came before a refused document stays written.
+        came before a refused document stays written, and what ``fail`` refuses stops none of the others.
         """
         documents = [_with_id(document) if "_id" in self.on else document for document in batch]
         places: list[tuple[bytes, ...]] = []
         changes: list[Change] = []
+        refused: DocdbError | None = None
         try:
             values = [self._values(document) for document in documents]
             places = [tuple(self.key(value) for value in found) for found in values]
             known = self._read([found for found, place in zip(values, places, strict=True) if place not in written])
             for document, place in zip(documents, places, strict=True):
-                change = self._changed(document, written.get(place) or known.get(place), variables)
+                found = written.get(place) or known.get(place)
+                refused = refused or self._refusal(found)
+                change = self._changed(document, found, variables)
                 if change is not None:
                     changes.append(change)
                     written[place] = change.document
         finally:
             if changes:
                 self.context.write(self.target, changes)
+        if refused is not None:
+            raise refused
+
+    def _refusal(self, found: dict[str, Any] | None) -> DocdbError | None:
+        if found is None and self.not_matched == "fail":
+            return QueryError("$merge found no document to change and whenNotMatched is fail", code=13113)
+        if found is not None and self.matched == "fail":
+            return DuplicateKeyError("$merge found the document already there and whenMatched is fail")
+        return None
 
     def _values(self, document: dict[str, Any]) -> list[Any]:
-        return [_on_value(document, path) for path in self.on]
+        return [_on_value(document, path, self.nullable) for path in self.on]
 
     def _read(self, wanted: list[list[Any]]) -> dict[tuple[bytes, ...], dict[str, Any]]:
         if not wanted:
@@ -281,7 +304,8 @@ class _Merging:
         known: dict[tuple[bytes, ...], dict[str, Any]] = {}
         for batch in self.context.source(self.target, filter):
             for document in batch:
-                place = tuple(self.key(read_path(document, field_path(path))) for path in self.on)
+                values = (read_path(document, field_path(path)) for path in self.on)
+                place = tuple(self.key(None if value is MISSING else value) for value in values)
                 if place in places:
                     known[place] = document
         return known
@@ -289,20 +313,16 @@ class _Merging:
     def _changed(self, document: dict[str, Any], found: dict[str, Any] | None, variables: Variables) -> Change | None:
         """Return the change one document of the stream makes, None for none."""
         if found is None:
-            if self.not_matched == "fail":
-                raise QueryError("$merge found no document to change and whenNotMatched is fail", code=13113)
             return Change("insert", _with_id(document)) if self.not_matched == "insert" else None
-        if self.matched == "keepExisting":
+        if self.matched in ("fail", "keepExisting"):
             return None
-        if self.matched == "fail":
-            raise DuplicateKeyError("$merge found the document already there and whenMatched is fail")
         if self.change is not None:
             new = self.change(found, document, variables)
         elif self.matched == "replace":
             new = document
         else:
             new = {**found, **document}
-        if self.key(new.get("_id", found["_id"])) != self.key(found["_id"]):
+        if order_key(new.get("_id", found["_id"])) != order_key(found["_id"]):  # whatever the collation says
             raise QueryError("$merge cannot change the _id of a document", code=66)
         return Change(
             "replace", {**new, "_id": found["_id"]} if "_id" in new else {"_id": found["_id"], **new}, found["_id"]

@@ -6,8 +6,7 @@ What lives here: ``FindQuery``. What it must not know: indexes, views, how anyth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from docdb.language.tree import TRUE, Node, Path
 
@@ -21,16 +20,19 @@ SortKeys = tuple[tuple[Path, int], ...]
 Hint = str | tuple[tuple[str, Any], ...] | Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class FindQuery:
+_ALL: Final[Mapping[str, Any]] = {}
+
+
+class FindQuery(NamedTuple):
     """One find: which documents, in which order, which part of them.
 
     ``filter`` is what the user wrote (for explain), ``node`` the same parsed. ``sort`` holds path parts and 1 or -1; ``$natural`` stands as
     ``(("$natural",), 1)``. ``after`` is the keyset token of the last document of the page before: the order is then completed by ``_id``.
-    ``min`` (inclusive) and ``max`` (exclusive) bound the keys of the hinted index. ``limit`` None or 0 is no limit.
+    ``after`` is empty for the first page. ``simple``: plain order was asked for, so that the collection's collation does not enter.
+    ``fields`` is the projection as written. ``min`` (inclusive) and ``max`` (exclusive) bound the keys of the hinted index. ``limit`` None or 0 is no limit.
     """
 
-    filter: Mapping[str, Any] = field(default_factory=dict)
+    filter: Mapping[str, Any] = _ALL
     node: Node = TRUE
     projection: Projection | None = None
     sort: SortKeys = ()
@@ -43,3 +45,5 @@ class FindQuery:
     max: Mapping[str, Any] | None = None
     return_key: bool = False
     let: Mapping[str, Any] | None = None
+    simple: bool = False
+    fields: Any = None

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from docdb.errors import QueryError
-from docdb.language import tree
+from docdb.language import filters, tree
 from docdb.language.matching import compile_pattern, match_position, matcher, truth
 from docdb.language.tree import And, Bits, Compare, ElemMatch, Exists, In, Mod, Not, Or, Pattern, Size, TypeIs
 from docdb.language.values import MISSING, Binary, Int64, MaxKey, MinKey, Regex
@@ -248,3 +248,18 @@ def test_bad_flag():
 )  # fmt: skip
 def test_truth(value, expected):
     assert truth(value) is expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"$or": [{"a": 2}, {"a": 3}]}, 1),
+        ({"$or": [{"a": {"$in": [3]}}, {"a": 9}]}, 2),
+        ({"$or": [{"a": 2}, {"b": 1}]}, None),
+        ({"$or": [{"a": {"$gt": 2}}, {"a": 1}]}, None),
+        ({"$or": [{"a": 2}, {"b": 1}], "a": 3}, 2),
+    ],
+    ids=["equalities on one path", "sets on one path", "two paths", "a range", "beside a condition"],
+)
+def test_only_an_or_that_is_a_set_gives_a_position(spec, expected):
+    assert match_position(filters.parse(spec), {"a": [1, 2, 3], "b": 1}) == expected

@@ -38,7 +38,7 @@ class ListContext:
     def replace_collection(self, collection: str, batches: Batches) -> None:
         self.collections[collection] = [document for batch in batches for document in batch]
 
-    def unique_fields(self, collection: str) -> Sequence[frozenset[str]]:
+    def unique_fields(self, collection: str, *, dense: bool = False) -> Sequence[frozenset[str]]:
         return self.unique.get(collection, [])
 
     def statistics(self, collection: str, kind: str) -> list[dict[str, Any]]:

@@ -1,0 +1,140 @@
+"""Pipelines over a real store: what $merge and $out leave behind, collations, densify's partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import docdb
+from docdb.errors import DocdbError, DuplicateKeyError, QueryError, ValidationError
+
+ENGLISH = {"locale": "en", "strength": 1}
+
+
+@pytest.fixture
+def db() -> Iterator[docdb.Database]:
+    with docdb.open(":memory:", naive_dates="utc") as database:
+        yield database
+
+
+def filled(db: docdb.Database, name: str, *documents: dict[str, Any]) -> Any:
+    db[name].insert_many(documents)
+    return db[name]
+
+
+def merged(db: docdb.Database, **options: Any) -> None:
+    db["source"].aggregate([{"$merge": {"into": "target", **options}}])
+
+
+def content(db: docdb.Database) -> list[dict[str, Any]]:
+    return list(db["target"].find().sort("_id"))
+
+
+@pytest.mark.parametrize("mode", ["merge", "replace", "keepExisting", [{"$set": {"b": "$$new.b"}}]], ids=str)
+def test_merge_takes_let_null_as_not_given(db, mode):
+    filled(db, "source", {"_id": 1, "b": 2})
+    merged(db, let=None, whenMatched=mode)
+    assert content(db) == [{"_id": 1, "b": 2}]
+
+
+def test_merge_that_fails_on_a_match_writes_the_others(db):
+    filled(db, "source", {"_id": 1}, {"_id": 2}, {"_id": 3})
+    filled(db, "target", {"_id": 2, "old": True})
+    with pytest.raises(DuplicateKeyError):
+        merged(db, whenMatched="fail")
+    assert content(db) == [{"_id": 1}, {"_id": 2, "old": True}, {"_id": 3}]
+
+
+def test_merge_that_fails_without_a_match_changes_the_others(db):
+    filled(db, "source", {"_id": 1}, {"_id": 2, "new": True})
+    filled(db, "target", {"_id": 2})
+    with pytest.raises(QueryError) as caught:
+        merged(db, whenNotMatched="fail")
+    assert caught.value.code == 13113
+    assert content(db) == [{"_id": 2, "new": True}]
+
+
+def test_merge_goes_on_behind_a_duplicate_of_another_key(db):
+    filled(db, "source", {"_id": 1, "k": "dup"}, {"_id": 2, "k": "ok"})
+    filled(db, "target", {"_id": 9, "k": "dup"})
+    db["target"].create_index("k", unique=True)
+    with pytest.raises(DuplicateKeyError):
+        merged(db)
+    assert [document["_id"] for document in content(db)] == [2, 9]
+
+
+@pytest.mark.parametrize("value", [{"k": None}, {}], ids=["null", "missing"])
+def test_merge_on_nothing_needs_an_index_that_is_not_sparse(db, value):
+    filled(db, "source", {"_id": 1, "new": True, **value})
+    filled(db, "target", {"_id": 1, "k": None})
+    db["target"].create_index("k", unique=True)
+    merged(db, on="k")
+    assert content(db) == [{"_id": 1, "k": None, "new": True}]
+    db["target"].drop_index("k_1")
+    db["target"].create_index("k", unique=True, sparse=True)
+    with pytest.raises(QueryError) as caught:
+        merged(db, on="k")
+    assert caught.value.code == 51132
+
+
+def test_merge_with_a_constant_fill(db):
+    filled(db, "source", {"_id": 1})
+    filled(db, "target", {"_id": 1, "y": None})
+    merged(db, whenMatched=[{"$fill": {"output": {"y": {"value": 42}}}}])
+    assert content(db) == [{"_id": 1, "y": 42}]
+    with pytest.raises(QueryError) as caught:
+        merged(db, whenMatched=[{"$fill": {"output": {"y": {"method": "locf"}}}}])
+    assert caught.value.code == 72
+
+
+def test_merge_needs_a_unique_index_of_its_own_collation(db):
+    filled(db, "source", {"_id": 1, "k": "a"})
+    db["target"].create_index("k", unique=True, collation=ENGLISH)
+    with pytest.raises(QueryError) as caught:
+        merged(db, on="k")
+    assert caught.value.code == 51183
+
+
+def test_merge_never_changes_the_spelling_of_an_id(db):
+    filled(db, "source", {"_id": "Apple"})
+    db.create_collection("target", collation=ENGLISH)
+    filled(db, "target", {"_id": "apple"})
+    with pytest.raises(QueryError) as caught:
+        db["source"].aggregate([{"$merge": {"into": "target"}}], collation=ENGLISH)
+    assert caught.value.code == 66
+
+
+def test_a_refused_out_leaves_the_target_and_no_scratch(db):
+    db.create_collection("target", validator={"n": {"$type": "int"}})
+    filled(db, "target", {"_id": 9, "n": 1})
+    filled(db, "source", {"_id": 1, "n": "x"})
+    with pytest.raises(ValidationError):
+        db["source"].aggregate([{"$out": "target"}])
+    assert content(db) == [{"_id": 9, "n": 1}]
+    assert sorted(db.list_collection_names()) == ["source", "target"]
+
+
+def test_the_simple_collation_takes_the_place_of_the_collections_own(db):
+    db.create_collection("source", collation=ENGLISH)
+    source = filled(db, "source", {"_id": 1, "x": "apple"}, {"_id": 2, "x": "Apple"})
+    simple = {"locale": "simple"}
+    assert len(list(source.aggregate([{"$match": {"x": "apple"}}]))) == 2
+    assert len(list(source.aggregate([{"$match": {"x": "apple"}}], collation=simple))) == 1
+    assert source.count_documents({"x": "apple"}) == 2
+    assert source.count_documents({"x": "apple"}, collation=simple) == 1
+    assert len(source.find({"x": "apple"}, collation=simple).to_list()) == 1
+    assert source.distinct("x", collation=simple) == ["apple", "Apple"]
+
+
+def test_densify_spells_the_partition_as_the_document_behind_the_gap(db):
+    source = filled(db, "source", {"_id": 1, "p": "a", "n": 0}, {"_id": 2, "p": "A", "n": 2})
+    stage = {"$densify": {"field": "n", "partitionByFields": ["p"], "range": {"step": 1, "bounds": "partition"}}}
+    made = [d for d in source.aggregate([stage], collation=ENGLISH) if "_id" not in d]
+    assert made == [{"p": "A", "n": 1}]
+
+
+def test_a_refusal_of_a_pipeline_is_docdbs_own(db):
+    with pytest.raises(DocdbError):
+        db["source"].aggregate([{"$match": {"a": {"$no": 1}}}])
