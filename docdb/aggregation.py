@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from docdb.arguments import AggregateOptions, check_options, collation_document, hint_of, sort_document, whole_number
+from docdb.arguments import AggregateOptions, check_options, collation_document, flag, hint_of, sort_document, whole_number
 from docdb.conditions import encode_where
 from docdb.cursor import CommandCursor
 from docdb.errors import QueryError, UsageError
@@ -203,6 +203,7 @@ class AggregateCursor(CommandCursor[dict[str, Any]]):
     def __init__(self, session: Session, name: str | None, pipeline: Any, **options: Unpack[AggregateOptions]) -> None:
         if options:
             check_options("aggregate", options, AggregateOptions)
+            flag(options.get("allow_disk_use"), "allow_disk_use", strict=True)
         limit = options.get("max_time_ms")
         batches = session.aggregate(
             name,

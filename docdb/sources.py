@@ -19,7 +19,7 @@ from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
 from docdb.operations import InsertOp, Operation, ReplaceOp
 from docdb.pipeline.context import Batch, Batches, Change
-from docdb.pipeline.runner import Front, compile_pipeline, take_front
+from docdb.pipeline.runner import Front, compile_pipeline, evaluate_let, take_front
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.store.store import Snapshot
@@ -61,9 +61,11 @@ class PipelineSources:
         if not collation and info is not None:
             self.collation = info.collation
         pipeline = self._canonical(pipeline, "")
-        self.variables = {} if let is None else self._canonical(let, "let")
+        self.variables = evaluate_let(self._canonical(let, "let"), collation=self.collation, now=self.now)
         whole = compile_pipeline(pipeline, context=self)  # every mistake is found before anything is read
         if name is None:
+            if not pipeline or "$documents" not in pipeline[0]:
+                raise CollectionError("a pipeline without a collection begins with $documents", path="0", code=73)
             yield from whole.run(iter(()))
             return
         front = take_front(pipeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,3 +139,52 @@ def test_densify_spells_the_partition_as_the_document_behind_the_gap(db):
 def test_a_refusal_of_a_pipeline_is_docdbs_own(db):
     with pytest.raises(DocdbError):
         db["source"].aggregate([{"$match": {"a": {"$no": 1}}}])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"let": {"a": 10, "b": "$$a"}}, 10),
+        ({"let": {"b": {"$add": [1, 2]}}}, 3),
+    ],
+    ids=["an earlier variable", "an expression"],
+)
+def test_the_variables_of_let_are_expressions(db, options, expected):
+    filled(db, "source", {"_id": 1})
+    assert list(db["source"].aggregate([{"$set": {"y": "$$b"}}], **options)) == [{"_id": 1, "y": expected}]
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda db: db["source"].aggregate([], let=42), 14),
+        (lambda db: db["source"].aggregate([], let={"Upper": 1}), 9),
+        (lambda db: db["source"].aggregate([], allow_disk_use="yes"), 14),
+        (lambda db: db.aggregate([{"$match": {}}]), 73),
+        (lambda db: db.aggregate([]), 73),
+    ],
+    ids=["let", "name of a variable", "allow_disk_use", "no collection", "nothing"],
+)
+def test_refused_calls_of_aggregate(db, call, code):
+    with pytest.raises(DocdbError) as caught:
+        call(db)
+    assert caught.value.code == code
+
+
+def test_naive_dates_reach_every_stage_of_a_pipeline(db):
+    day = dt.datetime(2020, 1, 1)
+    filled(db, "source", {"_id": 1, "d": day})
+    same = {"$eq": ["$d", day]}
+    stages = [{"$match": {"d": day}}, {"$set": {"same": same}}, {"$match": {"d": day, "$expr": same}}]
+    assert [found["same"] for found in db["source"].aggregate(stages)] == [True]
+    assert [found["n"] for found in db["source"].aggregate([{"$set": {"n": "$$v"}}], let={"v": day})] == [
+        day.replace(tzinfo=dt.UTC)
+    ]
+    assert db["source"].update_one({"d": day}, [{"$set": {"same": same}}]).modified_count == 1
+    assert db["source"].find_one({"_id": {"$gte": 0}})["same"] is True
+
+
+def test_the_collation_of_a_collection_reaches_projections(db):
+    db.create_collection("source", collation=ENGLISH)
+    source = filled(db, "source", {"_id": 1, "x": ["A", "b"]})
+    assert source.find_one({}, {"x": {"$elemMatch": {"$eq": "a"}}}) == {"_id": 1, "x": ["A"]}

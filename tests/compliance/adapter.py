@@ -54,6 +54,8 @@ class Adapter(run_cases.PymongoLike):  # type: ignore[misc]
         named = {name: value for name, value in (options or {}).items() if name in known}
         if "maxTimeMS" in named and self._kind in _TIMED:
             unknown["max_time_ms"] = _number(named["maxTimeMS"])
+        if "allowDiskUse" in named and self._kind == "aggregate":
+            unknown["allow_disk_use"] = named["allowDiskUse"]
         return {**super().opts(named, allowed), **unknown}
 
     def run(self, operation: dict[str, Any]) -> dict[str, Any]:
