@@ -42,7 +42,7 @@ crash: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard docdb/_native/*.pyx) $(wildcard docdb/_native/*.pxd)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip -q install --disable-pip-version-check setuptools wheel cython
+	$(BIN)/pip -q install --disable-pip-version-check "setuptools>=68" wheel "cython>=3.0.10"
 	$(BIN)/pip -q install --disable-pip-version-check --no-build-isolation -e ".[cli,test]"
 	touch $@
 
