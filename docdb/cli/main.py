@@ -119,8 +119,15 @@ def run(argv: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except (click.ClickException, docdb.DocdbError, ModuleNotFoundError, OSError) as error:
-        return _refused(error)
+        return INTERRUPTED if _was_interrupted(error) else _refused(error)
     return 0
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Tell whether an error arose while Ctrl-C was on its way up, as when closing what was half open."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _refused(error: Exception) -> int:

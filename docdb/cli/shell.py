@@ -165,7 +165,9 @@ def _carry_out(shell: Shell, lines: Iterable[str]) -> None:
 def _attempt(shell: Shell, text: str, number: int) -> None:
     try:
         shell.run(text)
-    except (ShellError, docdb.DocdbError) as error:
+    except ShellError as error:
+        raise click.ClickException(f"line {number + error.line - 1}: {error}") from error
+    except docdb.DocdbError as error:
         raise click.ClickException(f"line {number}: {error}") from error
 
 

@@ -33,12 +33,13 @@ Database = docdb.Database
 
 
 class ShellError(Exception):
-    """A line that cannot be understood; ``column`` says where, counted from 1."""
+    """A line that cannot be understood; ``column`` says where in which ``line`` of the text, both counted from 1."""
 
-    def __init__(self, message: str, column: int | None = None, hint: str | None = None) -> None:
+    def __init__(self, message: str, column: int | None = None, hint: str | None = None, line: int = 1) -> None:
         super().__init__(message)
         self.message = message
         self.column = column
+        self.line = line
         self.hint = hint
 
     def __str__(self) -> str:
@@ -148,14 +149,14 @@ class Evaluator:
             return self._run(_quoted(line))
         except ShellError as error:
             if error.column is not None:
-                error.column = _column_of(line, error.column)
+                error.column = _column_of(line.splitlines()[error.line - 1], error.column)
             raise
 
     def _run(self, text: str) -> Any:
         try:
             tree = ast.parse(text, mode="eval")
         except SyntaxError as error:
-            raise ShellError(f"not understood: {error.msg}", error.offset or 1) from error
+            raise ShellError(f"not understood: {error.msg}", error.offset or 1, line=error.lineno or 1) from error
         except (RecursionError, MemoryError, ValueError) as error:
             raise ShellError(f"not understood: {error}") from error
         calls, names = _chain(tree.body)
@@ -338,4 +339,4 @@ _VALUES: Final[dict[type, Callable[[Any], Any]]] = {
 
 
 def _wrong(node: ast.expr, message: str, hint: str | None = None) -> ShellError:
-    return ShellError(message, node.col_offset + 1, hint)
+    return ShellError(message, node.col_offset + 1, hint, node.lineno)

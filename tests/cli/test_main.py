@@ -12,7 +12,7 @@ import pytest
 
 import docdb
 from docdb.cli import main
-from tests.cli.conftest import Program
+from tests.cli.conftest import Program, stored
 
 
 def test_version(program: Program) -> None:
@@ -116,12 +116,25 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
 def test_interrupted(tmp_path: Path) -> None:
     process = _start("import", tmp_path / "new.docdb", "-", "--collection", "c")
     assert process.stdin is not None
-    process.stdin.write(b"[")
+    process.stdin.write(b'{"_id": 1}\n7\n')
     process.stdin.flush()
-    while not (tmp_path / "new.docdb").is_dir() and process.poll() is None:
-        signal.sigtimedwait([], 0.01)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(b"docdb: stdin: line 2")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
 
-    assert process.returncode == 130
-    assert b"Traceback" not in err
+    assert (process.returncode, out, err) == (130, b"c: 1 imported\n", b"")
+    assert stored(tmp_path / "new.docdb", "c") == [{"_id": 1}]
+
+
+def test_interrupted_while_closing(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise docdb.BusyError("not now")
+
+    monkeypatch.setattr(docdb, "open", interrupted)
+
+    ran = program("import", tmp_path / "new", "-", "-c", "c")
+    assert (ran.code, ran.err) == (130, "")
