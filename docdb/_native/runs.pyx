@@ -255,7 +255,7 @@ cdef class Run:
         return False
 
     @property
-    def bytes(self):
+    def total_bytes(self):
         """How many bytes keys and values have together."""
         cdef Py_ssize_t n
         cdef size_t total = 0

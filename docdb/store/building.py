@@ -113,9 +113,7 @@ def _step(batch: WriteBatch, collection: str, number: int, step: int) -> tuple[i
     count_run(batch, index, entries)
     if len(ids) < step:
         batch.delete_catalog([position_key(number)])
-        batch.define(
-            info.with_index(replace(index, building=False, builder="")), {"what": "index", "name": index.name}
-        )
+        batch.define(info.with_index(replace(index, building=False, builder="")), {"what": "index", "name": index.name})
     else:
         batch.put_catalog([(position_key(number), ids[-1])])
     return step, len(ids), batch.counters(collection_counters_key(info.number)).first

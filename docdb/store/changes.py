@@ -123,7 +123,7 @@ class LogWriter:
         for part in self._parts:
             txn.put_many(CHANGES, part, append=True)
             steps += 2 * len(part)
-            size = part.bytes if type(part) is not list else sum([len(key) + len(value) for key, value in part])
+            size = part.total_bytes if type(part) is not list else sum([len(key) + len(value) for key, value in part])
             self._state.log_bytes += size
         self._trim(txn, steps)
 

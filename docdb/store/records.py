@@ -186,9 +186,7 @@ def _all_new(batch: WriteBatch, info: CollectionInfo, stored: Run) -> bool:
     return not last or stored.pair(0)[0] > last[0] or not batch.txn.holds_any(DOCUMENTS, stored)
 
 
-def _maintained(
-    batch: WriteBatch, index: IndexInfo, changes: Sequence[DocumentChange]
-) -> Sequence[DocumentChange]:
+def _maintained(batch: WriteBatch, index: IndexInfo, changes: Sequence[DocumentChange]) -> Sequence[DocumentChange]:
     if not index.building:
         return changes
     passed = batch.txn.get(CATALOG, position_key(index.number)) or b""
@@ -223,6 +221,18 @@ def _taken(info: CollectionInfo, index: IndexInfo, key: bytes, value: bytes) -> 
     values = index.maker.values(key, value)
     shown = dict(zip(pattern, values, strict=True)) if values is not None else {}
     return _duplicate(info.name, index.name, pattern, shown)
+
+
+def rivals(batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange]) -> set[bytes]:
+    """Return the id keys of the other documents that hold a unique key which one of the changes wants."""
+    found: set[bytes] = set()
+    for index in info.indexes:
+        if index.unique:
+            for key, value in _difference(index, _maintained(batch, index, changes))[1]:
+                prefix = unique_prefix(key, value)
+                for items in batch.txn.scan(ENTRIES, prefix, after_prefix(prefix), batch=8):
+                    found |= {k[len(k) - v[0] :] for k, v in items}
+    return found - {change.id_key for change in changes}
 
 
 def _count_entries(batch: WriteBatch, index: IndexInfo, entries: Iterable[Entry], sign: int) -> None:

@@ -31,7 +31,7 @@ class Run(Protocol):
         """Entries that come from arrays."""
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         """How many bytes keys and values have together."""
 
     def __len__(self) -> int: ...
@@ -82,7 +82,7 @@ class PairRun:
         return iter(self._pairs)
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         """How many bytes keys and values have together."""
         return sum(len(key) + len(value) for key, value in self._pairs)
 
