@@ -34,7 +34,7 @@ from docdb.store.keyspace import (
 from docdb.store.runs import Documents, PairRun, Run
 
 __all__ = [
-    "DocumentChange", "Prepared", "acceptor", "apply", "count_run", "duplicate_id", "entries_run", "insert_prepared", "prepare",
+    "DocumentChange", "Prepared", "acceptor", "apply", "count_run", "duplicate_id", "entries_run", "insert_prepared", "prepare", "rivals",
 ]  # fmt: skip
 
 Entry = tuple[bytes, bytes]
