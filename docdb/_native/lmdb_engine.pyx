@@ -22,6 +22,7 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
+from posix.unistd cimport _SC_PAGESIZE, sysconf
 
 from docdb._native.codec cimport Decoder, decode_bytes
 from docdb._native.lmdb_api cimport *
@@ -49,6 +50,7 @@ ctypedef int (*matching)(void *, const unsigned char *, size_t) noexcept nogil
 cdef const docdb_table *api = NULL
 cdef Decoder any_value = Decoder()      # stands for codec.decode, which also takes what is no document
 cdef matching program_matches = <matching>program_match
+cdef size_t page_of_system = <size_t>sysconf(_SC_PAGESIZE)
 
 if docdb_watch_forks():
     raise ImportError("pthread_atfork failed")
@@ -69,6 +71,9 @@ include "lmdb_walk.pxi"
 
 
 include "lmdb_environment.pxi"
+
+
+include "lmdb_pages.pxi"
 
 
 def holds_any(transaction, space, items, whole):
@@ -227,16 +232,22 @@ cdef class Transaction:
         cdef Py_ssize_t most = -1 if limit is None else limit
         cdef Py_ssize_t total = 0, walked
         cdef Walk walk
+        cdef Tree tree
+        cdef bint tried = self.write or 0 <= most <= CHUNK
         cdef int code = 0
         check_space(space)
         begin_walk(&walk, low, high, False)
+        tree.refused = True
         while not walk.over and (most < 0 or total < most):
             self.enter()
             try:
+                if not tried:
+                    tried = True
+                    open_tree(&tree, self.environment, self.txn, space)
                 walk.cursor = self.cursor(space)
                 walked = STEPS if most < 0 else min(STEPS, most - total)
                 with nogil:
-                    code = count_on(&walk, &walked)
+                    code = count_on(&walk, &walked) if tree.refused else tally(&walk, &tree, &walked)
                 if code:
                     raise self.environment.failure(code, "counting")
             finally:
@@ -476,6 +487,9 @@ cdef class EngineCore:
             environment.inside -= 1
             environment.give(txn)
         return number, value if value is None or decode is None else decode(value)
+
+
+include "lmdb_join.pxi"
 
 
 include "lmdb_points.pxi"

@@ -14,6 +14,7 @@ cdef class Environment:
     cdef unsigned int forks
     cdef bint is_live
     cdef object failure
+    cdef list names             # of the spaces
     cdef readonly bint read_only
 
     def __cinit__(self, str folder, names, *, bint read_only, bint metasync, bint lock, unsigned int max_readers,
@@ -23,6 +24,7 @@ cdef class Environment:
         cdef unsigned int flags = DOCDB_NOTLS
         cdef int code
         self.failure = failure
+        self.names = list(names)
         self.read_only = read_only
         self.forks = docdb_forks
         if api == NULL:
@@ -39,7 +41,7 @@ cdef class Environment:
             with nogil:
                 code = api.env_open(self.env, where, flags, 0o644)
         if code == 0:
-            code = self.open_spaces(list(names))
+            code = self.open_spaces()
         if code:
             if self.env != NULL:
                 api.env_close(self.env)
@@ -51,14 +53,14 @@ cdef class Environment:
         """A dropped environment is closed by nobody: its lock file may be open again in this process."""
         free(self.readers_)
 
-    cdef int open_spaces(self, list names):
+    cdef int open_spaces(self):
         """Open the four handles, once; a write transaction, which may have to wait for another process, only where one is missing."""
-        cdef int code = self.open_spaces_with(names, DOCDB_RDONLY, 0)
+        cdef int code = self.open_spaces_with(DOCDB_RDONLY, 0)
         if code == DOCDB_NOTFOUND and not self.read_only:
-            code = self.open_spaces_with(names, 0, DOCDB_CREATE)
+            code = self.open_spaces_with(0, DOCDB_CREATE)
         return code
 
-    cdef int open_spaces_with(self, list names, unsigned int begin_flags, unsigned int open_flags):
+    cdef int open_spaces_with(self, unsigned int begin_flags, unsigned int open_flags):
         cdef MDB_txn *txn
         cdef int code, space
         cdef bytes name
@@ -67,7 +69,7 @@ cdef class Environment:
         if code:
             return code
         for space in range(SPACE_COUNT):
-            name = names[space]
+            name = self.names[space]
             code = api.dbi_open(txn, name, open_flags, &self.dbis[space])
             if code:
                 api.txn_abort(txn)

@@ -7,6 +7,8 @@ cdef class Scan:
 
     cdef Transaction transaction
     cdef Walk walk
+    cdef Tree tree
+    cdef bint tried             # the tree was opened, or found to be none to walk
     cdef bytes low
     cdef bytes high
     cdef MDB_val *ks
@@ -41,23 +43,14 @@ cdef class Scan:
         return self
 
     def __next__(self):
-        cdef Py_ssize_t taken = 0
-        cdef int code
+        cdef Py_ssize_t taken
         cdef list batch
         if self.walk.over:
             self.drop_cursor()
             raise StopIteration
         self.transaction.enter()
         try:
-            self.ready()
-            if self.native == NULL and self.size < FEW:
-                code = collect(&self.walk, self.ks, self.vs, self.size, NULL, &taken)
-            else:
-                with nogil:
-                    code = collect(&self.walk, self.ks, self.vs, self.size, self.native, &taken)
-            if code:
-                self.walk.over = True
-                raise self.transaction.environment.failure(code, "reading")
+            taken = self.fill()
             batch = self.shaped(taken)
         finally:
             self.transaction.leave()
@@ -68,10 +61,37 @@ cdef class Scan:
         self.size = min(self.size * GROWTH, self.batch)
         return batch if self.program is None and self.decode is None else self.finished(batch)
 
+    cdef Py_ssize_t fill(self) except -1:
+        """Walk until a batch is full, or far enough without; return how many pairs were taken."""
+        cdef Py_ssize_t taken = 0
+        cdef bint by_cursor = False
+        cdef int code = 0
+        while taken == 0 and not (by_cursor or self.walk.over):
+            self.ready()
+            by_cursor = self.tree.refused
+            if not by_cursor:
+                with nogil:
+                    code = gather(&self.walk, &self.tree, self.ks, self.vs, self.size, self.native, &taken)
+                if not self.tree.refused:
+                    break
+            elif self.native == NULL and self.size < FEW:
+                code = collect(&self.walk, self.ks, self.vs, self.size, NULL, &taken)
+            else:
+                with nogil:
+                    code = collect(&self.walk, self.ks, self.vs, self.size, self.native, &taken)
+            if code:
+                self.walk.over = True
+                raise self.transaction.environment.failure(code, "reading")
+        return taken
+
     cdef int ready(self) except -1:
-        """Have a cursor that stands where the last batch ended, and room for the next."""
+        """Have a tree, or a cursor that stands where the last batch ended, and room for the next."""
         cdef int code
-        if self.walk.cursor == NULL:
+        if not self.tried and (self.native != NULL or self.size > FIRST_BATCH):
+            self.tried = True
+            if not self.transaction.write:
+                open_tree(&self.tree, self.transaction.environment, self.transaction.txn, self.space)
+        if self.walk.cursor == NULL and self.tree.refused:
             code = api.cursor_open(self.transaction.txn, self.transaction.environment.dbis[self.space], &self.walk.cursor)
             if code:
                 self.walk.cursor = NULL
@@ -146,5 +166,6 @@ cdef Scan new_scan(Transaction transaction, int space, bytes low, bytes high, bi
     scan.native = native_program(program)
     scan.decoder = native_decoder(decode, program is not None and scan.native == NULL)
     scan.decode = decode if scan.decoder is None else None
+    scan.tree.refused = True
     begin_walk(&scan.walk, low, high, reverse)
     return scan
