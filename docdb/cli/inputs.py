@@ -49,7 +49,7 @@ class Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        read: int = self._stream.readinto(buffer)
+        read: int = self._stream.readinto1(buffer)  # what a pipe has now, without waiting for more
         self.count += read
         return read
 
