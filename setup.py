@@ -30,12 +30,14 @@ def kernels() -> list[Extension]:
             include_dirs=[str(NATIVE)],
             extra_compile_args=FLAGS,
             libraries=["dl"],
-            optional=True,
         )
         for name in KERNELS
     ]
     directives = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "embedsignature": True}
-    return cythonize(extensions, compiler_directives=directives)
+    built: list[Extension] = cythonize(extensions, compiler_directives=directives)
+    for extension in built:
+        extension.optional = True  # cythonize does not carry it over
+    return built
 
 
 setup(ext_modules=kernels(), package_dir={"docdb.grammar": "grammar"})
