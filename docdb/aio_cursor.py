@@ -108,6 +108,16 @@ class AsyncCursor(AsyncCommandCursor[T]):
         super().__init__(lambda: cursor, runner)
         self._inner: Cursor[T] = cursor
 
+    @property
+    def token(self) -> str | None:
+        """The keyset token of the next page, once this page has been read to its end; None when there is none."""
+        return self._inner.token
+
+    def after(self, token: str | None) -> AsyncCursor[T]:
+        """Begin behind the document a keyset token names, ``""`` for a first page; the order is completed by ``_id``."""
+        self._inner.after(token)
+        return self
+
     def sort(self, key_or_list: Any, direction: Any = None) -> AsyncCursor[T]:
         """Order by a field and direction, a list of pairs, or a document; the last call counts."""
         self._inner.sort(key_or_list, direction)
@@ -119,7 +129,7 @@ class AsyncCursor(AsyncCommandCursor[T]):
         return self
 
     def limit(self, limit: int) -> AsyncCursor[T]:
-        """End after so many documents; 0 is no bound, a negative number its absolute value."""
+        """End after so many documents; 0 is no bound."""
         self._inner.limit(limit)
         return self
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from docdb.operations import Session
     from docdb.planner.queries import FindQuery
 
-__all__ = ["CommandCursor", "Cursor", "batches_of"]
+__all__ = ["CommandCursor", "Cursor", "Paged", "batches_of"]
 
 T = TypeVar("T")
 
@@ -87,15 +87,28 @@ Self = TypeVar("Self", bound="CommandCursor[Any]")
 class Cursor(CommandCursor[T]):
     """What ``find`` answers: its methods change the cursor itself and return it, until the first document is asked for."""
 
-    __slots__ = ("_binding", "_selection")
+    __slots__ = ("_binding", "_page", "_selection")
 
     def __init__(self, binding: Binding[T], selection: Selection) -> None:
         super().__init__()
         self._binding = binding
         self._selection = selection
+        self._page: Paged[T] | None = None
 
     def _open(self) -> Iterator[list[T]]:
-        return batches_of(self._binding, self._selection)
+        if self._selection.after is None:
+            return batches_of(self._binding, self._selection)
+        self._page = Paged(self._binding, self._selection)
+        return iter(self._page)
+
+    @property
+    def token(self) -> str | None:
+        """The keyset token of the next page, once this page has been read to its end; None when there is none."""
+        return None if self._page is None else self._page.token
+
+    def after(self, token: str | None) -> Cursor[T]:
+        """Begin behind the document a keyset token names, ``""`` for a first page; the order is completed by ``_id``."""
+        return self._change(self._selection.with_after(token))
 
     def _change(self, selection: Selection) -> Cursor[T]:
         if self._stream is not None:
@@ -196,6 +209,29 @@ class Cursor(CommandCursor[T]):
         raise IndexError(index)
 
 
+class Paged(Generic[T]):
+    """The batches of one keyset page. ``token`` is there when the page has been read and was full: there may be another."""
+
+    __slots__ = ("_binding", "_selection", "token")
+
+    def __init__(self, binding: Binding[T], selection: Selection) -> None:
+        if selection.follow:
+            raise UsageError("follow goes on by itself and has no pages", path="follow", hint="leave out follow or after")
+        self._binding = binding
+        self._selection = selection
+        self.token: str | None = None
+
+    def __iter__(self) -> Iterator[list[T]]:
+        binding, selection = self._binding, self._selection
+        found = binding.session.find(binding.name, selection.query(), max_time_ms=selection.max_time_ms)
+        count = 0
+        for batch in binding.loaded(found, raw=selection.projection is not None):
+            count += len(batch)
+            yield batch
+        if selection.limit and count == selection.limit:
+            self.token = getattr(found, "token", None)
+
+
 def batches_of(binding: Binding[T], selection: Selection) -> Iterator[list[T]]:
     """Ask the session for a selection's documents, in the form the collection's model gives them."""
     query = selection.query()
@@ -211,6 +247,7 @@ def _following(
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield batches over as many snapshots as it takes; each new one begins behind the last document of the old."""
     left = query.limit
+    query = query if query.after is not None else query._replace(after="")
     while True:
         try:
             for batch in session.find(name, query, max_time_ms=max_time_ms):

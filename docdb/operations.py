@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from docdb.errors import DocdbError
 from docdb.planner.queries import FindQuery
+from docdb.store.catalog import CollectionInfo
 
 __all__ = [
     "DeleteOp", "FindAndModifyOp", "InsertOp", "Operation", "Outcome", "ReplaceOp", "Session", "UpdateOp",
@@ -107,6 +108,8 @@ class Outcome:
 class Session(Protocol):
     """What a Collection speaks to: the database has one; a transaction and a user have theirs."""
 
+    settings: Any  # ``naive_utc`` and the other choices of ``docdb.open``
+
     def execute(
         self, name: str, operations: Sequence[Operation], *, ordered: bool = True, max_time_ms: float | None = None
     ) -> list[Outcome | DocdbError]:
@@ -116,7 +119,7 @@ class Session(Protocol):
         """Insert documents in one commit and return their ids; None when one cannot go in: nothing is put, ``execute`` tells why."""
 
     def find(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[dict[str, Any]]]:
-        """Yield batches of documents from one snapshot."""
+        """Yield batches of documents from one snapshot. Where ``query.after`` is given, the iterator's ``token`` names the last document."""
 
     def get(self, name: str, id: Any) -> dict[str, Any] | None:
         """Return a document by ``_id``."""
@@ -159,6 +162,9 @@ class Session(Protocol):
 
     def drop_index(self, name: str, index: str) -> None:
         """Remove an index."""
+
+    def collection_info(self, name: str) -> CollectionInfo | None:
+        """Return a collection's definition, or None."""
 
     def list_indexes(self, name: str) -> list[dict[str, Any]]:
         """Return the definitions, ``_id_`` first."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from docdb.aggregation import AggregateCursor
 from docdb.arguments import nearest
 from docdb.conditions import encode_find, encode_where
-from docdb.cursor import Cursor, batches_of
+from docdb.cursor import Cursor, Paged, batches_of
 from docdb.errors import QueryError, UsageError
 from docdb.language.values import Regex
 from docdb.models import Binding
@@ -81,7 +81,10 @@ class Query(Generic[T]):
         return self._with(self._selection.with_fields(fields))
 
     def after(self, token: str | None) -> Query[T]:
-        """Return the query that begins behind the document a keyset token names."""
+        """Return the query that begins behind the document a keyset token names; ``""`` asks for the first page.
+
+        The order is then completed by ``_id``, and the result carries the token of the next page: ``result.token``.
+        """
         return self._with(self._selection.with_after(token))
 
     def hint(self, index: Any) -> Query[T]:
@@ -123,8 +126,12 @@ class Query(Generic[T]):
         )
 
     def get(self) -> Result[T]:
-        """Return all documents of the query."""
-        return Result([document for batch in batches_of(self._binding, self._selection) for document in batch])
+        """Return all documents of the query; with ``after`` and ``limit`` a page, whose ``token`` leads to the next."""
+        if self._selection.after is None:
+            return Result([document for batch in batches_of(self._binding, self._selection) for document in batch])
+        page = Paged(self._binding, self._selection)
+        documents = [document for batch in page for document in batch]
+        return Result(documents, page.token)
 
     def first(self) -> T | None:
         """Return the first document of the query, or None."""
@@ -140,7 +147,7 @@ class Query(Generic[T]):
     def count(self) -> int:
         """Return the number of documents that match; as in the cloud service skip and limit do not count."""
         binding = self._binding
-        query = self._selection.with_skip(0).with_limit(0).query()
+        query = self._selection.with_skip(0).with_limit(0).with_after(None).query()
         return binding.session.count(binding.name, query, max_time_ms=self._selection.max_time_ms)
 
     def distinct(self, field: str) -> list[Any]:

@@ -25,15 +25,18 @@ _SHOWN_CELL = 80
 class Result(Sequence[T], Generic[T]):
     """The documents of a query, complete: a sequence that is also ``.data``.
 
+    ``token`` is for ``query.after``: it leads to the next page of a query that began with ``after("")``; None behind the last page.
+
     >>> found = Result([{"n": 1}, {"n": 2}])
     >>> len(found), found[1], found.data == found.to_list()
     (2, {'n': 2}, True)
     """
 
-    __slots__ = ("data",)
+    __slots__ = ("data", "token")
 
-    def __init__(self, data: list[T]) -> None:
+    def __init__(self, data: list[T], token: str | None = None) -> None:
         self.data = data
+        self.token = token
 
     def to_list(self) -> list[T]:
         """Return the documents as a new list."""

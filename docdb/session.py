@@ -18,6 +18,7 @@ from docdb.errors import (
     DocdbError,
     InvalidOperation,
     QueryError,
+    SnapshotExpired,
     StorageError,
     TimeoutExpired,
     UsageError,
@@ -57,6 +58,33 @@ class SessionSettings:
     slow_ms: float = 100.0
     memory_limit: int = 100 * 2**20
     clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
+
+
+class Page:
+    """The batches of a find that began with a keyset token (an empty one on the first page), in an order that ``_id`` completes."""
+
+    __slots__ = ("batches", "plan")
+
+    def __init__(self) -> None:
+        self.batches: Iterator[list[dict[str, Any]]] = iter(())
+        self.plan: Plan | None = None
+
+    @property
+    def token(self) -> str | None:
+        """The token of the last document delivered, None before the first."""
+        return None if self.plan is None else self.plan.token()
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        return self.batches
+
+    def __next__(self) -> list[dict[str, Any]]:
+        return next(self.batches)
+
+    def close(self) -> None:
+        """Give the snapshot back."""
+        close = getattr(self.batches, "close", None)
+        if close is not None:
+            close()
 
 
 class StoreSession:
@@ -112,14 +140,30 @@ class StoreSession:
     def find(
         self, name: str, query: FindQuery, *, max_time_ms: float | None = None
     ) -> Iterator[list[dict[str, Any]]]:
-        """Yield batches of documents from one snapshot, which lives until the iterator ends."""
+        """Yield batches of documents from one snapshot, which lives until the iterator ends; with ``after`` a ``Page``."""
+        if query.after is None:
+            return self._found(name, query, max_time_ms, None)
+        page = Page()
+        page.batches = self._found(name, query, max_time_ms, page)
+        return page
+
+    def _found(
+        self, name: str, query: FindQuery, max_time_ms: float | None, page: Page | None
+    ) -> Iterator[list[dict[str, Any]]]:
         deadline = _deadline(max_time_ms)
         self._open()
         began = time.perf_counter()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
             view = snapshot.view(name)
             chosen = self._plan(query, view)
-            yield from chosen.run(view, deadline)
+            if page is not None:
+                page.plan = chosen
+            try:
+                yield from chosen.run(view, deadline)
+            except SnapshotExpired as expired:
+                if page is not None:
+                    expired.token = chosen.token() or query.after
+                raise
         self._note("find", name, began, query, chosen)
 
     def count(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import docdb
 from docdb import command as _
 from docdb.collection import Collection
 from docdb.errors import QueryError, SnapshotExpired, UpdateError, UsageError
@@ -233,7 +234,7 @@ class Expiring(FakeSession):
 
     def find(self, name: str, query: Any, *, max_time_ms: Any = None) -> Iterator[list[dict[str, Any]]]:
         self.calls.append(("find", name, query, max_time_ms))
-        first = query.skip if query.after is None else int(query.after) + 1
+        first = int(query.after) + 1 if query.after else query.skip
         last = len(self.documents) if query.limit is None else min(len(self.documents), first + query.limit)
         yield self.documents[first : min(first + 2, last)]
         if first + 2 < last:
@@ -316,3 +317,58 @@ def test_live_server_date(live):
     first = live.doc("a").get()["at"]
     live.doc("b").set({"at": _.server_date(60_000)})
     assert live.doc("b").get()["at"] > first
+
+
+@pytest.fixture
+def numbers() -> Iterator[Collection[dict[str, Any]]]:
+    with docdb.open(":memory:") as db:
+        db["n"].insert_many([{"_id": n, "k": n % 3, "name": "x"} for n in range(20)])
+        yield db["n"]
+
+
+PAGINGS = {
+    "by id": lambda c: c.where({}),
+    "descending": lambda c: c.where({}).order_by("_id", "desc"),
+    "with ties": lambda c: c.where({"k": {"$gt": 0}}).order_by("k", "desc"),
+    "projected": lambda c: c.where({}).order_by("k").field({"name": 1, "_id": 0}),
+}
+
+
+@pytest.mark.parametrize("index", [None, "k"], ids=str)
+@pytest.mark.parametrize("query", PAGINGS.values(), ids=PAGINGS)
+def test_live_pages_follow_each_other(numbers, query, index):
+    if index is not None:
+        numbers.create_index(index)
+    pages, token = [], ""
+    while token is not None:
+        page = query(numbers).limit(4).after(token).get()
+        pages += page.to_list()
+        token = page.token
+    assert pages == query(numbers).after("").get().to_list()
+    assert len(pages) == query(numbers).count() == query(numbers).after("").count()
+
+
+def test_live_only_a_full_page_has_a_token(numbers):
+    assert numbers.where({}).after("").limit(4).get().token is not None
+    assert numbers.where({}).after("").limit(40).get().token is None
+    assert numbers.where({}).after("").get().token is None
+    assert numbers.where({}).limit(4).get().token is None
+    assert numbers.where({"k": 9}).after("").limit(4).get().token is None
+
+
+def test_live_a_cursor_has_its_token_at_the_end(numbers):
+    cursor = numbers.find().limit(4).after("")
+    next(cursor)
+    assert cursor.token is None
+    assert len(cursor.to_list()) == 3
+    assert numbers.find().after(cursor.token).limit(2).to_list() == numbers.find().skip(4).limit(2).to_list()
+    with pytest.raises(UsageError):
+        numbers.find(follow=True).after("").to_list()
+
+
+def test_live_an_expired_page_says_where_it_stood():
+    with docdb.open(":memory:", snapshot_limit_s=0.0) as db:
+        db["n"].insert_many([{"_id": n, "text": "x" * 100} for n in range(2_000)])
+        with pytest.raises(SnapshotExpired) as caught:
+            db["n"].where({}).after("").get()
+        assert caught.value.token is not None
