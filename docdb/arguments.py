@@ -171,7 +171,8 @@ def lenient_number(value: Any, name: str) -> int:
         raise UsageError(f"{name} is a number, not {type(value).__name__}", path=name, code=14)
     if number != number:
         return 0
-    whole = round(number) if abs(number) < _MOST else _MOST if number > 0 else -_MOST
+    size: Any = number
+    whole = round(size) if abs(size) < _MOST else _MOST if size > 0 else -_MOST
     if whole < 0:
         raise UsageError(f"{name} is at least 0, not {value}", path=name, code=2)
     return int(whole)

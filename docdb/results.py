@@ -112,7 +112,7 @@ class AddResult:
 
 @dataclass(frozen=True, slots=True)
 class UpdateOutcome:
-    """What an update changed: documents that really changed, those that matched, and the id of one that was made."""
+    """What an update changed: documents that really changed (or were replaced), those that matched, and the id of one that was made."""
 
     updated: int
     matched: int = 0

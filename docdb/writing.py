@@ -212,6 +212,7 @@ class _Change:
                 naive_utc=setting.naive_utc,
             )
         self.needs_position = self._update is not None and self._update.needs_position
+        self.paths: frozenset[tuple[str, ...]] | None = None if self._update is None else self._update.paths
 
     def apply(self, document: dict[str, Any], position: int | None, *, inserting: bool = False) -> dict[str, Any]:
         """Return the new image; the same object when nothing changes."""
@@ -304,6 +305,8 @@ def _update(operation: UpdateOp | ReplaceOp, setting: Setting) -> Step:
         if not rows:
             return Outcome()
         images = _change_rows(batch, setting, selection, change, rows)
+        if isinstance(operation, ReplaceOp):  # as in MongoDB a replacement counts, whatever stood there
+            return Outcome(matched=len(images), modified=len(images))
         return Outcome(matched=len(images), modified=sum(old is not new for old, new in images))
 
     return step

@@ -650,3 +650,42 @@ def test_live_naive_dates(live):
     with docdb.open(":memory:", naive_dates="utc") as db:
         db["t"].insert_one({"_id": 1, "at": dt.datetime(2024, 1, 1)})
         assert db["t"].find({"at": dt.datetime(2024, 1, 1)}).to_list() == db["t"].find().to_list()
+
+
+def test_live_an_identical_replacement_counts_as_modified(live):
+    live.insert_one({"_id": 1, "x": 5})
+    assert live.replace_one({"_id": 1}, {"x": 5}).modified_count == 1
+    assert live.update_one({"_id": 1}, {"$set": {"x": 5}}).modified_count == 0
+    assert live.bulk_write([ReplaceOne({"_id": 1}, {"x": 5})]).modified_count == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda c: c.count_documents({}, limit="1"), 2),
+        (lambda c: c.count_documents({}, limit=1.5), 9),
+        (lambda c: c.count_documents({}, limit=2**63), 9),
+        (lambda c: c.count_documents({}, limit=-1), 2),
+        (lambda c: c.count_documents({}, max_time_ms=1.5), 9),
+        (lambda c: c.count_documents({}, max_time_ms=-1), 2),
+        (lambda c: c.count_documents({}, max_time_ms="1"), 14),
+        (lambda c: c.count_documents({}, nothing=1), 40415),
+        (lambda c: c.count_documents({}, hint=[1, 2]), 9),
+        (lambda c: c.distinct("a\0"), 31032),
+        (lambda c: c.find_one_and_update({}, {"$set": {"a": 1}}, max_time_ms=1.5), 9),
+        (lambda c: c.find_one_and_update({}, {"$set": {"a": 1}}, max_time_ms=True), 14),
+        (lambda c: c.find_one_and_update({}, {"$set": {"a": 1}}, sort="a"), 14),
+        (lambda c: c.find().limit(-1), 2),
+        (lambda c: c.find().sort({"a": "asc"}), 15974),
+        (lambda c: c["$x"], 73),
+    ],
+)
+def test_live_codes_of_refused_arguments(live, call, code):
+    with pytest.raises(UsageError) as caught:
+        call(live)
+    assert caught.value.code == code
+
+
+def test_live_a_skip_beyond_all_numbers(live):
+    live.insert_one({"_id": 1})
+    assert live.count_documents({}, skip=10**6144) == 0
