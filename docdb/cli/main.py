@@ -24,7 +24,7 @@ import click
 import docdb
 from docdb.cli.opening import Settings
 
-__all__ = ["program", "run"]
+__all__ = ["complain", "program", "run"]
 
 VERBS: Final = {
     "aggregate": "aggregate",

@@ -17,7 +17,7 @@ import docdb
 from docdb.cli.cells import cell, reach
 from docdb.cli.csv_files import write_rows
 
-__all__ = ["FORMATS", "Form", "default_format", "print_rows", "standard_output", "write_documents"]
+__all__ = ["Form", "default_format", "print_rows", "standard_output", "write_documents"]
 
 Documents = Iterable[Mapping[str, Any]]
 BLOCK: Final = 500  # rows of a table
@@ -116,4 +116,3 @@ _WRITERS: Final[dict[str, Callable[[Documents, Form, BinaryIO], int]]] = {
     "ndjson": _write_lines,
     "table": _write_table,
 }
-FORMATS: Final = tuple(sorted(_WRITERS))

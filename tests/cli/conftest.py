@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,10 +51,10 @@ def program(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return call
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """A database with four users and an index on their city."""
-    path = tmp_path / "shop.docdb"
+@pytest.fixture(scope="session")
+def first_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database that ``shop`` copies: making it once spares each test the waits for the disk."""
+    path = tmp_path_factory.mktemp("first") / "shop.docdb"
     with docdb.open(path) as db:
         db["users"].insert_many(
             [
@@ -65,6 +66,12 @@ def shop(tmp_path: Path) -> Path:
         )
         db["users"].create_index("city")
     return path
+
+
+@pytest.fixture
+def shop(first_shop: Path, tmp_path: Path) -> Path:
+    """A database with four users and an index on their city."""
+    return Path(shutil.copytree(first_shop, tmp_path / "shop.docdb"))
 
 
 def stored(path: Path, collection: str) -> list[dict[str, Any]]:

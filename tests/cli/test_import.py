@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,27 @@ def test_any_chunk_gives_the_same(monkeypatch: pytest.MonkeyPatch, chunk: int) -
     assert [record.document for record in found] == documents
     lines = text.decode().split("\n")
     assert [lines[(record.place.line or 0) - 1][record.place.column - 1] for record in found] == ["{", "{", "{"]
+
+
+def test_an_array_is_never_held_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO(json.dumps([{"n": n, "text": "x" * 100} for n in range(10_000)]).encode())
+    monkeypatch.setattr(json_files, "CHUNK", 16 * 1024)
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in read_values(stream))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert count == 10_000
+    assert peak < 200_000  # of 1,300,000 bytes of text
+
+
+def test_a_document_longer_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_files, "CHUNK", 64)
+    document = {"a": [{"n": n, "t": "\n" * 7} for n in range(1_000)]}
+
+    assert [found.document for found in read_values(io.BytesIO(json.dumps(document).encode()))] == [document]
 
 
 def test_drop(program: Program, shop: Path) -> None:
