@@ -78,12 +78,12 @@ def build(store: Store, collection: str, index: IndexInfo, progress: Progress | 
         while True:
             began = time.perf_counter()
             amount, count, total = store.write(partial(_step, collection=collection, number=index.number, step=step))
+            spent = time.perf_counter() - began
             done += count
             if progress is not None:
                 progress(done, max(total, done))
             if count < amount:
                 return
-            spent = time.perf_counter() - began
             step = max(100, min(50_000, int(step * STEP_S / max(spent, 1e-6))))
     except BaseException:
         drop_index(store, collection, index.number)

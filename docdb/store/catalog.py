@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
 from docdb.engine.base import CATALOG, EngineTransaction
-from docdb.errors import CorruptError, FormatError, IndexDefinitionError
+from docdb.errors import CorruptError, DocdbError, FormatError, IndexDefinitionError
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse
 from docdb.language.tree import TRUE, And, Compare, Node, Not, Path
@@ -66,6 +66,15 @@ class IndexInfo:
             )
         )
 
+    @cached_property
+    def _roots(self) -> frozenset[str] | None:
+        return None if self.partial is not None else frozenset(path[0] for path, _ in self.keys)
+
+    def may_change(self, paths: Iterable[Path]) -> bool:
+        """Tell whether a change of these paths can change the index's entries; by their first parts, so it may say yes in vain."""
+        roots = self._roots
+        return roots is None or any([path[0] in roots for path in paths])
+
     def describe(self) -> dict[str, Any]:
         """Return the definition as ``list_indexes`` shows it: key, name and the options that are set."""
         shown: dict[str, Any] = {"v": 2, "key": {".".join(path): way for path, way in self.keys}, "name": self.name}
@@ -92,7 +101,9 @@ class IndexInfo:
 
     @staticmethod
     def unpack(stored: dict[str, Any]) -> IndexInfo:
-        """Return the definition that ``pack`` stored."""
+        """Return the definition that ``pack`` stored; TypeError or KeyError for another form."""
+        if type(stored["number"]) is not int or type(stored["name"]) is not str or type(stored["builder"]) is not str:
+            raise TypeError("number, name or builder")
         return IndexInfo(
             **stored
             | {
@@ -162,9 +173,12 @@ class CollectionInfo:
         """Return the definition that ``pack`` stored."""
         try:
             stored = codec.decode(data)
+            number, options = stored["number"], stored["options"]
             indexes = tuple(IndexInfo.unpack(index) for index in stored["indexes"])
-            return CollectionInfo(stored["number"], name, stored["options"], indexes)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if type(number) is not int or type(options) is not dict:
+                raise TypeError("number or options")
+            return CollectionInfo(number, name, options, indexes)
+        except (DocdbError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptError(f"the definition of collection {name!r} is damaged") from error
 
 
@@ -278,8 +292,12 @@ def read_about(txn: EngineTransaction) -> dict[str, Any] | None:
     if data is None:
         return None
     about: dict[str, Any] = codec.decode(data)
-    if about.get("format") != FORMAT:
-        raise FormatError(f"the file has format {about.get('format')!r}, this docdb reads {FORMAT}")
+    if type(about) is not dict or "format" not in about:
+        raise CorruptError("the catalog's format record is damaged")
+    if about["format"] != FORMAT:
+        raise FormatError(f"the file has format {about['format']!r}, this docdb reads {FORMAT}")
+    if type(about.get("database_id")) is not str or type(about.get("epoch")) is not str:
+        raise CorruptError("the catalog's format record is damaged")
     return about
 
 
@@ -300,7 +318,10 @@ def load(txn: EngineTransaction, known: Catalog | None = None) -> Catalog:
     collections: dict[str, CollectionInfo] = {}
     for batch in txn.scan(CATALOG, COLLECTION_PREFIX, COLLECTION_PREFIX[:-1] + b";"):
         for key, data in batch:
-            name = key[len(COLLECTION_PREFIX) :].decode("utf-8")
+            try:
+                name = key[len(COLLECTION_PREFIX) :].decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise CorruptError(f"the name of a collection is damaged: {key!r}") from error
             collections[name] = CollectionInfo.unpack(name, data)
     return Catalog(version, collections)
 
