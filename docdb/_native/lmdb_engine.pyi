@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from docdb.engine.base import EngineTransaction
@@ -32,6 +32,19 @@ class Environment:
     def reader_check(self) -> int: ...
 
 class Transaction: ...
+
+def join(
+    transaction: Any,
+    low: bytes,
+    high: bytes,
+    prefix: bytes,
+    *,
+    reverse: bool = False,
+    first: int = 16,
+    batch: int = 256,
+    program: Any = None,
+    decode: Any = None,
+) -> Iterator[tuple[int, list[Any]]] | None: ...
 
 class EngineCore:
     environment: Any

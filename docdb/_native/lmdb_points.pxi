@@ -15,7 +15,6 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 cdef enum:
-    DOCUMENTS = 0
     PREFIX = 4
     TEXT_TAG = 0x30             # as in docdb/language/order.py
     OBJECT_ID_TAG = 0x70

@@ -145,6 +145,36 @@ class Engine(ABC):
     def reopen(self) -> None:
         """Close and open the storage again under the registry, after a failed flush."""
 
+    def join(
+        self,
+        transaction: EngineTransaction,
+        low: bytes,
+        high: bytes,
+        prefix: bytes,
+        *,
+        reverse: bool = False,
+        first: int = 16,
+        batch: int = 256,
+        program: Any = None,
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Iterator[tuple[int, list[Any]]] | None:
+        """Yield (number of entries walked, documents) for the index entries in low <= key < high, in the order of the entries.
+
+        A document's key is the prefix and the id of its entry; what is absent or refused by the program is left out. None: not in this engine or
+        transaction.
+        """
+        return None
+
+    def gate(self) -> Any | None:
+        """Return what shuts the point readers made with it (``shut()``), or None where the engine has no point readers."""
+        return None
+
+    def point_reader(
+        self, gate: Any, slow: Callable[[Any], Any], plain: Callable[[Any], Any], object_id: type
+    ) -> Any:
+        """Return a callable from an id to its document, which is to be taught (``learn``, ``forget``); see ``_native/lmdb_points.pxi``."""
+        raise InvalidOperation(f"the engine {self.name} has no point readers")
+
     def get_latest(self, space: int, key: bytes, decode: Callable[[bytes], Any] | None = None) -> tuple[int, Any | None]:
         """Return (id of the newest commit, value or None): one point read in a snapshot of its own."""
         transaction = self.begin()
@@ -156,16 +186,6 @@ class Engine(ABC):
     def exclusive(self) -> AbstractContextManager[None]:
         """Hold the storage alone, of all processes; raises BusyError that names the others."""
         return nullcontext()
-    def gate(self) -> Any | None:
-        """Return what shuts the point readers made with it (``shut()``), or None where the engine has no point readers."""
-        return None
-
-    def point_reader(
-        self, gate: Any, slow: Callable[[Any], Any], plain: Callable[[Any], Any], object_id: type
-    ) -> Any:
-        """Return a callable from an id to its document, which is to be taught (``learn``, ``forget``); see ``_native/lmdb_points.pxi``."""
-        raise InvalidOperation(f"the engine {self.name} has no point readers")
-
 
     def replace(self, folder: str) -> None:
         """Put the copy in ``folder`` in the place of this storage, which nobody else may have open (compact, restore)."""

@@ -29,6 +29,8 @@ class NativeEngine(lmdb_engine.EngineCore, shared.SharedEngine):
         super().close()
         self.environment = None
 
+    join = staticmethod(lmdb_engine.join)
+
     def gate(self) -> lmdb_engine.Gate:
         return lmdb_engine.Gate()
 

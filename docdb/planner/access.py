@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from docdb.planner.bounds import IndexBounds, Range
@@ -125,6 +126,29 @@ class IndexScan(Access):
         found = self._merged(view, work) if self.merge else self._one_by_one(view, work, batch)
         return _once(found) if self.repeats else found
 
+    def read(
+        self, view: View, work: Work, *, program: Any = None, decode: Any = True, first: int = FIRST_FETCH
+    ) -> Iterator[list[Any]]:
+        found = None
+        if decode is True and not self.merge and not self.repeats:
+            found = self._joined(view, work, program, first)
+        return Access.read(self, view, work, program=program, decode=decode, first=first) if found is None else found
+
+    def _joined(self, view: View, work: Work, program: Any, first: int) -> Iterator[list[Any]] | None:
+        """Return the documents by the engine's own join, where it has one."""
+        join = getattr(view, "join", None)
+        if join is None or self.bounds.empty:
+            return None
+        item, *rest = self._ordered()
+        found = join(self.index, item.low, item.high, reverse=self.reverse, first=first, program=program)
+        if found is None:
+            return None
+        return _documents(
+            found,
+            (join(self.index, r.low, r.high, reverse=self.reverse, first=first, program=program) for r in rest),
+            work,
+        )
+
     def entries(self, view: View, work: Work) -> Iterator[list[tuple[bytes, bytes]]]:
         """Yield batches of (components and id key, value) in the scan's order; a document may come more than once."""
         if self.merge:
@@ -186,6 +210,16 @@ class IndexIntersection(Access):
         known = common or set()
         for ids in self.parts[-1].ids(view, work, batch):
             yield [key for key in ids if key in known]
+
+
+def _documents(
+    first: Iterator[tuple[int, list[Any]]], rest: Iterator[Iterator[tuple[int, list[Any]]]], work: Work
+) -> Iterator[list[Any]]:
+    for batches in chain((first,), rest):
+        for count, documents in batches:
+            work.entries += count
+            work.documents += count
+            yield documents
 
 
 def _once(batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:

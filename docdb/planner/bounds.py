@@ -11,8 +11,7 @@ Cut law: entries are cut at 250 bytes at the earliest, so a longer bound is cut 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from docdb.language.order import invert, order_key
 from docdb.language.tree import Path
@@ -28,8 +27,7 @@ _BEHIND_NAN: Final = order_key(float("nan")) + b"\xff"
 _LONGEST: Final = 480  # a bound of the engine has at most 511 bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """Component bytes low <= c < high; ``ends`` are the places where the leading point components end."""
 
     low: bytes
@@ -37,8 +35,7 @@ class Range:
     ends: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class IndexBounds:
+class IndexBounds(NamedTuple):
     """What one index is asked: intervals per field, and the ranges they give.
 
     ``depth`` fields stand in the ranges. ``sources`` are the conjuncts the ranges prove; ``bounded`` tells whether any field is limited.
@@ -122,13 +119,13 @@ def _ranges(fields: list[Intervals], directions: list[int]) -> tuple[tuple[Range
         if not only_points(intervals):
             pairs = [(prefix, ends, *physical(i, way)) for prefix, ends in prefixes for i in intervals]
             found = [Range(prefix + low, prefix + high, ends) for prefix, ends, low, high in pairs]
-            return tuple(sorted(found, key=lambda r: r.low)), depth + 1
+            return tuple(sorted(found)), depth + 1
         keys = [i.low.at if way > 0 else invert(i.low.at) for i in intervals]
         prefixes = [(prefix + key, (*ends, len(prefix) + len(key))) for prefix, ends in prefixes for key in keys]
         depth += 1
     # What follows a whole component is 05 to FA (and FF where an entry is cut, which ``_fit`` sees to).
     found = [Range(prefix + b"\x01" if prefix else b"", prefix + b"\xff", ends) for prefix, ends in prefixes]
-    return tuple(sorted(found, key=lambda r: r.low)), depth
+    return tuple(sorted(found)), depth
 
 
 def _fit(item: Range, cut: bool) -> Range:
@@ -145,6 +142,8 @@ def sort_service(index: Any, bounds: IndexBounds, sort: SortKeys, *, multikey: b
 
     Direction is 1 for forward. Merge depth is the number of leading fields whose points must be merged; 0 when one range after another is in order.
     """
+    if len(sort) == 1 and sort[0][0] == index.keys[0][0] and not multikey:
+        return sort[0][1] * index.keys[0][1], 0  # what comes most: the index on the field
     rest = list(sort)
     direction = merge = 0
     keys = (*index.keys, (("_id",), 1)) if (("_id",), 1) not in index.keys else index.keys

@@ -9,13 +9,14 @@ is counted out, so choosing costs in proportion to the best one, and the best is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from docdb.language import tree
 from docdb.language.tree import Node
 from docdb.planner.access import Access, FullScan, IdLookup, IndexIntersection, IndexScan, IndexUnion, Nothing
 from docdb.planner.bounds import IndexBounds, bounds_of, sort_service
-from docdb.planner.conditions import conditions, conjuncts, only_points
+from docdb.planner.conditions import Condition, conditions, conjuncts, only_points
 from docdb.planner.implication import implies, implies_presence
 from docdb.planner.intervals import EVERYTHING, intersect, is_point, successor
 from docdb.planner.queries import SortKeys
@@ -26,6 +27,7 @@ __all__ = ["Candidate", "Chooser", "id_access", "is_ordinary", "scan_of", "serve
 FIRST_STEP: Final = 101
 STEP_FACTOR: Final = 4
 MAX_BRANCHES: Final = 100
+_ID: Final = ("_id",)
 MAX_ID_BYTES: Final = 240
 FETCH_COST: Final = 2.0  # a document through an entry, against one met in a scan
 SORT_COST: Final = 1.5
@@ -54,12 +56,25 @@ class Candidate:
 
 def is_ordinary(index: Any) -> bool:
     """Tell whether the index is one of plain ascending and descending fields."""
-    return all(way in (1, -1) and "$**" not in path for path, way in index.keys)
+    return _are_ordinary(index.keys)
 
 
-def id_access(parts: tuple[Node, ...]) -> tuple[Access | None, frozenset[int]]:
-    """Return the path that conditions on ``_id`` give, and the conjuncts it proves; None when nothing is said about ``_id``."""
-    found = [condition for condition in conditions(parts, None) if condition.path == ("_id",)]
+@lru_cache(maxsize=1024)
+def _are_ordinary(keys: tuple[tuple[tuple[str, ...], Any], ...]) -> bool:
+    return all(way in (1, -1) and "$**" not in path for path, way in keys)
+
+
+def id_access(
+    parts: tuple[Node, ...], known: list[Condition] | None = None
+) -> tuple[Access | None, frozenset[int]]:
+    """Return the path that conditions on ``_id`` give, and the conjuncts it proves; None when nothing is said about ``_id``.
+
+    ``known`` are the conditions without collation, where they are at hand.
+    """
+    known = conditions(parts, None) if known is None else known
+    found = [condition for condition in known if condition.path == _ID]
+    if not found:
+        return None, frozenset()
     intervals = EVERYTHING
     for condition in found:
         intervals = intersect(intervals, condition.intervals)
@@ -78,14 +93,25 @@ def id_access(parts: tuple[Node, ...]) -> tuple[Access | None, frozenset[int]]:
 
 def serves_id_order(sort: SortKeys, collation: Any) -> int:
     """Return 1 or -1 when the clustered order is the order asked for, else 0."""
-    return sort[0][1] if sort and sort[0][0] == ("_id",) and collation is None else 0
+    return sort[0][1] if sort and sort[0][0] == _ID and collation is None else 0
 
 
-def scan_of(view: View, index: Any, parts: tuple[Node, ...], sort: SortKeys, collation: Any) -> Candidate:
-    """Return the scan of one index for these conjuncts, whether or not it holds every match."""
+def scan_of(
+    view: View,
+    index: Any,
+    parts: tuple[Node, ...],
+    sort: SortKeys,
+    collation: Any,
+    known: list[Condition] | None = None,
+) -> Candidate:
+    """Return the scan of one index for these conjuncts, whether or not it holds every match.
+
+    ``known`` are the conditions for the index's collation, where they are at hand.
+    """
     counters = view.counters(index)
     multikey, cut = counters.multikey > 0, counters.cut > 0
-    bounds = bounds_of(index, conditions(parts, index.collation), multikey=multikey, cut=cut)
+    known = conditions(parts, index.collation) if known is None else known
+    bounds = bounds_of(index, known, multikey=multikey, cut=cut)
     if bounds.empty:
         return Candidate(Nothing(), frozenset(range(len(parts))), True, counted=True)
     service = None
@@ -116,16 +142,12 @@ class Chooser:
 
     def choose(self, parts: tuple[Node, ...]) -> tuple[Candidate, Candidate | None]:
         """Return the best candidate, and the one to fall back to when the first was only hoped to be short."""
-        identity, proved = id_access(parts)
+        known = conditions(parts, None)
+        identity, proved = id_access(parts, known)
         order = serves_id_order(self.sort, self.collation)
         if isinstance(identity, Nothing | IdLookup):
             return self._by_ids(identity, proved, order), None
-        total = self.view.document_count()
-        scan = identity if isinstance(identity, FullScan) else FullScan()
-        full = Candidate(FullScan(scan.ranges, order < 0), proved, bool(order), identity is not None, total, True)
-        if identity is not None:
-            full.counted = False
-        candidates = self.indexes(parts)
+        candidates = self.indexes(parts, known)
         for candidate in candidates:
             if isinstance(candidate.access, Nothing):
                 return candidate, None
@@ -136,6 +158,11 @@ class Chooser:
             if self._cannot_be_beaten(candidate, len(parts)):
                 self.considered = [candidate]
                 return candidate, None
+        total = self.view.document_count()
+        scan = identity if isinstance(identity, FullScan) else FullScan()
+        full = Candidate(FullScan(scan.ranges, order < 0), proved, bool(order), identity is not None, total, True)
+        if identity is not None:
+            full.counted = False
         if not candidates and not self.collection_indexes():
             full.estimate, full.counted = total, True
             self.considered = [full]
@@ -171,19 +198,35 @@ class Chooser:
         """Return the indexes that may be chosen."""
         return [i for i in self.view.collection.indexes if not i.building and not i.hidden and is_ordinary(i)]
 
-    def indexes(self, parts: tuple[Node, ...]) -> list[Candidate]:
-        """Return a candidate for each index that holds every match and is of use."""
+    def indexes(self, parts: tuple[Node, ...], plain: list[Condition]) -> list[Candidate]:
+        """Return a candidate for each index that holds every match and is of use; ``plain`` are the conditions without collation."""
         node = tree.And(parts)
         found = []
+        by_collation: list[tuple[Any, list[Condition]]] = [(None, plain)]
         for index in self.collection_indexes():
+            known = next((known for collation, known in by_collation if collation is index.collation), None)
+            if known is None:
+                known = conditions(parts, index.collation)
+                by_collation.append((index.collation, known))
+            if not self._may_help(index, known):
+                continue
             if index.partial_node is not None and not implies(node, index.partial_node):
                 continue
             if index.sparse and not implies_presence(node, [path for path, _ in index.keys]):
                 continue
-            candidate = scan_of(self.view, index, parts, self.sort, self.collation)
+            candidate = scan_of(self.view, index, parts, self.sort, self.collation, known)
             if candidate.bounded or candidate.ordered:
                 found.append(candidate)
         return found
+
+    def _may_help(self, index: Any, known: list[Condition]) -> bool:
+        """Tell whether the index can be bounded or give an order: its first field is limited or sorted by, or all of the order is constant."""
+        first = index.keys[0][0]
+        spoken = [condition.path for condition in known]
+        if first in spoken:
+            return True
+        fields = [path for path, _ in index.keys]
+        return any(path == first or (path in spoken and path in fields) for path, _ in self.sort)
 
     def _count_out(self, candidates: list[Candidate], total: int) -> int:
         """Count all candidates in growing steps until one is counted out; return the last limit."""
@@ -237,12 +280,13 @@ class Chooser:
 
     def _branch(self, leaves: tuple[Node, ...], rest: tuple[Node, ...], limit: int) -> Candidate | None:
         parts = leaves + rest
-        identity, proved = id_access(parts)
+        known = conditions(parts, None)
+        identity, proved = id_access(parts, known)
         if isinstance(identity, Nothing | IdLookup):
             size = len(identity.keys) if isinstance(identity, IdLookup) else 0
             return Candidate(identity, proved, estimate=size, counted=True)
         inner = Chooser(self.view, (), self.collation, None)
-        candidates = [c for c in inner.indexes(parts) if c.bounded]
+        candidates = [c for c in inner.indexes(parts, known) if c.bounded]
         if identity is not None:
             candidates.append(Candidate(identity, proved))
         if limit <= 0:

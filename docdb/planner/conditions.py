@@ -12,8 +12,7 @@ its whole type bracket, or everything.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from docdb.language import tree
 from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, TAGS, order_key
@@ -48,8 +47,7 @@ _REGEXES: Final = bracket(TAGS["regex"])
 _STRINGS: Final = bracket(TAGS["string"])
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """What one conjunct says about one path.
 
     ``source`` is the number of the conjunct. ``group`` is the path of the ``$elemMatch`` the condition comes from with the conjunct's
@@ -75,7 +73,13 @@ def conditions(parts: tuple[Node, ...], collation: Any) -> list[Condition]:
     """Return all conditions of the conjuncts for an index of this collation."""
     found: list[Condition] = []
     for number, node in enumerate(parts):
-        found.extend(replace(condition, source=number) for condition in _of(node, collation, number))
+        leaf = _LEAVES.get(type(node))
+        if leaf is None:
+            found.extend([condition._replace(source=number) for condition in _of(node, collation, number)])
+        else:
+            intervals, exact = leaf(node, collation)
+            path: Path = node.path  # type: ignore[attr-defined]
+            found.append(Condition(path, intervals, exact and not _addresses_elements(path), number))
     return found
 
 
@@ -101,7 +105,7 @@ def _of(node: Node, collation: Any, number: int = 0) -> Iterator[Condition]:
 
 
 def _addresses_elements(path: Path) -> bool:
-    return any(part.isdigit() for part in path)
+    return any(map(str.isdigit, path))
 
 
 def _either(node: tree.Or, collation: Any) -> Iterator[Condition]:
@@ -113,7 +117,7 @@ def _either(node: tree.Or, collation: Any) -> Iterator[Condition]:
         for condition in conditions(leaves, collation):
             known = found.get(condition.path)
             if known is None or _width(condition) < _width(known):
-                found[condition.path] = replace(condition, exact=condition.exact and len(leaves) == 1, group=None)
+                found[condition.path] = condition._replace(exact=condition.exact and len(leaves) == 1, group=None)
         branches.append(found)
     for path in set.intersection(*map(set, branches)) if branches else ():
         intervals = union(interval for branch in branches for interval in branch[path].intervals)
@@ -153,7 +157,7 @@ def _element(node: tree.ElemMatch, collation: Any, number: int) -> Iterator[Cond
         for condition in _of(leaf, collation):
             # An element that is itself an array is searched by position: the index knows nothing of that.
             if condition.path and not condition.path[0].isdigit():
-                yield replace(condition, path=node.path + condition.path, exact=False, group=group)
+                yield condition._replace(path=node.path + condition.path, exact=False, group=group)
 
 
 def _values_of_element(node: tree.ElemMatch, collation: Any, group: tuple[int, Path]) -> Iterator[Condition]:
@@ -220,10 +224,11 @@ def _range(node: tree.Compare, collation: Any) -> tuple[Intervals, bool]:
     low, high = bracket(key[0])
     if key[0] == TAGS["int"]:
         low = after(_NAN_KEY)
-    limits = {
-        "gt": (after(key), high), "gte": (before(key), high), "lt": (low, before(key)), "lte": (low, after(key)),
-    }[op]  # fmt: skip
-    return union((Interval(*limits),)), True
+    if op[0] == "g":
+        low = after(key) if op == "gt" else before(key)
+    else:
+        high = before(key) if op == "lt" else after(key)
+    return ((Interval(low, high),) if low.at < high.at else ()), True
 
 
 def _in(node: tree.In, collation: Any) -> tuple[Intervals, bool]:

@@ -104,6 +104,8 @@ def union(parts: Iterable[Interval]) -> Intervals:
 
 def intersect(left: Intervals, right: Intervals) -> Intervals:
     """Return what both sets hold. Cost: the sum of their lengths."""
+    if left is EVERYTHING or right is EVERYTHING:
+        return right if left is EVERYTHING else left
     found = []
     i = j = 0
     while i < len(left) and j < len(right):

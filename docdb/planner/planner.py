@@ -157,7 +157,7 @@ def _behind_token(query: FindQuery, access: Access, sort: SortKeys, ordered: boo
             return access
         start = item.low[: item.ends[-1]] if item.ends else b""
         low, high = _behind(item.low, item.high, token, access.reverse, start)
-        return replace(access, bounds=replace(access.bounds, ranges=(replace(item, low=low, high=high),)))
+        return replace(access, bounds=access.bounds._replace(ranges=(item._replace(low=low, high=high),)))
     return access
 
 

@@ -52,6 +52,7 @@ class Snapshot:
             applies_programs=self._store.engine.applies_programs,
             check=self.check if self._expires is not None else None,
         )
+            join=self._store.engine.join,
 
     def state(self) -> State:
         """Return the last commit and the log's extent in this snapshot."""

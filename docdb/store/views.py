@@ -28,7 +28,7 @@ __all__ = ["View"]
 class View:
     """A collection as a transaction sees it; ``collection`` is None (and everything empty) when it does not exist."""
 
-    __slots__ = ("_check", "_documents", "_txn", "applies_programs", "collection")
+    __slots__ = ("_check", "_documents", "_join", "_txn", "applies_programs", "collection")
 
     def __init__(
         self,
@@ -37,9 +37,11 @@ class View:
         *,
         applies_programs: bool = False,
         check: Callable[[], None] | None = None,
+        join: Callable[..., Any] | None = None,
     ) -> None:
         self._txn = txn
         self._check = check
+        self._join = join
         self.collection = collection
         self.applies_programs = applies_programs
         self._documents = collection_prefix(collection.number) if collection else b""
@@ -86,6 +88,22 @@ class View:
         return self._txn.get_many(
             DOCUMENTS, [prefix + key for key in ids], program=program, decode=codec.decode if decode else None
         )
+
+    def join(
+        self, index: IndexInfo, low: bytes, high: bytes, *, reverse: bool = False, first: int = 16, program: Any = None
+    ) -> Iterator[tuple[int, list[Any]]] | None:
+        """Yield (number of entries, their documents) of an index's range in one step; None where the engine cannot.
+
+        Absent documents and those the program refuses are left out.
+        """
+        if self._join is None:
+            return None
+        prefix = index_prefix(index.number)
+        found: Iterator[tuple[int, list[Any]]] | None = self._join(
+            self._txn, prefix + low, prefix + high, self._documents,
+            reverse=reverse, first=first, program=program, decode=codec.decode,
+        )  # fmt: skip
+        return found if found is None or self._check is None else _checked(found, self._check)
 
     def entry_ids(
         self, index: IndexInfo, low: bytes, high: bytes, *, reverse: bool = False, batch: int = 256
@@ -142,3 +160,9 @@ class View:
             for items in self._txn.scan(ENTRIES, prefix, after_prefix(prefix))
             for key, value in items
         )
+
+
+def _checked(batches: Iterator[Any], check: Callable[[], None]) -> Iterator[Any]:
+    for batch in batches:
+        check()
+        yield batch

@@ -1,0 +1,99 @@
+"""The join of index entries with their documents, against the two steps it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docdb import _native
+from docdb.engine.base import DOCUMENTS, ENTRIES
+from docdb.engine.lmdb import open_engine
+from docdb.errors import CorruptError, InvalidOperation
+from docdb.language import filters
+from docdb.language.programs import compile_program
+from docdb.store import codec
+
+pytestmark = pytest.mark.skipif(not _native.AVAILABLE, reason="kernels are not built")
+PREFIX = b"\0\0\0\x07"
+LOW, HIGH = b"\0\0\0\x01", b"\0\0\0\x02"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Any]:
+    opened = open_engine(tmp_path / "join", native=True)
+    txn = opened.begin(write=True)
+    ids = [b"i%04d" % n for n in range(700)]
+    txn.put_many(DOCUMENTS, [(PREFIX + id, codec.encode({"_id": n})) for n, id in enumerate(ids) if n % 10])
+    txn.put_many(ENTRIES, sorted((LOW + b"%04d" % (n * 37 % 700) + id, b"\x05\x01") for n, id in enumerate(ids)))
+    txn.commit()
+    yield opened
+    opened.close()
+
+
+def in_two_steps(txn: Any, low: bytes, high: bytes, reverse: bool) -> list[Any]:
+    ids = [id for batch in txn.entry_ids(low, high, reverse=reverse) for id in batch]
+    found = txn.get_many(DOCUMENTS, [PREFIX + id for id in ids], decode=codec.decode)
+    return [document for document in found if document is not None]
+
+
+@pytest.mark.parametrize("first", [1, 7, 100, 10_000])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize(
+    ("low", "high"), [(LOW, HIGH), (LOW + b"0100", LOW + b"0200"), (HIGH, LOW), (LOW + b"9", HIGH)],
+    ids=["all", "part", "inverted", "empty"],
+)  # fmt: skip
+def test_the_same_documents_in_the_same_order(engine: Any, low: bytes, high: bytes, reverse: bool, first: int) -> None:
+    txn = engine.begin()
+    batches = list(engine.join(txn, low, high, PREFIX, reverse=reverse, first=first, decode=codec.decode))
+    assert [d for _, documents in batches for d in documents] == in_two_steps(txn, low, high, reverse)
+    assert sum(count for count, _ in batches) == txn.count(ENTRIES, low, high)
+    txn.abort()
+
+
+def test_the_first_batch_is_as_long_as_asked(engine: Any) -> None:
+    txn = engine.begin()
+    counts = [count for count, _ in engine.join(txn, LOW, HIGH, PREFIX, first=100, batch=256, decode=codec.decode)]
+    assert counts == [100, 256, 256, 88]
+    txn.abort()
+
+
+def test_a_program_leaves_out_what_it_refuses(engine: Any) -> None:
+    txn = engine.begin()
+    program = compile_program(filters.parse({"_id": {"$lt": 50}}))
+    batches = engine.join(txn, LOW, HIGH, PREFIX, program=program, decode=codec.decode)
+    found = [document["_id"] for _, documents in batches for document in documents]
+    assert sorted(found) == [n for n in range(50) if n % 10]
+    txn.abort()
+
+
+def test_what_cannot_be_joined_here(engine: Any) -> None:
+    txn = engine.begin()
+    assert engine.join(txn, LOW, HIGH, PREFIX, decode=lambda data: data) is None
+    assert engine.join(txn, LOW, HIGH, PREFIX, decode=None) is None
+    txn.abort()
+    writing = engine.begin(write=True)
+    assert engine.join(writing, LOW, HIGH, PREFIX, decode=codec.decode) is None
+    writing.abort()
+
+
+def test_a_transaction_that_ends_in_the_middle(engine: Any) -> None:
+    txn = engine.begin()
+    batches = engine.join(txn, LOW, HIGH, PREFIX, first=1, decode=codec.decode)
+    next(batches)
+    txn.abort()
+    with pytest.raises(InvalidOperation):
+        next(batches)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff\x01"], ids=["empty", "too long"])
+def test_a_damaged_entry_is_reported(engine: Any, value: bytes) -> None:
+    writing = engine.begin(write=True)
+    writing.put_many(ENTRIES, [(LOW + b"0000", value)])
+    writing.commit()
+    txn = engine.begin()
+    with pytest.raises(CorruptError):
+        list(engine.join(txn, LOW, HIGH, PREFIX, decode=codec.decode))
+    txn.abort()
