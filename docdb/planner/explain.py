@@ -182,12 +182,21 @@ def advice(plan: Plan, view: View) -> str | None:
     if not (scans or sorts) or isinstance(plan.access, Nothing) or view.collection is None:
         return None
     keys = _wanted_keys(plan.query.node, plan)
-    if not keys or keys == [("_id", 1)]:
+    if not keys or keys == [("_id", 1)] or _is_there(keys, plan, view):
         return None
     pairs = ", ".join(f'("{name}", {way})' for name, way in keys)
     collation = plan.query.collation
     more = f", collation={collation.spec!r}" if collation is not None and hasattr(collation, "spec") else ""
     return f"create_index([{pairs}]{more})"
+
+
+def _is_there(keys: list[tuple[str, int]], plan: Plan, view: View) -> bool:
+    """Tell whether an index begins with these keys already: it was weighed and found dearer."""
+    for index in view.collection.indexes:
+        names = [(".".join(path), way) for path, way in index.keys]
+        if names[: len(keys)] == keys and index.collation == plan.query.collation:
+            return True
+    return False
 
 
 def _wanted_keys(node: Node, plan: Plan) -> list[tuple[str, int]]:

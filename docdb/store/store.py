@@ -23,6 +23,7 @@ from docdb.store import codec
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import Catalog, CollectionInfo, State
 from docdb.store.keyspace import FORMAT_KEY, document_key
+from docdb.store.signals import Shield
 from docdb.store.views import View
 from docdb.store.writer import Writer
 
@@ -51,8 +52,8 @@ class Snapshot:
             self.catalog.get(name),
             applies_programs=self._store.engine.applies_programs,
             check=self.check if self._expires is not None else None,
-        )
             join=self._store.engine.join,
+        )
 
     def state(self) -> State:
         """Return the last commit and the log's extent in this snapshot."""
@@ -110,6 +111,10 @@ class Store:
             return about
         if self.engine.read_only:
             raise FormatError("the store is empty and opened read-only")
+        with Shield():
+            return self._write_first_contents()
+
+    def _write_first_contents(self) -> dict[str, Any]:
         txn = self.engine.begin(write=True)
         try:
             about = catalog_room.read_about(txn)  # another process may have been first
@@ -172,7 +177,10 @@ class Store:
         raise StorageError("the catalog changes faster than it can be read")
 
     def catalog(self) -> Catalog:
-        """Return the newest catalog."""
+        """Return the newest catalog. Cost, when nobody else has committed: a look at the number of the last commit."""
+        known = self._catalog
+        if known is not None and self.engine.last_id() == self._seen_id:
+            return known
         with self.snapshot() as snapshot:
             return snapshot.catalog
 
@@ -201,10 +209,11 @@ class Store:
             raise
 
     def _committed(self, batch: WriteBatch) -> None:
-        if batch.catalog is not self._catalog:
-            with self._mutex:
-                if self._catalog is None or batch.catalog.version > self._catalog.version:
-                    self._catalog = batch.catalog
+        with self._mutex:
+            if self._catalog is None or batch.catalog.version >= self._catalog.version:
+                # Under the writer's lock nobody else has changed it up to this commit.
+                self._catalog = batch.catalog
+                self._seen_id = max(self._seen_id, batch.txn.id + 1)
         if self.writer.commits % READER_CHECK_COMMITS == 0:
             self.engine.reader_check()
         for bell in self.bells:

@@ -91,3 +91,14 @@ def test_candidates_show_what_was_counted() -> None:
         {"access": "FullScan", "index": None, "estimate": 200, "counted": True},
         {"access": "IndexScan", "index": "a_1_b_-1", "estimate": 5, "counted": True},
     ]
+
+
+def test_an_index_that_is_there_is_not_advised() -> None:
+    import docdb
+
+    with docdb.open(":memory:") as db:
+        db["c"].insert_many([{"z": 1}, {"z": 1}])
+        db["c"].create_index("z")
+        explained = db["c"].find({"z": 1}).explain()
+    assert explained["access"] == "FullScan"
+    assert explained["advice"] is None
