@@ -11,9 +11,9 @@ from libc.string cimport memcmp, memcpy
 
 from .operands cimport (
     DAMAGED, T_ARRAY, T_BINARY, T_DECIMAL, T_DOUBLE, T_INT, T_LONG, T_MIN, T_NULL, T_REGEX, T_STRING, TAGS, Operand,
-    binary_parts, classify, compare_value, decimal_key,
+    binary_parts, classify, compare_integer, compare_value, decimal_key,
 )
-from .packed cimport Value, load64
+from .packed cimport Value, load16, load32, load64
 
 cdef enum:
     NO = 0
@@ -26,10 +26,18 @@ cdef enum Form:         # of a pattern without special characters; F_END and F_W
 cdef enum Mode:
     M_ALL_SET, M_ALL_CLEAR, M_ANY_SET, M_ANY_CLEAR
 
+cdef enum Quick:
+    Q_NONE, Q_TEXT, Q_INTEGER
+
+cdef enum:
+    ASK = 3             # what ``test_quick`` leaves to the others
+
 cdef struct Part:
     const unsigned char* name
     uint32_t size
     int64_t position    # as an array position, or -1
+    uint64_t word       # the head and the first seven bytes as they are stored, big-endian; never met when the name is longer than 31
+    uint64_t word_mask
 
 cdef struct Node:
     int op
@@ -47,6 +55,9 @@ cdef struct Node:
     uint64_t mask       # types, or bits
     int64_t* positions
     int position_count
+    int quick           # a comparison that ``test_quick`` knows
+    uint64_t word       # the first eight bytes of a short text to equal, big-endian
+    uint64_t word_mask  # ones where the text has bytes
 
 cdef extern from *:
     """
@@ -87,6 +98,29 @@ cdef inline int test_compare(const Node* node, const unsigned char* p, const uns
     if order and TAGS[type] == 0x20 and (operand.nan or is_nan(type, &value)):
         return NO
     return node.accepts >> (order + 1) & 1
+
+
+cdef inline int test_quick(const Node* node, const unsigned char* p, const unsigned char* end) noexcept nogil:
+    """The commonest comparisons over the commonest forms: a short text to equal, an integer; ASK for everything else."""
+    cdef unsigned char first = p[0]
+    cdef int64_t left = end - p
+    cdef uint32_t size
+    if node.quick == Q_TEXT:
+        size = first & 31
+        if (first & 0xE0) != 0xA0 or left < 9 or left < 1 + <int64_t>size:
+            return ASK
+        if size != node.operands.size or (load64(p + 1) ^ node.word) & node.word_mask:
+            return NO
+        return size <= 8 or memcmp(p + 9, node.operands.raw + 8, size - 8) == 0
+    if node.quick != Q_INTEGER or left < 9:
+        return ASK
+    if first < 0x80 or first >= 0xE0:
+        return node.accepts >> (compare_integer(<signed char>first, node.operands) + 1) & 1
+    if first == 0xCD:
+        return node.accepts >> (compare_integer(load16(p + 1), node.operands) + 1) & 1
+    if first == 0xCE:
+        return node.accepts >> (compare_integer(load32(p + 1), node.operands) + 1) & 1
+    return ASK
 
 
 cdef inline bint is_nan(int type, Value* value) noexcept nogil:

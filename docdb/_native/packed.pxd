@@ -258,6 +258,11 @@ cdef inline int skip_value(const unsigned char** p, const unsigned char* end) no
             return -1
         p[0] += length
         return 0
+    if p[0][0] == 0xD9:     # texts of 32 to 255 bytes
+        if end - p[0] < 2 or end - p[0] < 2 + <Py_ssize_t>p[0][1]:
+            return -1
+        p[0] += 2 + <Py_ssize_t>p[0][1]
+        return 0
     return skip_nested(p, end)
 
 

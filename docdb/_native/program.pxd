@@ -27,6 +27,7 @@ cdef class Program:
     cdef dict choose_slots(self, list flat, int root)
     cdef choose_conjuncts(self, list flat, int root, int slots)
     cdef fill(self, Node* node, dict form, dict slots)
+    cdef fill_quick(self, Node* node)
     cdef fill_operand(self, Operand* operand, dict form)
 
 cdef int program_match(Program program, const unsigned char* data, size_t size) noexcept nogil

@@ -18,17 +18,21 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
 from .leaves cimport (
-    NO, UNKNOWN, YES, Node, Part, test_bits, test_compare, test_extreme, test_in, test_mod, test_pattern,
+    ASK, NO, Q_INTEGER, Q_NONE, Q_TEXT, UNKNOWN, YES, Node, Part, test_bits, test_compare, test_extreme, test_in, test_mod,
+    test_pattern, test_quick,
 )
 from .operands cimport (
     DAMAGED, T_ARRAY, T_BINARY, T_BOOL, T_DATE, T_DECIMAL, T_DOUBLE, T_INT, T_LONG, T_MAX, T_MIN, T_NULL, T_OBJECT,
     T_OBJECT_ID, T_REGEX, T_STRING, T_TIMESTAMP, Operand, classify,
 )
 from .packed cimport (
-    Value, find_element, find_field, is_array, is_map, open_array, open_map, read_name, skip_value,
+    Value, find_element, find_field, is_array, is_map, load64, open_array, open_map, read_name, skip_value,
 )
 
 from docdb.errors import CorruptError
+
+cdef enum:
+    NO_SLOT = -2
 
 cdef enum Op:
     O_TRUE, O_FALSE, O_UNKNOWN, O_AND, O_OR, O_NOT, O_COMPARE, O_EXTREME, O_IN, O_EXISTS, O_TYPE, O_SIZE, O_MOD,
@@ -237,10 +241,16 @@ cdef int judge(
 cdef inline int judge_conjuncts(
     const Plan* plan, int slot, const unsigned char* root, const unsigned char* end, const unsigned char** slots
 ) noexcept nogil:
+    cdef const Node* node
     cdef int i, verdict
     cdef int result = YES
     for i in range(plan.starts[slot], plan.starts[slot + 1]):
-        verdict = judge(plan, &plan.nodes[plan.conjuncts[i]], root, end, slots)
+        node = &plan.nodes[plan.conjuncts[i]]
+        verdict = ASK
+        if node.quick != Q_NONE and slots[slot] != NULL:
+            verdict = test_quick(node, slots[slot], end)
+        if verdict == ASK:
+            verdict = judge(plan, node, root, end, slots)
         if verdict <= 0:
             return verdict
         result |= verdict
@@ -252,11 +262,35 @@ cdef inline int find_slot(
 ) noexcept nogil:
     cdef int slot
     if not plan.lengths >> (size & 63) & 1:
-        return -1
+        return NO_SLOT
     for slot in range(plan.slot_count):
         if plan.slots[slot].size == size and slots[slot] == NULL and memcmp(plan.slots[slot].name, name, size) == 0:
             return slot
-    return -1
+    return NO_SLOT
+
+
+cdef inline int find_slot_at(
+    const Plan* plan, const unsigned char** slots, const unsigned char** p, const unsigned char* end
+) noexcept nogil:
+    """Read the name at ``p`` and move to its value: the slot it fills, NO_SLOT, or DAMAGED."""
+    cdef const unsigned char* name = p[0]
+    cdef uint32_t length
+    cdef uint64_t word
+    cdef int slot
+    if end - name < 33 or (name[0] & 0xE0) != 0xA0:
+        if read_name(p, end, &name, &length) < 0:
+            return DAMAGED
+        return find_slot(plan, slots, name, length)
+    length = name[0] & 31
+    p[0] += 1 + length
+    if not plan.lengths >> length & 1:
+        return NO_SLOT
+    word = load64(name)
+    for slot in range(plan.slot_count):
+        if (word ^ plan.slots[slot].word) & plan.slots[slot].word_mask == 0 and slots[slot] == NULL:
+            if length <= 7 or memcmp(plan.slots[slot].name + 7, name + 8, length - 7) == 0:
+                return slot
+    return NO_SLOT
 
 
 cdef int match_document(const Plan* plan, const unsigned char* data, size_t size) noexcept nogil:
@@ -264,8 +298,6 @@ cdef int match_document(const Plan* plan, const unsigned char* data, size_t size
     cdef const unsigned char* slots[MAX_SLOTS]
     cdef const unsigned char* p = data
     cdef const unsigned char* end = data + size
-    cdef const unsigned char* name
-    cdef uint32_t length
     cdef int slot, verdict
     cdef int absent = plan.slot_count
     cdef int result = YES
@@ -276,9 +308,9 @@ cdef int match_document(const Plan* plan, const unsigned char* data, size_t size
         slots[slot] = NULL
     while count and absent:
         count -= 1
-        if read_name(&p, end, &name, &length) < 0:
+        slot = find_slot_at(plan, slots, &p, end)
+        if slot == DAMAGED:
             return DAMAGED
-        slot = find_slot(plan, slots, name, length)
         if slot >= 0:
             slots[slot] = p
             absent -= 1
@@ -341,6 +373,7 @@ cdef class Program:
                 name = path[0][0]
                 self.plan.slots[len(slots)].name = self.text(name)
                 self.plan.slots[len(slots)].size = <uint32_t>len(name)
+                self.plan.slots[len(slots)].word, self.plan.slots[len(slots)].word_mask = first_word(stored_head(name) + name)
                 self.plan.lengths |= <uint64_t>1 << (len(name) & 63)
                 slots[name] = len(slots)
         self.plan.slot_count = <int>len(slots)
@@ -389,6 +422,16 @@ cdef class Program:
         node.operands = <Operand*>self.block(len(operands) * sizeof(Operand))
         for i, operand in enumerate(operands):
             self.fill_operand(&node.operands[i], operand)
+        if form["op"] == "compare" and len(path) == 1:
+            self.fill_quick(node)
+
+    cdef fill_quick(self, Node* node):
+        cdef Operand* operand = node.operands
+        if operand.type == T_STRING and node.accepts == 2 and operand.size <= 31:
+            node.quick = Q_TEXT
+            node.word, node.word_mask = first_word(operand.raw[:operand.size])
+        elif operand.type in (T_INT, T_LONG, T_DOUBLE) and not operand.nan:
+            node.quick = Q_INTEGER
 
     cdef fill_operand(self, Operand* operand, dict form):
         operand.type = TYPES[form["type"]]
@@ -445,6 +488,16 @@ cdef class Program:
 
 def damaged():
     return CorruptError("a stored document is damaged", hint="docdb check tells how much else is")
+
+
+def stored_head(name):
+    """Return the byte before a name of at most 31 bytes; what begins no name where it is longer."""
+    return bytes([0xA0 | len(name)]) if len(name) <= 31 else b"\xc1"
+
+
+def first_word(text):
+    """Return the first eight bytes as a number, and a mask of the bytes there are."""
+    return int.from_bytes(text[:8].ljust(8, b"\0"), "big"), int.from_bytes((b"\xff" * min(len(text), 8)).ljust(8, b"\0"), "big")
 
 
 cdef int flatten(tuple form, list flat):

@@ -57,7 +57,11 @@ def random_items(chance: random.Random, count: int, sizes: tuple[int, int]) -> d
 
 def everything(reader: EngineTransaction, low: bytes, high: bytes, reverse: bool, batch: int) -> list[Any]:
     scans = [
-        [item for items in reader.scan(DOCUMENTS, low, high, reverse=reverse, batch=batch, keys=keys, values=values) for item in items]
+        [
+            item
+            for items in reader.scan(DOCUMENTS, low, high, reverse=reverse, batch=batch, keys=keys, values=values)
+            for item in items
+        ]
         for keys, values in ((True, True), (True, False), (False, True))
     ]
     return [*scans, reader.count(DOCUMENTS, low, high), reader.count(DOCUMENTS, low, high, 1500)]
@@ -78,7 +82,9 @@ def test_both_walks_agree(engine: Engine, walks: Any, sizes: tuple[int, int], co
         walks(True)
         by_pages = everything(reader, low, high, reverse, batch)
         walks(False)
-        assert by_pages == everything(reader, low, high, reverse, batch) == everything(expected, low, high, reverse, batch)
+        assert (
+            by_pages == everything(reader, low, high, reverse, batch) == everything(expected, low, high, reverse, batch)
+        )
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
@@ -112,7 +118,11 @@ def test_a_writer_sees_its_own(engine: Engine, walks: Any) -> None:
     load(engine, {b"%04d" % n: b"old" for n in range(1000)}, [])
     writer = engine.begin(write=True)
     writer.put_many(DOCUMENTS, [(b"%04d" % n, b"new") for n in range(1000, 2000)])
-    assert sum(len(batch) for batch in writer.scan(DOCUMENTS, b"", b"\xff")) == writer.count(DOCUMENTS, b"", b"\xff") == 2000
+    assert (
+        sum(len(batch) for batch in writer.scan(DOCUMENTS, b"", b"\xff"))
+        == writer.count(DOCUMENTS, b"", b"\xff")
+        == 2000
+    )
     writer.abort()
 
 
