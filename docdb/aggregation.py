@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from docdb.arguments import AggregateOptions, check_options, collation_document, flag, hint_of, sort_document, whole_number
+from docdb.arguments import (
+    AggregateOptions,
+    check_options,
+    collation_document,
+    flag,
+    hint_of,
+    sort_document,
+    whole_number,
+)
 from docdb.conditions import encode_where
 from docdb.cursor import CommandCursor
 from docdb.errors import QueryError, UsageError
@@ -190,6 +198,16 @@ class Aggregation(PipelineBuilder):
     def cursor(self) -> AggregateCursor:
         """Run the pipeline and return its documents as a cursor."""
         return AggregateCursor(self._session, self._name, self._stages, **self._options)
+
+    def explain(self, verbosity: str = "executionStats") -> dict[str, Any]:
+        """Return how the documents are found, and under ``pipeline`` the stages that work on them; nothing is written."""
+        if self._name is None:
+            raise UsageError("a pipeline without a collection finds nothing", path="explain")
+        return self._session.explain_aggregate(
+            self._name, check_pipeline(self._stages), verbosity=verbosity,
+            collation=collation_document(self._options.get("collation")), hint=hint_of(self._options.get("hint")),
+            let=self._options.get("let"),
+        )  # fmt: skip
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.cursor())

@@ -215,6 +215,7 @@ class AsyncAggregation(PipelineBuilder):
         self._runner = runner
 
     end = threaded(Aggregation.end)
+    explain = threaded(Aggregation.explain)
 
     def cursor(self) -> AsyncCommandCursor[dict[str, Any]]:
         """Return the documents as a cursor."""

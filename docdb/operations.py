@@ -148,6 +148,11 @@ class Session(Protocol):
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of what a pipeline makes."""
 
+    def explain_aggregate(
+        self, name: str, pipeline: Sequence[Document], *, verbosity: str = "executionStats", **options: Any
+    ) -> dict[str, Any]:
+        """Return the plan of a pipeline; nothing is written. ``options``: collation, hint, let."""
+
     def create_collection(self, name: str, /, **options: Any) -> None:
         """Create a collection; CollectionError when it exists."""
 

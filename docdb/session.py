@@ -192,11 +192,22 @@ class StoreSession:
 
     def explain(self, name: str, query: FindQuery, *, verbosity: str = "executionStats") -> dict[str, Any]:
         """Return the plan, printed; "queryPlanner" does not run it."""
-        if verbosity not in ("queryPlanner", "executionStats", "allPlansExecution"):
-            raise UsageError(f"unknown verbosity {verbosity!r}", hint="queryPlanner or executionStats")
+        _check_verbosity(verbosity)
         with self._reading("explain", name, query) as view:
             chosen = self._plan(query, view)
             return {"collection": name, **chosen.explain(view, execute=verbosity != "queryPlanner")}
+
+    def explain_aggregate(
+        self, name: str, pipeline: Sequence[Mapping[str, Any]], *, verbosity: str = "executionStats", **options: Any
+    ) -> dict[str, Any]:
+        """Return the plan of a pipeline's front and the stages behind it; ``$out`` and ``$merge`` write nothing."""
+        _check_verbosity(verbosity)
+        self._open()
+        with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
+            from docdb.sources import PipelineSources
+
+            sources = PipelineSources(self, snapshot, None)
+            return {"collection": name, **sources.explain(name, pipeline, execute=verbosity != "queryPlanner", **options)}
 
     def aggregate(
         self,
@@ -388,6 +399,11 @@ class StoreSession:
         path += f" on {', '.join(names)}" if names else ""
         text = repr(query.filter)[:500] if query is not None else ""
         logging.getLogger("docdb.slow").warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
+
+
+def _check_verbosity(verbosity: str) -> None:
+    if verbosity not in ("queryPlanner", "executionStats", "allPlansExecution"):
+        raise UsageError(f"unknown verbosity {verbosity!r}", hint="queryPlanner or executionStats")
 
 
 def _collated(query: FindQuery, collation: Collation, naive_utc: bool) -> FindQuery:

@@ -19,7 +19,7 @@ from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
 from docdb.operations import InsertOp, Operation, ReplaceOp
 from docdb.pipeline.context import Batch, Batches, Change
-from docdb.pipeline.runner import Front, compile_pipeline, evaluate_let, take_front
+from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.store.store import Snapshot
@@ -53,6 +53,29 @@ class PipelineSources:
         let: Mapping[str, Any] | None = None,
     ) -> Iterator[Batch]:
         """Yield what the pipeline makes of a collection (None: of ``$documents``)."""
+        pipeline, whole = self._compiled(name, pipeline, collation, let)
+        if name is None:
+            yield from whole.run(iter(()))
+            return
+        front = take_front(pipeline)
+        rest = compile_pipeline(front.rest, context=self)
+        yield from rest.run(self._documents(name, self._query(front, hint)))
+
+    def explain(
+        self, name: str, pipeline: Sequence[Mapping[str, Any]], *, execute: bool, collation: Any = None, hint: Any = None, let: Any = None
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return the plan of what the access path serves, and under ``pipeline`` the stages that work on its documents; nothing is written."""
+        pipeline, _ = self._compiled(name, pipeline, collation, let)
+        front = take_front(pipeline)
+        view = self._snapshot.view(name)
+        query = self._query(front, hint)
+        chosen = plan(self._session.complete(query, view.collection) if view.collection is not None else query, view)
+        return {**chosen.explain(view, execute=execute), "pipeline": [next(iter(stage)) for stage in front.rest]}
+
+    def _compiled(
+        self, name: str | None, pipeline: Sequence[Mapping[str, Any]], collation: Any, let: Mapping[str, Any] | None
+    ) -> tuple[Sequence[Mapping[str, Any]], Pipeline]:
+        """Return the pipeline in canonical form, and compiled: every mistake is found before anything is read."""
         if name is not None:
             administration.check_name(name)
         self.collection = name
@@ -62,15 +85,10 @@ class PipelineSources:
             self.collation = info.collation
         pipeline = self._canonical(pipeline, "")
         self.variables = evaluate_let(self._canonical(let, "let"), collation=self.collation, now=self.now)
-        whole = compile_pipeline(pipeline, context=self)  # every mistake is found before anything is read
-        if name is None:
-            if not pipeline or "$documents" not in pipeline[0]:
-                raise CollectionError("a pipeline without a collection begins with $documents", path="0", code=73)
-            yield from whole.run(iter(()))
-            return
-        front = take_front(pipeline)
-        rest = compile_pipeline(front.rest, context=self)
-        yield from rest.run(self._documents(name, self._query(front, hint)))
+        whole = compile_pipeline(pipeline, context=self)
+        if name is None and (not pipeline or "$documents" not in pipeline[0]):
+            raise CollectionError("a pipeline without a collection begins with $documents", path="0", code=73)
+        return pipeline, whole
 
     def _canonical(self, value: Any, path: str) -> Any:
         try:

@@ -28,7 +28,7 @@ PAIRS = [
     (Query, aio.AsyncQuery),
 ]
 # What has another meaning between tasks, or belongs to the rooms below.
-INSIDE = {"batches", "execute", "loaded", "object_of", "session", "settings", "stored"}
+INSIDE = {"batches", "execute", "loaded", "match_id", "object_of", "read", "session", "settings", "stored"}
 MIRRORED = [
     pytest.param(sync, asynchronous, name, id=f"{sync.__name__}.{name}")
     for sync, asynchronous in PAIRS

@@ -188,3 +188,23 @@ def test_the_collation_of_a_collection_reaches_projections(db):
     db.create_collection("source", collation=ENGLISH)
     source = filled(db, "source", {"_id": 1, "x": ["A", "b"]})
     assert source.find_one({}, {"x": {"$elemMatch": {"$eq": "a"}}}) == {"_id": 1, "x": ["A"]}
+
+
+def test_explain_of_a_pipeline(db):
+    source = filled(db, "source", *({"_id": n, "a": n} for n in range(100)))
+    source.create_index("a")
+    building = source.aggregate().match({"a": {"$lt": 5}}).sort("a").group({"_id": None}).out("target")
+    plan = building.explain()
+    assert (plan["collection"], plan["access"], plan["pipeline"]) == ("source", "IndexScan", ["$group", "$out"])
+    assert plan["returned"] == 5
+    assert "returned" not in building.explain("queryPlanner")
+    assert db.list_collection_names() == ["source"]
+    assert source.aggregate(hint={"$natural": 1}).match({"a": 1}).explain()["access"] == "FullScan"
+
+
+@pytest.mark.parametrize("hint", ["nothing", {"b": 1}], ids=["name", "keys"])
+def test_a_hint_of_a_pipeline_names_an_index(db, hint):
+    filled(db, "source", {"_id": 1})
+    with pytest.raises(QueryError) as caught:
+        db["source"].aggregate([], hint=hint)
+    assert caught.value.code == 2
