@@ -402,9 +402,10 @@ def walk_memory(bytes content, size_t page_size, size_t root, int depth, bint re
     cdef MDB_val vs[CHUNK]
     cdef Py_ssize_t taken, n
     cdef list found = []
+    cdef bytes high = b"\xff" * LONGEST_KEY
     if page_size < 512 or not 1 <= depth <= DEEPEST:
         raise UsageError("no such tree")
-    begin_walk(&walk, b"", b"\xff" * LONGEST_KEY, reverse)
+    begin_walk(&walk, b"", high, reverse)
     tree.ready = tree.refused = False
     tree.map = <const unsigned char *>PyBytes_AS_STRING(content)
     tree.page_size = page_size
