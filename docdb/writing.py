@@ -111,16 +111,22 @@ def _insert_over(batch: WriteBatch, info: CollectionInfo, prepared: Prepared, se
     _apply(batch, info, [DocumentChange(INSERT, id_key, None, data)], setting)
 
 
-def _apply(batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange], setting: Setting) -> None:
+def _apply(
+    batch: WriteBatch,
+    info: CollectionInfo,
+    changes: Sequence[DocumentChange],
+    setting: Setting,
+    paths: frozenset[tuple[str, ...]] | None = None,
+) -> None:
     """Put the changes; expired documents that hold a unique key make way as by an ordinary delete."""
     try:
-        records.apply(batch, info, changes)
+        records.apply(batch, info, changes, paths)
     except DuplicateKeyError:
         expired = _expired(batch, info, records.rivals(batch, info, changes), setting) if info.expiring else []
         if not expired:
             raise
         records.apply(batch, info, expired)
-        records.apply(batch, info, changes)
+        records.apply(batch, info, changes, paths)
 
 
 def _expired(batch: WriteBatch, info: CollectionInfo, id_keys: set[bytes], setting: Setting) -> list[DocumentChange]:
@@ -263,7 +269,7 @@ def _change_rows(
         if size > setting.commit_bytes:
             raise _too_large(setting)
     if changes:
-        _apply(batch, info, changes, setting)
+        _apply(batch, info, changes, setting, change.paths)
     return images
 
 

@@ -73,7 +73,7 @@ class IndexInfo:
     def may_change(self, paths: Iterable[Path]) -> bool:
         """Tell whether a change of these paths can change the index's entries; by their first parts, so it may say yes in vain."""
         roots = self._roots
-        return roots is None or any([path[0] in roots for path in paths])
+        return roots is None or not roots.isdisjoint([path[0] for path in paths])
 
     def describe(self) -> dict[str, Any]:
         """Return the definition as ``list_indexes`` shows it: key, name and the options that are set."""

@@ -18,6 +18,7 @@ from docdb.engine.base import CATALOG, DOCUMENTS, ENTRIES
 from docdb.errors import DocdbError, DuplicateKeyError
 from docdb.language.matching import matcher
 from docdb.language.programs import compile_program
+from docdb.language.tree import Path
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo, position_key
@@ -108,13 +109,18 @@ def prepare(version: int, info: CollectionInfo | None, ids: list[Any], documents
     return Prepared(version, ids, documents, entries)
 
 
-def apply(batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange]) -> None:
+def apply(
+    batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange], paths: frozenset[Path] | None = None
+) -> None:
     """Check the unique keys of all changes together, then put them with entries, log records and counters.
 
-    Raises DuplicateKeyError before anything is put. A document may occur once only.
+    ``paths`` are the only ones in which documents may differ, where that is known. Raises DuplicateKeyError before anything is put.
+    A document may occur once only.
     """
     differences: list[tuple[IndexInfo, list[Entry], list[Entry]]] = []
     for index in info.indexes:
+        if paths is not None and not index.may_change(paths):
+            continue
         gone, new = _difference(index, _maintained(batch, index, changes))
         if index.unique:
             _check_unique(batch, info, index, gone, new)
@@ -257,9 +263,9 @@ def _put(
     prefix = collection_prefix(info.number)
     stored = [(prefix + change.id_key, change.after) for change in changes if change.after is not None]
     deleted = [prefix + change.id_key for change in changes if change.operation == DELETE]
-    # A changed type byte keeps its key: what is put again must not be deleted after it.
-    kept = {key for key, _ in added}
     if removed:
+        # A changed type byte keeps its key: what is put again must not be deleted after it.
+        kept = {key for key, _ in added}
         batch.txn.delete_many(ENTRIES, [key for key, _ in removed if key not in kept])
     if added:
         batch.txn.put_many(ENTRIES, added)

@@ -1,0 +1,43 @@
+"""Updates that say which paths they may change: the entries are those of a full comparison."""
+
+import pytest
+
+import docdb
+from docdb.store.catalog import IndexInfo
+
+
+@pytest.mark.parametrize(
+    ("keys", "partial", "paths", "expected"),
+    [
+        pytest.param([("a",)], None, [("b",)], False, id="another-field"),
+        pytest.param([("a",)], None, [("b",), ("a",)], True, id="the-field"),
+        pytest.param([("a", "b")], None, [("a", "0", "b")], True, id="through-an-array"),
+        pytest.param([("a",)], None, [("a", "b")], True, id="below"),
+        pytest.param([("a", "b")], None, [("a",)], True, id="above"),
+        pytest.param([("x",), ("a",)], None, [("a",)], True, id="second-field"),
+        pytest.param([("a",)], {"c": 1}, [("b",)], True, id="partial"),
+    ],
+)
+def test_an_index_knows_what_may_change_it(keys, partial, paths, expected):
+    index = IndexInfo(1, "i", tuple((key, 1) for key in keys), partial=partial)
+    assert index.may_change(frozenset(paths)) is expected
+
+
+UPDATES = [
+    {"$set": {"a": 5}}, {"$set": {"z": 1}}, {"$unset": {"a": ""}}, {"$rename": {"a": "z"}}, {"$rename": {"z": "a"}}, {"$inc": {"n.b": 1}},
+    {"$push": {"t": 9}}, {"$set": {"t.0": 7}}, {"$set": {"t.$[]": 8}}, {"$pull": {"t": 8}}, {"$set": {"c": 1}}, {"$set": {"c": 2}},
+    {"$min": {"n": 0}}, {"$currentDate": {"d": True}}, [{"$set": {"a": "piped"}}],
+]  # fmt: skip
+
+
+def test_the_entries_are_right_after_every_kind_of_update():
+    """The checker that runs on closing compares all entries with what the documents give."""
+    with docdb.open(":memory:") as db:
+        rows = db["c"]
+        for keys in ("a", "n.b", "t", "d", "z"):
+            rows.create_index(keys)
+        rows.create_index("a", name="partial", partialFilterExpression={"c": 1})
+        rows.insert_many([{"_id": i, "a": i, "n": {"b": i}, "t": [i, 2], "c": i % 2} for i in range(4)])
+        for update in UPDATES:
+            rows.update_many({}, update)
+            assert db.check().problems == []
