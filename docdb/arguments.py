@@ -268,6 +268,8 @@ def hint_of(hint: Any) -> Any:
 
 def collation_document(collation: Any) -> Any:
     """Return a collation as a plain document; pymongo's ``Collation`` is accepted by its ``document``."""
+    if collation is None:
+        return None
     document = getattr(collation, "document", None)
     return dict(document) if isinstance(document, Mapping) else collation
 

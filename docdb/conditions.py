@@ -258,7 +258,10 @@ def _holds_logic(value: Any) -> bool:
     if isinstance(value, LogicCommand):
         return True
     if isinstance(value, dict):
-        return any(_holds_logic(item) for item in value.values() if type(item) not in _PLAIN)
+        for item in value.values():  # noqa: SIM110 - no generator: every find passes here
+            if type(item) not in _PLAIN and _holds_logic(item):
+                return True
+        return False
     if isinstance(value, list | tuple):
         return any(_holds_logic(item) for item in value if type(item) not in _PLAIN)
     return False

@@ -7,6 +7,7 @@ documents are found."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from docdb.arguments import (
@@ -110,6 +111,9 @@ class Selection(NamedTuple):
 
     def with_sort(self, keys: Any, order: Any = None) -> Selection:
         """Return the selection in another order; an empty one is none."""
+        if type(keys) is str and type(order) is int:
+            document, parsed = _sorted_by(keys, order)
+            return self._replace(order=document, keys=parsed)
         document = sort_document(keys, order)
         return self._replace(order=document or None, keys=parse_sort(document) if document else ())
 
@@ -166,6 +170,13 @@ class Selection(NamedTuple):
         """Return what an operation takes of the selection besides its filter."""
         named = {"collation": self.collation_spec, "hint": self.hint, "sort": self.order, "let": self.let}
         return {name: value for name, value in named.items() if value is not None}
+
+
+@lru_cache(maxsize=256)
+def _sorted_by(name: str, order: int) -> tuple[Mapping[str, Any], SortKeys]:
+    """Return what is written and what is parsed of the sort by one field, which is asked for again and again."""
+    document = sort_document(name, order)
+    return document, parse_sort(document)
 
 
 def _projection(

@@ -53,6 +53,8 @@ TAGS: Final[dict[str, int]] = {
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _INVERT = bytes(255 - i for i in range(256))
+_WHOLE: Final = 2**53  # up to here every int is a double
+_DOUBLE = struct.Struct(">d")
 _EXACT = Context(prec=40, Emin=-7000, Emax=7000)
 _ZERO_NUMBER = b"\x20\x80" + bytes(8)
 _NAN_NUMBER = b"\x20" + bytes(9)
@@ -93,6 +95,9 @@ def number_key(value: int | float | Decimal) -> bytes:
         return _NAN_NUMBER
     if value == 0:
         return _ZERO_NUMBER
+    if type(value) is int and 0 < value <= _WHOLE:
+        packed = _DOUBLE.pack(value)
+        return b"\x20" + bytes((packed[0] | 0x80,)) + packed[1:] + b"\0"
     low = _floor_double(value)
     bits: int = struct.unpack(">Q", struct.pack(">d", low))[0]
     bits = bits ^ 0xFFFFFFFFFFFFFFFF if bits >> 63 else bits | 1 << 63
