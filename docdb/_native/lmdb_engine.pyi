@@ -5,6 +5,10 @@ from docdb.engine.base import EngineTransaction
 from docdb.errors import DocdbError
 
 def resolve(path: str) -> tuple[int, int, int, int] | None: ...
+def walk_pages(wanted: bool) -> bool: ...
+def walk_memory(
+    content: bytes, page_size: int, root: int, depth: int, reverse: bool
+) -> tuple[list[tuple[bytes, bytes]], bool]: ...
 
 class Environment:
     live: bool

@@ -22,6 +22,7 @@ cdef class Scan:
     cdef void *native
     cdef object decode          # None where the batch is decoded on its pages
     cdef Decoder decoder
+    cdef bint presence          # ``decode`` is ``bool``: nobody looks at the values
 
     def __dealloc__(self):
         free(self.ks)
@@ -124,6 +125,8 @@ cdef class Scan:
         return batch
 
     cdef inline object value_of(self, Py_ssize_t n):
+        if self.presence:
+            return self.vs[n].mv_size != 0
         return bytes_of(&self.vs[n]) if self.decoder is None else decoded(self.decoder, &self.vs[n])
 
     cdef list finished(self, list batch):
@@ -165,7 +168,8 @@ cdef Scan new_scan(Transaction transaction, int space, bytes low, bytes high, bi
     scan.program = program
     scan.native = native_program(program)
     scan.decoder = native_decoder(decode, program is not None and scan.native == NULL)
-    scan.decode = decode if scan.decoder is None else None
+    scan.presence = decode is bool and (program is None or scan.native != NULL)
+    scan.decode = decode if scan.decoder is None and not scan.presence else None
     scan.tree.refused = True
     begin_walk(&scan.walk, low, high, reverse)
     return scan

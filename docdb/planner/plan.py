@@ -224,7 +224,7 @@ class Plan:
         if self.fallback is None and not self.query.after:
             program, matches = (None, None) if self.exact else _filter(self.query.node, view)
             if matches is None:
-                decode = False if isinstance(self.access, FullScan) else "pairs"
+                decode = "presence" if isinstance(self.access, FullScan) else "pairs"
                 return self.access.read(view, Work(), program=program, decode=decode)
         return self._arranged(self._documents(view, Work())) if self.query.after else self._filtered(view, Work())
 

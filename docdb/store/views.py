@@ -58,7 +58,7 @@ class View:
     ) -> Iterator[list[Any]]:
         """Yield batches of documents with low <= id key < high, in the order of their ids.
 
-        ``decode`` True gives dicts, False stored bytes, "pairs" (id key, stored bytes).
+        ``decode`` True gives dicts, False stored bytes, "pairs" (id key, stored bytes), "presence" True for each document.
         """
         if self.collection is None:
             return
@@ -72,7 +72,7 @@ class View:
             batch=batch,
             keys=pairs,
             program=program,
-            decode=codec.decode if decode is True else None,
+            decode=codec.decode if decode is True else bool if decode == "presence" else None,
         ):
             if self._check is not None:
                 self._check()

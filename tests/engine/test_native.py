@@ -58,7 +58,9 @@ def test_program_on_pages(engine: Engine) -> None:
     decoder = _native.codec.Decoder()
     reader = engine.begin()
     chosen = program({"age": {"$gte": 98}})
-    found = [item for batch in reader.scan(DOCUMENTS, b"", END, keys=False, program=chosen, decode=decoder) for item in batch]
+    found = [
+        item for batch in reader.scan(DOCUMENTS, b"", END, keys=False, program=chosen, decode=decoder) for item in batch
+    ]
     assert [item["_id"] for item in found] == [n for n in range(COUNT) if n % 100 >= 98]
     assert reader.get_many(DOCUMENTS, [b"000097", b"000098"], program=chosen, decode=decoder) == [
         None, {"_id": 98, "age": 98}
@@ -87,3 +89,19 @@ def test_a_damaged_value_raises_and_leaves_the_transaction_usable(engine: Engine
     with pytest.raises(CorruptError):
         list(reader.scan(DOCUMENTS, b"", END, decode=decoder))
     assert reader.get(DOCUMENTS, b"000005", decoder) == {"_id": 5, "age": 5}
+
+
+@pytest.mark.parametrize("filter", [None, {"age": {"$gte": 98}}], ids=["all", "program"])
+def test_presence_makes_no_values(engine: Engine, filter: dict[str, Any] | None) -> None:
+    reader = engine.begin()
+    chosen = None if filter is None else program(filter)
+    values = [v for batch in reader.scan(DOCUMENTS, b"", END, keys=False, program=chosen) for v in batch]
+    present = [v for batch in reader.scan(DOCUMENTS, b"", END, keys=False, program=chosen, decode=bool) for v in batch]
+    assert present == [True] * len(values)
+
+
+def test_presence_is_bool(engine: Engine) -> None:
+    writer = engine.begin(write=True)
+    writer.put_many(DOCUMENTS, [(b"a", b""), (b"b", b"\0")])
+    assert list(writer.scan(DOCUMENTS, b"a", b"c", decode=bool)) == [[(b"a", False), (b"b", True)]]
+    writer.abort()

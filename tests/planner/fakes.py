@@ -74,7 +74,12 @@ class FakeView:
         decode: Any = True,
         batch: int = 256,
     ) -> Any:
-        shapes = {True: lambda p: codec.decode(p[1]), False: lambda p: p[1], "pairs": lambda p: p}
+        shapes = {
+            True: lambda p: codec.decode(p[1]),
+            False: lambda p: p[1],
+            "pairs": lambda p: p,
+            "presence": lambda p: True,
+        }
         for pairs in self._slice(self.documents, low, high, reverse, batch):
             yield [shapes[decode](pair) for pair in pairs]
 
