@@ -235,7 +235,7 @@ def _keep_id(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """Return the new image with the old ``_id``, in the first place; an ``_id`` of another value is refused."""
     if "_id" not in new:
         return {"_id": old["_id"], **new}
-    if order_key(new["_id"]) != order_key(old["_id"]):
+    if new["_id"] is not old["_id"] and order_key(new["_id"]) != order_key(old["_id"]):
         raise UpdateError("_id cannot be changed", path="_id", code=66)
     if next(iter(new)) == "_id":
         return new

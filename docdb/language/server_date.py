@@ -9,11 +9,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from docdb.errors import DocumentError
 
 __all__ = ["ServerDate", "resolve_server_dates"]
+
+_PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,10 @@ def resolve_server_dates(value: Any, now: dt.datetime) -> Any:
     >>> resolve_server_dates({"at": ServerDate(1000)}, dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
     {'at': datetime.datetime(2024, 1, 1, 0, 0, 1, tzinfo=datetime.timezone.utc)}
     """
-    if type(value) is ServerDate:
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is ServerDate:
         return value.resolve(now)
     if isinstance(value, Mapping):
         changed = {name: new for name, item in value.items() if (new := resolve_server_dates(item, now)) is not item}
