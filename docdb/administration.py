@@ -38,7 +38,7 @@ IGNORED_OPTIONS: Final = frozenset({"comment", "writeConcern"})
 def check_name(name: Any) -> None:
     """Refuse what cannot name a collection."""
     if not isinstance(name, str):
-        raise CollectionError(f"the name of a collection is text, not {type(name).__name__}", code=14)
+        raise CollectionError(f"the name of a collection is text, not {type(name).__name__}", code=73)
     if not name or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
         raise CollectionError(f"the name of a collection has 1 to {LONGEST_NAME} bytes", path=name[:40] or None)
     if "\0" in name or "$" in name or name.startswith((".", "system.")) or name.endswith("."):
