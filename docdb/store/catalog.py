@@ -256,7 +256,9 @@ class Counters:
         return self.third
 
     def pack(self) -> bytes:
-        """Return the stored form."""
+        """Return the stored form; CorruptError when more was taken away than there was."""
+        if self.first < 0 or self.second < 0 or self.third < 0:
+            raise CorruptError("a counter record is damaged or missing", hint="check() tells which")
         return _COUNTERS.pack(self.first, self.second, self.third)
 
     @staticmethod

@@ -137,7 +137,7 @@ class LogWriter:
         freed = 0
         for batch in txn.scan(CHANGES, b"", _KEY.pack(state.last_commit, 0)):
             for key, value in batch:
-                commit, _ = _KEY.unpack(key)
+                commit, _ = _unpack_key(key)
                 over = state.log_bytes - freed > self._cap
                 if len(doomed) >= steps or (commit >= state.oldest_commit and not over):
                     break

@@ -185,7 +185,7 @@ def _check_index(
     before: tuple[bytes, bytes] | None = None
     for key, value in _pairs(txn, ENTRIES, prefix, after_prefix(prefix)):
         found.add(key, value)
-        if not value or value[0] > len(key):
+        if len(value) < 2 or value[0] > len(key):
             report.add(3, f"{info.name}.{index.name}: an entry's value is damaged")
             continue
         if index.unique:

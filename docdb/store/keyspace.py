@@ -149,12 +149,12 @@ def high_bound(components: bytes) -> bytes:
 
 def is_cut(value: bytes) -> bool:
     """Tell from an entry's value whether its components were cut."""
-    return value[1] & 15 == CUT
+    return len(value) > 1 and value[1] & 15 == CUT
 
 
 def is_multikey(value: bytes) -> bool:
     """Tell from an entry's value whether its document reached the index through an array."""
-    return value[1] & 0xF0 == MULTIKEY
+    return len(value) > 1 and value[1] & 0xF0 == MULTIKEY
 
 
 def is_coverable(value: bytes) -> bool:

@@ -102,6 +102,11 @@ def test_damaged_counters_are_corrupt() -> None:
         Counters.read(engine_with((b"n:1", b"short")), b"n:1")
 
 
+def test_counters_below_zero_are_corrupt() -> None:
+    with pytest.raises(CorruptError):
+        Counters(0, -1, 0).pack()
+
+
 def test_another_format_is_refused() -> None:
     with pytest.raises(FormatError):
         catalog.read_about(engine_with((FORMAT_KEY, codec.encode_value({"format": 2}))))
