@@ -85,6 +85,7 @@ PATTERNS = [
     ("ab", ""), ("^ab", ""), ("ab$", ""), ("^ab$", ""), ("^a.*", ""), ("", ""), ("^", ""), ("ab", "s"), ("a\\b", ""),
     ("AB", "i"),
 ]  # fmt: skip
+ROOM = {"~": "x" * 60}  # behind what is asked for: the kernel reads words where there is room
 MODES = ["all_set", "all_clear", "any_set", "any_clear"]
 
 
@@ -129,6 +130,7 @@ def check(node, document):
 @given(nodes, documents)
 def test_program_agrees_with_reference(node, document):
     check(node, document)
+    check(node, document | ROOM)
 
 
 @kernels
@@ -136,6 +138,7 @@ def test_program_agrees_with_reference(node, document):
 @given(leaves(st.just(("a",))), values)
 def test_leaf_agrees_with_reference(node, value):
     check(node, {"a": value})
+    check(node, {"a": value} | ROOM)
 
 
 @kernels
@@ -148,8 +151,32 @@ def test_every_pair_of_values(op):
             node = tree.Compare(("a",), op, wrap(operand))
             program, reference = compile_program(node), matcher(node)
             assert program.exact
-            found = program.select([stored({"a": wrap(value)}) for value in NUMBERS + OTHERS])
-            assert found == [int(reference({"a": wrap(value)})) for value in NUMBERS + OTHERS], operand
+            documents = [{"a": wrap(value)} | more for value in NUMBERS + OTHERS for more in ({}, ROOM)]
+            found = program.select([stored(document) for document in documents])
+            assert found == [int(reference(document)) for document in documents], operand
+
+
+@kernels
+def test_names_of_all_lengths():
+    names = [letter * size for size in range(1, 40) for letter in ("n", "m")] + [
+        "n" * size + "m" for size in range(1, 40)
+    ]
+    documents = [{name: 1, "other": 2} | ROOM for name in names]
+    for name in names:
+        assert compile_program(tree.Compare((name,), "eq", 1)).select(stored(d) for d in documents) == [
+            int(name in d) for d in documents
+        ]
+
+
+@kernels
+def test_texts_of_all_lengths():
+    texts = ["t" * size + end for size in range(40) for end in ("", "u")]
+    for more in ({}, ROOM):
+        packed = [stored({"a": text} | more) for text in texts]
+        for text in texts:
+            assert compile_program(tree.Compare(("a",), "eq", text)).select(packed) == [
+                int(text == other) for other in texts
+            ]
 
 
 @kernels
