@@ -1,5 +1,6 @@
 """The iterator of a scan: walks a batch on the pages, then makes its objects. Part of lmdb_engine.pyx."""
 
+
 @cython.final
 @cython.no_gc_clear
 cdef class Scan:
