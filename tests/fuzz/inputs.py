@@ -183,7 +183,7 @@ def _stage(chance: Random, name: str, depth: int) -> Any:
     if name in ("$project", "$addFields", "$set"):
         return projection(chance) if kind < 0.6 else {chance.choice("abc"): expression(chance)}
     if name == "$sort":
-        return dict(sort(chance)) if kind < 0.3 else {"a": 1, "_id": -1}
+        return {chance.choice(NAMES): chance.choice((1, -1, 0, None))} if kind < 0.3 else {"a": 1, "_id": -1}
     if name == "$facet" and depth:
         return {"x": pipeline(chance, depth - 1)}
     if name == "$group":

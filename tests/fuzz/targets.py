@@ -59,7 +59,9 @@ def _decode(chance: Random) -> None:
             data[place] ^= 1 << chance.randrange(8)
     packed = bytes(data)
     kernel, reference = outcome(lambda: codec.decode(packed)), outcome(lambda: codec.reference_decode(packed))
-    assert repr(kernel) == repr(reference), (packed, kernel, reference)
+    # The reference, msgpack, takes forms that docdb never writes (a float of four bytes); the kernel may refuse those.
+    foreign = kernel[0] == "CorruptError" and outcome(lambda: codec.reference_encode_value(reference[1])) != ("value", packed)
+    assert foreign or repr(kernel) == repr(reference), (packed, kernel, reference)
     for program in _programs():
         assert program.match(packed) in (0, 1, 2)
     _entries_of(packed, EntryMaker(EntrySpec(number=1, fields=((("a",), 1), (("b", "0"), -1)), unique=False, sparse=False)))
