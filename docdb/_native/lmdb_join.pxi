@@ -19,6 +19,21 @@ cdef enum:
     DOCUMENTS = 0
     DAMAGED = 1                 # no code of LMDB's
 
+cdef enum State:
+    UNKNOWN                     # left to the cursor
+    SOUGHT
+    MET
+    ABSENT
+
+cdef struct Probe:
+    const char *id
+    size_t size
+    size_t page
+    Level leaf
+    int low
+    int high
+    State state
+
 
 @cython.final
 @cython.no_gc_clear
@@ -31,6 +46,8 @@ cdef class Join:
     cdef bytes high
     cdef MDB_val *ks
     cdef MDB_val *vs
+    cdef Probe *probes
+    cdef Tree tree
     cdef Py_ssize_t room
     cdef Py_ssize_t size
     cdef Py_ssize_t batch
@@ -43,6 +60,7 @@ cdef class Join:
     def __dealloc__(self):
         free(self.ks)
         free(self.vs)
+        free(self.probes)
         self.drop_cursor()
 
     cdef void drop_cursor(self) noexcept:
@@ -97,45 +115,164 @@ cdef class Join:
             if code:
                 self.walk.cursor = NULL
                 raise self.transaction.environment.failure(code, "opening a cursor")
+            open_tree(&self.tree, self.transaction.environment, self.transaction.txn, DOCUMENTS)
         if self.room < self.size:
             free(self.ks)
             free(self.vs)
+            free(self.probes)
             self.room = self.size
             self.ks = <MDB_val *>malloc(self.size * sizeof(MDB_val))
             self.vs = <MDB_val *>malloc(self.size * sizeof(MDB_val))
-            if self.ks == NULL or self.vs == NULL:
+            self.probes = <Probe *>malloc(self.size * sizeof(Probe))
+            if self.ks == NULL or self.vs == NULL or self.probes == NULL:
                 self.room = 0
                 raise MemoryError()
         return 0
 
     cdef int step(self, MDB_cursor *documents, Py_ssize_t *taken) noexcept nogil:
         """Walk the entries of a batch and put their documents in the place of the values; NULL where there is none."""
-        cdef MDB_val key, value
         cdef Py_ssize_t n
-        cdef size_t size
+        cdef Probe *probe
         cdef int code = collect(&self.walk, self.ks, self.vs, self.size, NULL, taken)
         if code:
             return code
-        key.mv_data = self.wanted
         for n in range(taken[0]):
+            probe = &self.probes[n]
             if self.vs[n].mv_size < 1:
                 return DAMAGED
-            size = (<unsigned char *>self.vs[n].mv_data)[0]
-            if size > self.ks[n].mv_size:
+            probe.size = (<unsigned char *>self.vs[n].mv_data)[0]
+            if probe.size > self.ks[n].mv_size:
                 return DAMAGED
-            memcpy(self.wanted + self.prefix_size, <char *>self.ks[n].mv_data + self.ks[n].mv_size - size, size)
-            key.mv_size = self.prefix_size + size
-            code = api.cursor_get(documents, &key, &value, DOCDB_SET)
-            key.mv_data = self.wanted
-            if code == 0 and (self.native == NULL or
-                              program_matches(self.native, <const unsigned char *>value.mv_data, value.mv_size)):
-                self.vs[n] = value
-                ahead(&value)
-            elif code == 0 or code == DOCDB_NOTFOUND:
+            probe.id = <const char *>self.ks[n].mv_data + self.ks[n].mv_size - probe.size
+        self.descend(taken[0])
+        self.search(taken[0])
+        code = self.settle(documents, taken[0])
+        if code == 0 and self.native != NULL:
+            for n in range(taken[0]):
+                if self.vs[n].mv_data != NULL and not program_matches(
+                    self.native, <const unsigned char *>self.vs[n].mv_data, self.vs[n].mv_size
+                ):
+                    self.vs[n].mv_data = NULL
+        return code
+
+    cdef size_t want(self, Probe *probe) noexcept nogil:
+        """Put a document's key together; return its size."""
+        memcpy(self.wanted + self.prefix_size, probe.id, probe.size)
+        return self.prefix_size + probe.size
+
+    cdef void descend(self, Py_ssize_t count) noexcept nogil:
+        """Find the leaf of each document, and ask the memory for its head: the leaves lie apart, and none waits for the one before."""
+        cdef Tree *tree = &self.tree
+        cdef Level *level
+        cdef Probe *probe
+        cdef Py_ssize_t n
+        cdef size_t size
+        cdef long long child
+        cdef bint equal = False
+        cdef int depth, at
+        for n in range(count):
+            probe = &self.probes[n]
+            probe.state = UNKNOWN
+            if tree.refused:
+                continue
+            size = self.want(probe)
+            child = <long long>tree.root
+            for depth in range(tree.depth - 1):
+                if child < 0 or enter_page(tree, depth, <size_t>child) < 0:
+                    child = NO_PAGE
+                    break
+                level = &tree.levels[depth]
+                at = lower_bound(tree, level, 1, self.wanted, size, &equal)
+                if at < 0:
+                    child = NO_PAGE
+                    break
+                child = child_at(tree, level, at if equal else at - 1)
+            if child < 2 or <size_t>child > tree.last_page:
+                continue
+            probe.page = <size_t>child
+            probe.state = SOUGHT
+            docdb_prefetch(tree.map + probe.page * tree.page_size)
+
+    cdef void search(self, Py_ssize_t count) noexcept nogil:
+        """Halve all leaves in turn, one step each, so that the memory brings the nodes of all at the same time."""
+        cdef Tree *tree = &self.tree
+        cdef Py_ssize_t n, left = 0
+        cdef Probe *probe
+        for n in range(count):
+            probe = &self.probes[n]
+            if probe.state != SOUGHT:
+                continue
+            if enter_page(tree, tree.depth - 1, probe.page) < 0:
+                probe.state = UNKNOWN
+                continue
+            probe.leaf = tree.levels[tree.depth - 1]
+            probe.low = 0
+            probe.high = probe.leaf.count
+            left += 1
+            prefetch_node(&probe.leaf, probe.high >> 1)
+        while left:
+            left = 0
+            for n in range(count):
+                probe = &self.probes[n]
+                if probe.state == SOUGHT:
+                    halve(tree, probe, self.wanted, self.prefix_size)
+                    left += probe.state == SOUGHT
+
+    cdef int settle(self, MDB_cursor *documents, Py_ssize_t count) noexcept nogil:
+        """Take the documents that were found; what the pages did not tell the cursor is asked."""
+        cdef MDB_val key, value
+        cdef Py_ssize_t n
+        cdef Probe *probe
+        cdef int code
+        for n in range(count):
+            probe = &self.probes[n]
+            if probe.state == MET and pair_at(&self.tree, &probe.leaf, probe.low, &key, &value) < 0:
+                probe.state = UNKNOWN
+            if probe.state == UNKNOWN:
+                key.mv_size = self.want(probe)
+                key.mv_data = self.wanted
+                code = api.cursor_get(documents, &key, &value, DOCDB_SET)
+                if code and code != DOCDB_NOTFOUND:
+                    return code
+                probe.state = ABSENT if code else MET
+            if probe.state == ABSENT:
                 self.vs[n].mv_data = NULL
             else:
-                return code
+                self.vs[n] = value
+                ahead(&value)
         return 0
+
+
+cdef inline void prefetch_node(Level *level, int at) noexcept nogil:
+    docdb_prefetch(level.page + number16(level.page + PAGE_HEAD + 2 * at))
+
+
+cdef inline void halve(Tree *tree, Probe *probe, const char *prefix, size_t prefix_size) noexcept nogil:
+    """One step of the binary search in a leaf; the key is the prefix and the probe's id."""
+    cdef MDB_val found
+    cdef int middle = (probe.low + probe.high) >> 1
+    cdef int order
+    if node_at(tree, &probe.leaf, middle, &found) == NULL:
+        probe.state = UNKNOWN
+        return
+    if found.mv_size < prefix_size:
+        order = compare(found.mv_data, found.mv_size, prefix, prefix_size)
+    else:
+        order = memcmp(found.mv_data, prefix, prefix_size)
+        if order == 0:
+            order = compare(<char *>found.mv_data + prefix_size, found.mv_size - prefix_size, probe.id, probe.size)
+    if order == 0:
+        probe.low = middle
+        probe.state = MET
+        return
+    if order < 0:
+        probe.low = middle + 1
+    else:
+        probe.high = middle
+    if probe.low < probe.high:
+        prefetch_node(&probe.leaf, (probe.low + probe.high) >> 1)
+    else:
+        probe.state = ABSENT
 
 
 cdef inline void ahead(MDB_val *value) noexcept nogil:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,26 @@ PREFIX = b"\0\0\0\x07"
 LOW, HIGH = b"\0\0\0\x01", b"\0\0\0\x02"
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Any]:
+@pytest.fixture(params=[True, False], ids=["pages", "cursor"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    from docdb._native import lmdb_engine
+
+    before = lmdb_engine.walk_pages(request.param)
     opened = open_engine(tmp_path / "join", native=True)
     txn = opened.begin(write=True)
     ids = [b"i%04d" % n for n in range(700)]
-    txn.put_many(DOCUMENTS, [(PREFIX + id, codec.encode({"_id": n})) for n, id in enumerate(ids) if n % 10])
+    txn.put_many(DOCUMENTS, [(PREFIX + id, codec.encode(document(n))) for n, id in enumerate(ids) if n % 10])
+    txn.put_many(DOCUMENTS, [(PREFIX[:3], b"shorter than a prefix"), (PREFIX[:3] + b"\x08", b"another collection")])
     txn.put_many(ENTRIES, sorted((LOW + b"%04d" % (n * 37 % 700) + id, b"\x05\x01") for n, id in enumerate(ids)))
     txn.commit()
     yield opened
     opened.close()
+    lmdb_engine.walk_pages(before)
+
+
+def document(n: int) -> dict[str, Any]:
+    """Every seventh does not fit on a page."""
+    return {"_id": n, "text": "x" * (9_000 if n % 7 == 0 else n)}
 
 
 def in_two_steps(txn: Any, low: bytes, high: bytes, reverse: bool) -> list[Any]:
@@ -97,3 +108,24 @@ def test_a_damaged_entry_is_reported(engine: Any, value: bytes) -> None:
     with pytest.raises(CorruptError):
         list(engine.join(txn, LOW, HIGH, PREFIX, decode=codec.decode))
     txn.abort()
+
+
+def test_one_document_at_the_root(tmp_path: Path) -> None:
+    with contextlib.closing(open_engine(tmp_path / "small", native=True)) as engine:
+        writing = engine.begin(write=True)
+        writing.put_many(DOCUMENTS, [(PREFIX + b"a", codec.encode({"_id": "a"}))])
+        writing.put_many(ENTRIES, [(LOW + b"1a", b"\x01\x01"), (LOW + b"2b", b"\x01\x01")])
+        writing.commit()
+        txn = engine.begin()
+        assert list(engine.join(txn, LOW, HIGH, PREFIX, decode=codec.decode)) == [(2, [{"_id": "a"}])]
+        txn.abort()
+
+
+def test_no_documents_at_all(tmp_path: Path) -> None:
+    with contextlib.closing(open_engine(tmp_path / "empty", native=True)) as engine:
+        writing = engine.begin(write=True)
+        writing.put_many(ENTRIES, [(LOW + b"1a", b"\x01\x01")])
+        writing.commit()
+        txn = engine.begin()
+        assert list(engine.join(txn, LOW, HIGH, PREFIX, decode=codec.decode)) == [(1, [])]
+        txn.abort()
