@@ -24,7 +24,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from docdb import _native
-from docdb.errors import DocumentError
+from docdb.errors import CorruptError, DocumentError
 from docdb.language.order import EMPTY_ARRAY_KEY, invert, order_key
 from docdb.language.values import INT32_MAX, INT32_MIN, MISSING, Binary, Int64, Regex
 from docdb.store import codec
@@ -237,12 +237,14 @@ class EntryMaker:
 
     def values(self, key: bytes, value: bytes) -> list[Any] | None:
         """Return the values of an entry's fields (MISSING for a missing one), or None where the key does not give them all back."""
-        if is_cut(value) or not is_coverable(value):
+        if is_cut(value) or not is_coverable(value) or len(value) != 1 + len(self.spec.fields):
             return None
         parts, _ = split_components(key[NUMBER_SIZE : len(key) - value[0]], [way for _, way in self.spec.fields])
         return [decode_key(part, kind) for part, kind in zip(parts, value[1:], strict=True)]
 
-    def _reference(self, id_key: bytes, document: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+    def _reference(self, id_key: bytes, document: Any) -> list[tuple[bytes, bytes]]:
+        if type(document) is not dict:
+            raise CorruptError("stored bytes are damaged: not a document")
         paths = [path for path, _ in self.spec.fields]
         rows: list[list[Any]] = []
         _fan_out(paths, list(paths), [MISSING] * len(paths), document, [None] * len(paths), rows)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 import docdb
+from docdb.store import codec
+from docdb.store.keyspace import EntryMaker, EntrySpec
 
 
 @pytest.fixture
@@ -104,3 +106,10 @@ def test_a_changed_type_alone_changes_the_entry(items: Any) -> None:
     items.insert_one({"_id": 1, "a": 1, "u": 1})
     items.update_one({"_id": 1}, {"$set": {"a": 1.0}})
     assert type(next(iter(items.find({"a": 1}, {"_id": 0, "a": 1})))["a"]) is float
+
+
+@pytest.mark.parametrize("native", [False, None], ids=["reference", "default"])
+def test_bytes_that_are_no_document_have_no_entries(native: bool | None) -> None:
+    maker = EntryMaker(EntrySpec(number=1, fields=((("a",), 1),), unique=False, sparse=False), native=native)
+    with pytest.raises(docdb.CorruptError):
+        maker.entries(b"\x20\x01", codec.encode_value(5))
