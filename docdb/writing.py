@@ -21,7 +21,7 @@ from docdb.language.collation import Collation, parse_collation
 from docdb.language.order import order_key
 from docdb.language.server_date import resolve_server_dates
 from docdb.language.tree import TRUE, And, Compare, Node
-from docdb.language.values import Regex, canonical
+from docdb.language.values import ObjectId, Regex, canonical
 from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
@@ -29,6 +29,7 @@ from docdb.store import codec, records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo
 from docdb.store.changes import DELETE, INSERT, REPLACE, UPDATE
+from docdb.store.keyspace import component
 from docdb.store.records import DocumentChange, Prepared
 from docdb.store.runs import gather, prepare_run
 from docdb.store.views import View
@@ -36,6 +37,7 @@ from docdb.store.views import View
 __all__ = ["COMMIT_BYTES", "Setting", "TooLarge", "prepare_all", "prepare_documents"]
 
 COMMIT_BYTES: Final = 256 * 2**20
+MOST_INT: Final = 2**63 - 1
 Step = Callable[[WriteBatch], Outcome]
 
 
@@ -136,29 +138,53 @@ def _expired(batch: WriteBatch, info: CollectionInfo, id_keys: set[bytes], setti
     return [DocumentChange(DELETE, key, data, None) for key, data in stored if data and not alive(codec.decode(data))]
 
 
-@dataclass(slots=True)
 class _Selection:
     """Which documents an operation concerns: the filter and what goes with it, ready to run in a batch."""
 
-    setting: Setting
-    query: FindQuery
-    pinned: bytes | None  # id key, when the filter is one _id
+    __slots__ = ("_collation", "_limit", "_operation", "_query", "pinned", "setting")
 
-    @staticmethod
-    def make(operation: Any, setting: Setting, *, limit: int | None) -> _Selection:
-        collation = setting.collation(operation.collation)
-        node = filters.parse(operation.filter, collation=collation, let=operation.let, naive_utc=setting.naive_utc)
-        sort = getattr(operation, "sort", None)
-        query = FindQuery(
-            filter=operation.filter,
-            node=node,
-            sort=sorting.parse_sort(sort) if sort else (),
-            limit=limit,
-            hint=operation.hint,
-            collation=collation,
-            let=operation.let,
+    def __init__(self, operation: Any, setting: Setting, *, limit: int | None) -> None:
+        self.setting = setting
+        self._operation = operation
+        self._limit = limit
+        self._collation = setting.collation(operation.collation)
+        self._query: FindQuery | None = None
+        self.pinned = self._plain_id()  # the id key, when the filter is one _id
+        if self.pinned is None:
+            node = self.query.node  # what is wrong with it is said here, before the lock
+            self.pinned = _pinned(node) if operation.hint is None else None
+
+    def _plain_id(self) -> bytes | None:
+        """Return the id key of a filter that is a plain ``_id`` and no more, which needs no parsing."""
+        operation = self._operation
+        given = operation.filter
+        if type(given) is not dict or len(given) != 1 or operation.hint is not None or self._collation is not None:
+            return None
+        id = given.get("_id")
+        plain = (
+            type(id) is ObjectId
+            or (type(id) is str and id.isascii())
+            or (type(id) is int and -MOST_INT <= id <= MOST_INT)
         )
-        return _Selection(setting, query, _pinned(node) if operation.hint is None else None)
+        return component(id) if plain and not getattr(operation, "sort", None) and operation.let is None else None
+
+    @property
+    def query(self) -> FindQuery:
+        """The filter, parsed; of a plain ``_id`` only when somebody asks."""
+        if self._query is None:
+            operation, collation = self._operation, self._collation
+            naive_utc = self.setting.naive_utc
+            sort = getattr(operation, "sort", None)
+            self._query = FindQuery(
+                filter=operation.filter,
+                node=filters.parse(operation.filter, collation=collation, let=operation.let, naive_utc=naive_utc),
+                sort=sorting.parse_sort(sort) if sort else (),
+                limit=self._limit,
+                hint=operation.hint,
+                collation=collation,
+                let=operation.let,
+            )
+        return self._query
 
     def rows(self, batch: WriteBatch) -> list[tuple[bytes, bytes]]:
         """Return id key and stored bytes of the documents, as the batch has them now."""
@@ -300,7 +326,7 @@ def _update(operation: UpdateOp | ReplaceOp, setting: Setting) -> Step:
     multi = isinstance(operation, UpdateOp) and operation.multi
     if multi and operation.sort:
         raise UsageError("sort cannot go with an update of many", path="sort")
-    selection = _Selection.make(operation, setting, limit=None if multi else 1)
+    selection = _Selection(operation, setting, limit=None if multi else 1)
     change = _Change(operation, setting)
 
     def step(batch: WriteBatch) -> Outcome:
@@ -319,7 +345,7 @@ def _update(operation: UpdateOp | ReplaceOp, setting: Setting) -> Step:
 
 
 def _delete(operation: DeleteOp, setting: Setting) -> Step:
-    selection = _Selection.make(operation, setting, limit=None if operation.multi else 1)
+    selection = _Selection(operation, setting, limit=None if operation.multi else 1)
 
     def step(batch: WriteBatch) -> Outcome:
         rows = selection.rows(batch)
@@ -334,7 +360,7 @@ def _delete(operation: DeleteOp, setting: Setting) -> Step:
 
 
 def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
-    selection = _Selection.make(operation, setting, limit=1)
+    selection = _Selection(operation, setting, limit=1)
     change = None if operation.remove else _Change(operation, setting)
     shown = projection.parse_projection(
         operation.projection,
