@@ -29,7 +29,7 @@ from docdb.store import codec, records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo
 from docdb.store.changes import DELETE, INSERT, REPLACE, UPDATE
-from docdb.store.keyspace import component
+from docdb.store.keyspace import MAX_ID, component
 from docdb.store.records import DocumentChange, Prepared
 from docdb.store.runs import gather, prepare_run
 from docdb.store.views import View
@@ -195,6 +195,8 @@ class _Selection:
             query = self.query._replace(node=alive)
             return _selected(view, query, self.setting)
         if self.pinned is not None:
+            if len(self.pinned) > MAX_ID:  # longer than any stored one, and than any key of the engine
+                return []
             (data,) = view.fetch([self.pinned], decode=False)
             return [] if data is None else [(self.pinned, data)]
         return _selected(view, self.query, self.setting)

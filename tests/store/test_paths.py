@@ -41,3 +41,21 @@ def test_the_entries_are_right_after_every_kind_of_update():
         for update in UPDATES:
             rows.update_many({}, update)
             assert db.check().problems == []
+
+
+@pytest.mark.parametrize(
+    "id", ["x" * 240, "x" * 600, 2**63 - 1, "\0", "é" * 300], ids=["241", "601", "largest", "nul", "wide"]
+)
+def test_an_id_that_no_document_has_matches_nothing(id, tmp_path):
+    with docdb.open(tmp_path / "db") as db:
+        db["c"].insert_one({"_id": 1})
+        assert db["c"].update_one({"_id": id}, {"$set": {"a": 1}}).matched_count == 0
+        assert db["c"].delete_one({"_id": id}).deleted_count == 0
+        assert db["c"].find_one_and_update({"_id": id}, {"$set": {"a": 1}}) is None
+
+
+def test_a_plain_id_finds_its_document_and_upserts_it():
+    with docdb.open(":memory:") as db:
+        assert db["c"].update_one({"_id": "a"}, {"$set": {"n": 1}}, upsert=True).upserted_id == "a"
+        assert db["c"].update_one({"_id": "a"}, {"$set": {"n": 2}}).modified_count == 1
+        assert list(db["c"].find()) == [{"_id": "a", "n": 2}]
