@@ -98,6 +98,7 @@ cdef class PointReader:
             if known:
                 code = api.get(txn, environment.dbis[DOCUMENTS], &wanted, &found)
                 if code == 0:
+                    ahead(&found)
                     return decode_bytes(<const unsigned char *>found.mv_data, found.mv_size)
                 if code != DOCDB_NOTFOUND:
                     raise environment.failure(code, "reading")
