@@ -44,7 +44,7 @@ from docdb.errors import (
 )
 
 if TYPE_CHECKING:
-    from docdb import aio, ejson
+    from docdb import aio, ejson, geo
     from docdb.collection import Collection
     from docdb.command import command, server_date
     from docdb.database import Database, open, restore
@@ -59,7 +59,7 @@ __all__ = [
     "HistoryLost", "IndexDefinitionError", "InsertOne", "Int64", "InvalidOperation", "MaxKey", "MinKey", "NotSupportedError",
     "ObjectId", "QueryError", "Regex", "ReplaceOne", "RetryError", "RuleError", "SnapshotExpired", "StorageError",
     "TimeoutExpired", "Timestamp", "TransactionConflict", "TransactionExpired", "UpdateError", "UpdateMany", "UpdateOne",
-    "UsageError", "ValidationError", "aio", "command", "ejson", "open", "restore", "server_date",
+    "UsageError", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
 ]  # fmt: skip
 
 # Where the names live; those of modules stand for themselves.
@@ -70,7 +70,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "docdb.language.values": ("Binary", "Int64", "MaxKey", "MinKey", "ObjectId", "Regex", "Timestamp"),
     "docdb.requests": ("DeleteMany", "DeleteOne", "InsertOne", "ReplaceOne", "UpdateMany", "UpdateOne"),
 }
-_MODULES: Final = ("aio", "command", "ejson")
+_MODULES: Final = ("aio", "command", "ejson", "geo")
 _HOME: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 

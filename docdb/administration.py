@@ -87,7 +87,7 @@ def _check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if collation is not None:
         kept["collation"] = collation.spec
     if "validator" in kept:
-        filters.parse(kept["validator"], collation=collation)
+        filters.parse(kept["validator"], collation=collation, near=False)
     for option, choices in (("validationAction", ("error", "warn")), ("validationLevel", ("strict", "moderate", "off"))):
         if option in kept and kept[option] not in choices:
             raise UsageError(f"{option} is one of {', '.join(choices)}", path=option, code=2)

@@ -168,25 +168,39 @@ def text(search: str | Mapping[str, Any], **options: Any) -> QueryCommand:
     raise NotSupportedError("text search is not supported", path="$text", hint="use regex()")
 
 
-def geo_near(
-    geometry: Any = None, max_distance: float | None = None, min_distance: float | None = None
-) -> QueryCommand:
-    """Ask for the nearest points."""
-    raise _no_geography("$nearSphere")
+def geo_near(geometry: Any, max_distance: float | None = None, min_distance: float | None = None) -> QueryCommand:
+    """Match by the distance in metres from a point, nearest first; the arguments may be one document. Needs a ``2dsphere`` index."""
+    given = _geo_arguments(geometry, "geo_near", ("geometry", "maxDistance", "minDistance"))
+    distances = {"$maxDistance": max_distance, "$minDistance": min_distance}
+    operand = {"$geometry": geometry} if given is None else given
+    return QueryCommand("$nearSphere", {**operand, **{k: v for k, v in distances.items() if v is not None}})
 
 
 def geo_within(geometry: Any = None, center_sphere: Any = None) -> QueryCommand:
-    """Ask for what lies inside a shape."""
-    raise _no_geography("$geoWithin")
+    """Match what lies inside a Polygon or MultiPolygon, or in a circle ``(point, radians)``; the arguments may be one document."""
+    given = _geo_arguments(geometry, "geo_within", ("centerSphere", "geometry"))
+    if given is None:
+        given = {"$geometry": geometry} if center_sphere is None else {"$centerSphere": center_sphere}
+    if "$centerSphere" in given:
+        point, radius = given["$centerSphere"]
+        given["$centerSphere"] = [point["coordinates"] if isinstance(point, Mapping) else list(point), radius]
+    return QueryCommand("$geoWithin", given)
 
 
-def geo_intersects(geometry: Any = None) -> QueryCommand:
-    """Ask for what a shape touches."""
-    raise _no_geography("$geoIntersects")
+def geo_intersects(geometry: Any) -> QueryCommand:
+    """Match what has a place in common with a shape; the argument may be ``{"geometry": shape}``."""
+    given = _geo_arguments(geometry, "geo_intersects", ("geometry",))
+    return QueryCommand("$geoIntersects", {"$geometry": geometry} if given is None else given)
 
 
-def _no_geography(operator: str) -> NotSupportedError:
-    return NotSupportedError("geographic conditions are not supported", path=operator)
+def _geo_arguments(value: Any, name: str, known: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return CloudBase's one document of arguments as MongoDB's; None when the value is a geometry (or nothing)."""
+    if not isinstance(value, Mapping) or "type" in value:
+        return None
+    unknown = [key for key in value if key not in known]
+    if unknown:
+        raise QueryError(f"{name}() takes no {unknown[0]!r}", hint=", ".join(known))
+    return {f"${key}": item for key, item in value.items()}
 
 
 # Logic

@@ -24,10 +24,11 @@ __all__ = ["default_name", "parse_index", "parse_keys", "same_definition"]
 MOST_FIELDS: Final = 32
 MOST_EXPIRE_S: Final = 2**31 - 1
 # Kinds of index other than 1 and -1, by the release that brings them.
-OTHER_KINDS: Final = frozenset({"2d", "2dsphere", "columnstore", "geoHaystack", "hashed", "text", "wildcard"})
+GEO_KINDS: Final = ("2d", "2dsphere")
+OTHER_KINDS: Final = frozenset({"columnstore", "geoHaystack", "hashed", "text", "wildcard"})
 ALLOWED_IN_PARTIAL: Final = (And, Compare, Exists, In, Or, TypeIs)
 
-Keys = tuple[tuple[Path, int], ...]
+Keys = tuple[tuple[Path, Any], ...]  # 1, -1, or one of GEO_KINDS
 
 
 def parse_keys(keys: Any) -> Keys:
@@ -52,7 +53,7 @@ def parse_keys(keys: Any) -> Keys:
     return parsed
 
 
-def _parse_pair(pair: Any) -> tuple[Path, int]:
+def _parse_pair(pair: Any) -> tuple[Path, Any]:
     if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2 or not isinstance(pair[0], str):
         raise IndexDefinitionError(f"an index field is (name, 1) or (name, -1), not {pair!r}")
     name, way = pair
@@ -73,8 +74,10 @@ def _parse_path(name: str, way: Any) -> Path:
     return parts
 
 
-def _parse_direction(name: str, way: Any) -> int:
+def _parse_direction(name: str, way: Any) -> Any:
     if isinstance(way, str):
+        if way in GEO_KINDS:
+            return way
         if way in ("asc", "desc"):
             return 1 if way == "asc" else -1
         raise IndexDefinitionError(f"unknown kind of index {way!r}", path=name, hint="the direction is 1 or -1")
@@ -107,6 +110,9 @@ def parse_index(keys: Any, options: Mapping[str, Any], collection: CollectionInf
     if "collation" not in fields and "collation" not in options and collation_of(collection) is not None:
         fields["collation"] = collation_of(collection)
     fields.setdefault("name", default_name(parsed))
+    geo: dict[str, Any] = {name: fields.pop(name) for name in _GEO_OPTIONS if name in fields}
+    if any(way in GEO_KINDS for _, way in parsed):
+        fields["geo"] = _check_geo(parsed, fields, geo)
     _check_together(parsed, fields)
     return IndexInfo(number=0, keys=parsed, **fields)
 
@@ -123,7 +129,7 @@ def same_definition(left: IndexInfo, right: IndexInfo) -> bool:
 
 def _identity(index: IndexInfo) -> tuple[Any, ...]:
     partial = None if index.partial is None else repr(index.partial_node)
-    return index.keys, index.unique, index.sparse, partial, index.collation, index.expire_after_s
+    return index.keys, index.unique, index.sparse, partial, index.collation, index.expire_after_s, index.geo
 
 
 def _check_together(keys: Keys, fields: Mapping[str, Any]) -> None:
@@ -138,6 +144,30 @@ def _check_together(keys: Keys, fields: Mapping[str, Any]) -> None:
         raise IndexDefinitionError("an expiring index has one field", path="expireAfterSeconds", code=67)
     if fields.get("expire_after_s") is not None and keys[0][0] == ("_id",):
         raise IndexDefinitionError("_id cannot expire", path="expireAfterSeconds", code=197)
+
+
+def _check_geo(keys: Keys, fields: Mapping[str, Any], geo: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a geographic index; refuse what goes with none."""
+    kinds = [way for _, way in keys if way in GEO_KINDS]
+    if len(set(kinds)) > 1 or ("2d" in kinds and keys[0][1] != "2d") or kinds.count("2d") > 1:
+        raise IndexDefinitionError(
+            "2d stands first and alone among the geographic fields of an index", path="keys", code=67
+        )
+    for name in ("unique", "expire_after_s"):
+        if fields.get(name):
+            raise IndexDefinitionError(f"a geographic index is not {name}", path=name, code=67)
+    if "2d" in kinds:
+        made = {"min": -180.0, "max": 180.0, "bits": 26.0} | geo
+        if not made["min"] < made["max"] or not 1 <= made["bits"] <= 32:
+            raise IndexDefinitionError("a 2d index needs min below max, and 1 to 32 bits", path="min", code=67)
+        return geo
+    return {"2dsphereIndexVersion": 3}
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+        raise IndexDefinitionError(f"{name} is a finite number", path=name, code=67)
+    return float(value)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -186,13 +216,18 @@ def _collation(name: str, value: Any) -> Any:
     return parse_collation(value)
 
 
+_GEO_OPTIONS: Final = ("bits", "max", "min")
 _OPTIONS: Final[dict[str, tuple[str | None, Callable[[str, Any], Any]]]] = {
+    "2dsphereIndexVersion": (None, _number),
     "background": (None, _flag),  # every build is in the background
+    "bits": ("bits", _number),
     "case_insensitive": ("case_insensitive", _flag),
     "collation": ("collation", _collation),
     "expireAfterSeconds": ("expire_after_s", _seconds),
     "expire_after_s": ("expire_after_s", _seconds),
     "hidden": ("hidden", _flag),
+    "max": ("max", _number),
+    "min": ("min", _number),
     "name": ("name", _name),
     "partial": ("partial", _partial),
     "partialFilterExpression": ("partial", _partial),

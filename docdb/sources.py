@@ -18,7 +18,7 @@ from docdb.language import filters, sorting
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
 from docdb.operations import InsertOp, Operation, ReplaceOp
-from docdb.pipeline.context import Batch, Batches, Change
+from docdb.pipeline.context import Batch, Batches, Change, GeoField
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
@@ -98,6 +98,8 @@ class PipelineSources:
 
     def _query(self, front: Front, hint: Any) -> FindQuery:
         """Return what the first stages ask of an access path."""
+        if front.rest and "$geoNear" in front.rest[0] and isinstance(hint, tuple) and hint[0][0] == "$natural":
+            raise QueryError("$geoNear needs its index, not $natural", path="hint")
         return FindQuery(
             filter=front.filter,
             node=filters.parse(front.filter, collation=self.collation, let=self.variables or None),
@@ -171,6 +173,18 @@ class PipelineSources:
             for index in indexes
             if index.unique and index.partial is None and not index.building and not (dense and index.sparse)
             if index.collation == self.collation
+        ]
+
+    def geographic_fields(self, collection: str) -> Sequence[GeoField] | None:
+        """Return the fields of a collection's geographic indexes; None when there is no such collection."""
+        info = self._snapshot.catalog.get(collection)
+        if info is None:
+            return None
+        return [
+            GeoField(".".join(path), way, (index.geo or {}).get("min", -180.0), (index.geo or {}).get("max", 180.0))
+            for index in info.indexes
+            for path, way in index.keys
+            if way not in (1, -1) and not index.building
         ]
 
     def statistics(self, collection: str, kind: str) -> Batch:

@@ -133,10 +133,33 @@ def test_lists_are_lists(make, values):
         make(values)
 
 
-@pytest.mark.parametrize("make", [_.geo_near, _.geo_within, _.geo_intersects, lambda: _.text("a")])
-def test_not_supported_says_so(make):
+def test_not_supported_says_so():
     with pytest.raises(NotSupportedError):
-        make()
+        _.text("a")
+
+
+PLACE = {"type": "Point", "coordinates": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("made", "filter"),
+    [
+        (_.geo_near(PLACE), {"$nearSphere": {"$geometry": PLACE}}),
+        (_.geo_near(PLACE, 5, 1), {"$nearSphere": {"$geometry": PLACE, "$maxDistance": 5, "$minDistance": 1}}),
+        (_.geo_near({"geometry": PLACE, "maxDistance": 5}), {"$nearSphere": {"$geometry": PLACE, "$maxDistance": 5}}),
+        (_.geo_within(center_sphere=(PLACE, 0.1)), {"$geoWithin": {"$centerSphere": [[1, 2], 0.1]}}),
+        (_.geo_within({"centerSphere": [[1, 2], 0.1]}), {"$geoWithin": {"$centerSphere": [[1, 2], 0.1]}}),
+        (_.geo_intersects(PLACE), {"$geoIntersects": {"$geometry": PLACE}}),
+        (_.geo_intersects({"geometry": PLACE}), {"$geoIntersects": {"$geometry": PLACE}}),
+    ],
+)
+def test_geography(made, filter):
+    assert made == filter
+
+
+def test_an_unknown_argument_of_geography_is_named():
+    with pytest.raises(QueryError, match="radius"):
+        _.geo_near({"geometry": PLACE, "radius": 1})
 
 
 @pytest.mark.parametrize(

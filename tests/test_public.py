@@ -18,7 +18,7 @@ NAMES = [
     "HistoryLost", "IndexDefinitionError", "InsertOne", "Int64", "InvalidOperation", "MaxKey", "MinKey", "NotSupportedError",
     "ObjectId", "QueryError", "Regex", "ReplaceOne", "RetryError", "RuleError", "SnapshotExpired", "StorageError",
     "TimeoutExpired", "Timestamp", "TransactionConflict", "TransactionExpired", "UpdateError", "UpdateMany", "UpdateOne",
-    "UsageError", "ValidationError", "aio", "command", "ejson", "open", "restore", "server_date",
+    "UsageError", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
 ]  # fmt: skip
 
 

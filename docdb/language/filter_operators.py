@@ -37,6 +37,8 @@ class Scope:
     naive_utc: bool
     depth: int
     element: bool = False  # inside $elemMatch
+    near: bool = True  # the documents may come in the order of $near
+    nested: bool = False  # inside $or, $nor or $not
 
     def deeper(self) -> Scope:
         """Return the scope one level down."""
@@ -45,6 +47,10 @@ class Scope:
     def inside_element(self) -> Scope:
         """Return the scope inside an $elemMatch."""
         return replace(self, element=True)
+
+    def inside_choice(self) -> Scope:
+        """Return the scope inside a $or, $nor or $not, one level down."""
+        return replace(self, depth=self.depth + 1, nested=True)
 
     def canonical(self, value: Any, where: str) -> Any:
         """Return the canonical form of a value of the filter; a value that cannot be is the filter's error."""

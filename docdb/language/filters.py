@@ -20,7 +20,7 @@ from docdb.errors import NotSupportedError, QueryError
 from docdb.language import filter_operators as fields
 from docdb.language.filter_operators import Scope, at, unknown_operator
 from docdb.language.schema import compile_schema
-from docdb.language.tree import FALSE, TRUE, And, ElemMatch, Expr, Node, Not, Or, Path, Schema
+from docdb.language.tree import FALSE, TRUE, And, ElemMatch, Expr, Near, Node, Not, Or, Path, Schema
 from docdb.language.values import is_number
 
 __all__ = ["DOCUMENT_OPERATORS", "KNOWN_OPERATORS", "MAX_FILTER_DEPTH", "UNSUPPORTED_OPERATORS", "parse"]
@@ -38,11 +38,12 @@ def parse(
     let: Mapping[str, Any] | None = None,
     expressions: Callable[..., Any] | None = None,
     naive_utc: bool = False,
+    near: bool = True,
 ) -> Node:
     """Return the tree of a filter document (None is ``{}``, which matches all).
 
     ``collation`` is a parsed collation or None; ``let`` holds the values of ``$$name`` in ``$expr``; ``expressions``
-    compiles those (default: ``compile_expression``); ``naive_utc`` reads dates without a zone as UTC. Raises
+    compiles those (default: ``compile_expression``); ``naive_utc`` reads dates without a zone as UTC; ``near`` allows $near. Raises
     QueryError with the path of the mistake, NotSupportedError for what MongoDB knows and docdb does not. Cost: one
     pass over the filter.
 
@@ -55,7 +56,7 @@ def parse(
         raise QueryError(f"a filter is a document, not {type(filter).__name__}", code=14)
     if let is not None and not isinstance(let, Mapping):
         raise QueryError(f"let is a document, not {type(let).__name__}", path="let", code=14)
-    return _document(Scope(collation, let, expressions, naive_utc, 0), filter, "")
+    return _document(Scope(collation, let, expressions, naive_utc, 0, near=near), filter, "")
 
 
 def _document(scope: Scope, filter: Mapping[str, Any], where: str) -> Node:
@@ -90,6 +91,8 @@ def conjunction(parts: list[Node]) -> Node:
             flat.append(part)
     if not flat:
         return TRUE
+    if sum(type(part) is Near for part in flat) > 1:
+        raise QueryError("a filter has one $near")
     return flat[0] if len(flat) == 1 else And(tuple(flat))
 
 
@@ -122,8 +125,10 @@ def _operators(scope: Scope, path: Path, operators: Mapping[str, Any], where: st
             parts.append(_NESTING_OPERATORS[name](scope.deeper(), path, value, here))
         elif name == "$regex" or (name == "$options" and "$regex" not in operators):
             parts.append(fields.regex(scope, path, operators, where))
-        elif name == "$options":
+        elif name == "$options" or (name in _BESIDE_NEAR and not _NEAR.isdisjoint(operators)):
             continue
+        elif name in _GEOGRAPHY:
+            parts.append(_geography(scope, path, operators, name, where))
         elif name in UNSUPPORTED_OPERATORS:
             raise _not_supported(name, here)
         else:
@@ -131,11 +136,20 @@ def _operators(scope: Scope, path: Path, operators: Mapping[str, Any], where: st
     return conjunction(parts)
 
 
+def _geography(scope: Scope, path: Path, operators: Mapping[str, Any], name: str, where: str) -> Node:
+    from docdb.language import geo_filters  # loaded at the first operator of its kind: most filters need none
+
+    if name in _NEAR:
+        return geo_filters.near(scope, path, operators, name, where)
+    here = at(where, name)
+    return geo_filters.SHAPE_OPERATORS[name](scope, path, scope.canonical(operators[name], here), here)
+
+
 def _not(scope: Scope, path: Path, value: Any, where: str) -> Node:
     if isinstance(value, Mapping):
         if not value:
             raise QueryError("$not needs operators, not an empty document", path=where)
-        return Not(_operators(scope, path, value, where))
+        return Not(_operators(scope.inside_choice(), path, value, where))
     pattern = fields.pattern_of(scope, path, scope.canonical(value, where), where)
     if pattern is None:
         raise QueryError("$not needs a regular expression or a document of operators", path=where)
@@ -178,11 +192,10 @@ def _all_element(scope: Scope, path: Path, item: Any, where: str) -> Node:
 # Documents
 
 
-def _branches(scope: Scope, value: Any, where: str) -> list[Node]:
+def _branches(inner: Scope, value: Any, where: str) -> list[Node]:
     name = where.rpartition(".")[2]
     if not isinstance(value, list | tuple) or not value:
         raise QueryError(f"{name} needs a nonempty array", path=where)
-    inner = scope.deeper()
     parts = []
     for i, item in enumerate(value):
         here = at(where, str(i))
@@ -197,15 +210,15 @@ def _disjunction(parts: list[Node]) -> Node:
 
 
 def _and(scope: Scope, value: Any, where: str) -> Node:
-    return conjunction(_branches(scope, value, where))
+    return conjunction(_branches(scope.deeper(), value, where))
 
 
 def _or(scope: Scope, value: Any, where: str) -> Node:
-    return _disjunction(_branches(scope, value, where))
+    return _disjunction(_branches(scope.inside_choice(), value, where))
 
 
 def _nor(scope: Scope, value: Any, where: str) -> Node:
-    return Not(_disjunction(_branches(scope, value, where)))
+    return Not(_disjunction(_branches(scope.inside_choice(), value, where)))
 
 
 def _expr(scope: Scope, value: Any, where: str) -> Node:
@@ -256,8 +269,9 @@ def _not_supported(name: str, where: str) -> NotSupportedError:
     return NotSupportedError(f"{name} is not supported", path=where, hint=UNSUPPORTED_OPERATORS[name])
 
 
-_GEO = "docdb has no geographic index; store a geohash, or filter a bounding box by ranges"
-_NEAR = "an argument of a geographic operator, which docdb does not have"
+_NEAR: Final = frozenset({"$geoNear", "$near", "$nearSphere"})
+_BESIDE_NEAR: Final = frozenset({"$maxDistance", "$minDistance", "$uniqueDocs"})
+_GEOGRAPHY: Final = _NEAR | {"$geoIntersects", "$geoWithin", "$within"}
 
 DOCUMENT_OPERATORS: Final[dict[str, Callable[[Scope, Any, str], Node]]] = {
     "$alwaysFalse": _always(FALSE),
@@ -278,24 +292,10 @@ _NESTING_OPERATORS: Final[dict[str, Callable[[Scope, Path, Any, str], Node]]] = 
 }
 
 UNSUPPORTED_OPERATORS: Final[dict[str, str]] = {
-    "$box": _NEAR,
-    "$center": _NEAR,
-    "$centerSphere": _NEAR,
-    "$geoIntersects": _GEO,
-    "$geoNear": _GEO,
-    "$geoWithin": _GEO,
-    "$geometry": _NEAR,
-    "$maxDistance": _NEAR,
-    "$minDistance": _NEAR,
-    "$near": _GEO,
-    "$nearSphere": _GEO,
-    "$polygon": _NEAR,
     "$text": "use $regex, or keep an array of words and index it",
-    "$uniqueDocs": _NEAR,
     "$where": "docdb runs no JavaScript; use $expr",
-    "$within": _GEO,
 }
 
 KNOWN_OPERATORS: Final[tuple[str, ...]] = tuple(
-    sorted({*fields.FIELD_OPERATORS, *_NESTING_OPERATORS, "$options", "$regex"})
+    sorted({*fields.FIELD_OPERATORS, *_NESTING_OPERATORS, *_GEOGRAPHY, "$options", "$regex"})
 )  # the operators of a field

@@ -27,7 +27,7 @@ from docdb.language.order import TAGS, order_key
 from docdb.language.patterns import compile_pattern
 from docdb.language.values import INT64_MAX, INT64_MIN, MISSING, Binary, Int64, MaxKey, MinKey, Regex, type_name
 
-__all__ = ["Test", "compile_pattern", "leaf_of", "match_position", "matcher", "position_of", "truth"]
+__all__ = ["Test", "compile_pattern", "handed_over", "leaf_of", "match_position", "matcher", "position_of", "truth"]
 
 Test = Callable[[Any], bool]
 Leaf = tuple[tree.Path, Test, bool]  # path, test of one value, whether arrays at the end fan out
@@ -65,6 +65,17 @@ def leaf_of(node: tree.Node) -> Leaf:
     """Return path, test and array behaviour of a leaf."""
     test, fans_out = _TESTS[type(node)](node)
     return node.path, test, fans_out  # type: ignore[attr-defined]
+
+
+def _geography(node: Any) -> tuple[Test, bool]:
+    from docdb.language.geo_matching import test_of  # loaded at the first leaf of its kind: most filters have none
+
+    return test_of(node), True
+
+
+def handed_over(document: Any, path: tree.Path) -> Iterator[Any]:
+    """Yield the values that a path hands to a leaf, elements of an array at its end and the array itself."""
+    return (value for value, _ in _handed_over(document, path, 0, True))
 
 
 # ---- combining
@@ -478,8 +489,11 @@ _TESTS: Final[dict[type, Callable[[Any], tuple[Test, bool]]]] = {
     tree.Compare: _compare,
     tree.ElemMatch: _elem_match,
     tree.Exists: _exists,
+    tree.GeoIntersects: _geography,
+    tree.GeoWithin: _geography,
     tree.In: _in,
     tree.Mod: _mod,
+    tree.Near: _geography,
     tree.Pattern: _pattern,
     tree.Size: _size,
     tree.TypeIs: _type_is,

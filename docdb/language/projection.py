@@ -213,6 +213,7 @@ class _Parser:
             collation=self.scope.collation,
             let=self.scope.let,
             naive_utc=self.scope.naive_utc,
+            near=False,
         )
         self._place(path, _elem_match_cut(path[0], node), text)
 

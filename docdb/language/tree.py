@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
-    "And", "Bits", "Compare", "ElemMatch", "Exists", "Expr", "FALSE", "In", "Mod", "Node", "Not", "Or", "Path", "Pattern",
-    "Schema", "Size", "TRUE", "TypeIs", "children", "walk",
+    "And", "Bits", "Compare", "ElemMatch", "Exists", "Expr", "FALSE", "GeoIntersects", "GeoWithin", "In", "Mod", "Near", "Node",
+    "Not", "Or", "Path", "Pattern", "Schema", "Size", "TRUE", "TypeIs", "children", "walk",
 ]  # fmt: skip
 
 Path = tuple[str, ...]
@@ -141,6 +141,37 @@ class ElemMatch(Node):
     path: Path
     part: Node
     values: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GeoIntersects(Node):
+    """A geometry that has a place in common with ``shape`` (``language/geometry.py``)."""
+
+    path: Path
+    shape: Any
+
+
+@dataclass(frozen=True, slots=True)
+class GeoWithin(Node):
+    """A geometry inside ``region``: a tuple of polygons (one of them), a cap, or a flat shape."""
+
+    path: Path
+    region: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Near(Node):
+    """A geometry from ``low`` to ``high`` away from the point; the documents come in the order of their distance.
+
+    The distance is in metres, in radians (``spherical`` without ``metres``), or flat. Stands at the top of a filter, once.
+    """
+
+    path: Path
+    point: tuple[float, float]
+    spherical: bool
+    metres: bool
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)

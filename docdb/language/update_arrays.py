@@ -201,12 +201,13 @@ def _pull(scope: Scope, path: str, operand: Any, where: str) -> Leaf:
         return Cull(path, "$pull", _equals_one_of(scope, [value]))
     if is_operator_document(operand) and next(iter(operand)) not in ("$and", "$nor", "$or"):
         return Cull(path, "$pull", _element_test(scope, operand))
-    test = matcher(parse(operand, collation=scope.collation, let=scope.let, naive_utc=scope.naive_utc))
+    test = matcher(parse(operand, collation=scope.collation, let=scope.let, naive_utc=scope.naive_utc, near=False))
     return Cull(path, "$pull", lambda item: item.__class__ is dict and test(item))
 
 
 def _element_test(scope: Scope, condition: Any) -> Callable[[Any], bool]:
-    test = matcher(parse({"element": condition}, collation=scope.collation, let=scope.let, naive_utc=scope.naive_utc))
+    filter = {"element": condition}
+    test = matcher(parse(filter, collation=scope.collation, let=scope.let, naive_utc=scope.naive_utc, near=False))
     return lambda item: test({"element": item})
 
 

@@ -347,7 +347,7 @@ def _selectors(array_filters: Any, scope: Scope) -> dict[str, Callable[[Any], bo
 
 def _selector(document: Mapping[str, Any], scope: Scope, where: str) -> tuple[str, Callable[[Any], bool]]:
     try:
-        node = parse(document, collation=scope.collation, let=scope.let, naive_utc=scope.naive_utc)
+        node = parse(document, collation=scope.collation, let=scope.let, naive_utc=scope.naive_utc, near=False)
     except QueryError as error:
         path = f"{where}.{error.path}" if error.path else where
         raise UpdateError(error.message, path=path, hint=error.hint, code=error.code) from error

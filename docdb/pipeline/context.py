@@ -9,12 +9,21 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-__all__ = ["Batch", "Batches", "Change", "Context"]
+__all__ = ["Batch", "Batches", "Change", "Context", "GeoField"]
 
 Batch = list[dict[str, Any]]
 Batches = Iterator[Batch]
+
+
+class GeoField(NamedTuple):
+    """A field of a geographic index: its kind is "2d" or "2dsphere"; the bounds are those of a flat one."""
+
+    path: str
+    kind: str
+    low: float = -180.0
+    high: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,9 @@ class Context(Protocol):
 
     def unique_fields(self, collection: str, *, dense: bool = False) -> Sequence[frozenset[str]]:
         """Return the fields of each unique, not partial index of a collection (``_id`` is understood)."""
+
+    def geographic_fields(self, collection: str) -> Sequence[GeoField] | None:
+        """Return the fields of a collection's geographic indexes; None when there is no such collection."""
 
     def statistics(self, collection: str, kind: str) -> Batch:
         """Return the documents of ``$collStats`` (kind "collection") or ``$indexStats`` (kind "index")."""

@@ -17,7 +17,16 @@ from typing import Any, Final
 from docdb.errors import NotSupportedError, QueryError, UpdateError
 from docdb.language.expression_core import fail
 from docdb.language.expressions import check_variable, compile_expression
-from docdb.pipeline import filling, stages_flow, stages_group, stages_join, stages_shape, stages_write, windows
+from docdb.pipeline import (
+    filling,
+    stages_flow,
+    stages_geo,
+    stages_group,
+    stages_join,
+    stages_shape,
+    stages_write,
+    windows,
+)
 from docdb.pipeline.context import Batch, Batches, Context
 from docdb.pipeline.stage import Builder, Stage, Variables
 
@@ -66,6 +75,10 @@ def _compile(builder: Builder, stages: Any) -> list[Stage]:
     for at, stage in enumerate(compiled):
         if stage.starts and at:
             fail(f"{stage.name} stands first in its pipeline", 40602, path=f"{at}.{stage.name}")
+        if stage.name == "$geoNear" and not all(
+            before.name == "$match" and not before.spec for before in compiled[:at]
+        ):
+            fail("$geoNear stands first in its pipeline", 40603, path=f"{at}.$geoNear")
         if stage.writes and at < len(compiled) - 1:
             fail(f"{stage.name} stands last in its pipeline", 40601, path=f"{at}.{stage.name}")
     return _sorted_to_limit(builder, compiled)
@@ -219,6 +232,7 @@ STAGES: Final[dict[str, Callable[[Builder, Any, str], Stage]]] = {
     "$documents": stages_flow.documents,
     "$facet": stages_join.facet,
     "$fill": filling.fill,
+    "$geoNear": stages_geo.geo_near,
     "$graphLookup": stages_join.graph_lookup,
     "$group": stages_group.group,
     "$indexStats": _statistics("index"),
@@ -242,7 +256,7 @@ STAGES: Final[dict[str, Callable[[Builder, Any, str], Stage]]] = {
     "$unwind": stages_flow.unwind,
 }
 KNOWN_ELSEWHERE: Final = frozenset({
-    "$changeStream", "$changeStreamSplitLargeEvent", "$currentOp", "$geoNear", "$listClusterCatalog", "$listLocalSessions",
+    "$changeStream", "$changeStreamSplitLargeEvent", "$currentOp", "$listClusterCatalog", "$listLocalSessions",
     "$listSampledQueries", "$listSearchIndexes", "$listSessions", "$planCacheStats", "$queryStats", "$querySettings", "$rankFusion", "$score",
     "$scoreFusion", "$search", "$searchMeta", "$shardedDataDistribution", "$vectorSearch",
 })  # fmt: skip

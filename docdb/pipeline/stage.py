@@ -42,6 +42,7 @@ class Builder:
     context: Context
     variables: frozenset[str] = frozenset()
     within: str = ""
+    source: str | None = None  # the collection it reads, when that is not the context's
     depth: int = 0
     compile: Callable[[Builder, Any], list[Stage]] = field(default=lambda builder, stages: [])
 
@@ -54,11 +55,11 @@ class Builder:
         """Return the compiled expression; ``more`` are variables known beside those in scope."""
         return compile_expression(spec, variables=self.variables | set(more), collation=self.context.collation)
 
-    def inner(self, within: str, *more: str) -> Builder:
+    def inner(self, within: str, *more: str, source: str | None = None) -> Builder:
         """Return the builder of a pipeline inside a stage."""
         if self.depth >= 20:
             raise QueryError("pipelines are nested at most 20 deep", code=232)
-        return Builder(self.context, self.variables | set(more), within, self.depth + 1, self.compile)
+        return Builder(self.context, self.variables | set(more), within, source, self.depth + 1, self.compile)
 
     def start_variables(self) -> Variables:
         """Return the variables a run begins with."""

@@ -44,7 +44,8 @@ def match(builder: Builder, spec: Any, name: str) -> Stage:
         expression = compile_expression(inner, variables=builder.variables, collation=builder.context.collation)
         return _Bound(expression, cell)
 
-    test = matching.matcher(filters.parse(spec, collation=builder.context.collation, expressions=compile_bound))
+    node = filters.parse(spec, collation=builder.context.collation, expressions=compile_bound, near=False)
+    test = matching.matcher(node)
 
     def run(batches: Batches, variables: Variables) -> Batches:
         for batch in batches:

@@ -139,7 +139,7 @@ def lookup(builder: Builder, spec: Any, name: str) -> Stage:
     collection = _collection_name(spec["from"], name) if "from" in spec else None
     target = field_path(spec["as"])
     bound = _let(builder, spec.get("let", {}))
-    joined = _Joined(builder.inner(name, *bound), None if starts_itself else collection, stages)
+    joined = _Joined(builder.inner(name, *bound, source=collection), None if starts_itself else collection, stages)
     if "localField" not in spec:
         return Stage(name, _lookup_by_pipeline(joined, bound, target), spec)
     local, foreign = field_path(spec["localField"]), field_path(spec["foreignField"])
@@ -216,7 +216,7 @@ def union_with(builder: Builder, spec: Any, name: str) -> Stage:
     if "coll" not in options and not starts_itself:
         fail("$unionWith needs 'coll', or a pipeline that begins with $documents", 9)
     collection = _collection_name(options["coll"], name) if "coll" in options else None
-    joined = _Joined(builder.inner(name), collection, stages)
+    joined = _Joined(builder.inner(name, source=collection), collection, stages)
 
     def run(batches: Batches, variables: Variables) -> Batches:
         yield from batches

@@ -25,6 +25,7 @@ from docdb.planner.access import (
 from docdb.planner.components import component_end, decode_component
 from docdb.planner.conditions import Condition, conditions, conjuncts, only_points
 from docdb.planner.intervals import EVERYTHING, Bound, Interval, Intervals, is_point
+from docdb.planner.nearness import NEAR_ORDER
 from docdb.planner.plan import Plan
 from docdb.planner.views import View
 
@@ -206,7 +207,8 @@ def _wanted_keys(node: Node, plan: Plan) -> list[tuple[str, int]]:
         place = equal if only_points(condition.intervals) else limited
         if condition.path not in equal + limited:
             place.append(condition.path)
-    sort = [(path, way) for path, way in plan.sort if path not in equal]
+    order = () if plan.sort == NEAR_ORDER else plan.sort
+    sort = [(path, way) for path, way in order if path not in equal]
     if sort and sort[0][1] < 0 and len(sort) == 1:
         sort = [(sort[0][0], 1)]  # read backward, so that one index serves both
     sorted_paths = [path for path, _ in sort]

@@ -22,6 +22,7 @@ from docdb.planner import covering
 from docdb.planner.access import FIRST_FETCH, Access, FullScan, IndexScan, Nothing, Work
 from docdb.planner.choice import Candidate
 from docdb.planner.conditions import conjuncts
+from docdb.planner.nearness import NEAR_ORDER, near_key
 from docdb.planner.ordering import decode_token, encode_token, ordered
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.views import View
@@ -171,6 +172,8 @@ class Plan:
     # ---- order
 
     def _key(self) -> Callable[[Any], bytes]:
+        if self.sort == NEAR_ORDER:
+            return near_key(next(part for part in conjuncts(self.query.node) if isinstance(part, tree.Near)))
         key: Callable[[Any], bytes] = sort_key(self.sort, self.query.collation)
         return key
 

@@ -29,6 +29,7 @@ from docdb.planner.conditions import conjuncts
 from docdb.planner.covering import covers
 from docdb.planner.hints import ID_INDEX, Natural, key_range, read_hint
 from docdb.planner.intervals import EVERYTHING, successor
+from docdb.planner.nearness import NEAR_ORDER, check_near
 from docdb.planner.ordering import decode_token
 from docdb.planner.plan import Plan
 from docdb.planner.queries import FindQuery, SortKeys
@@ -59,6 +60,13 @@ def plan(query: FindQuery, view: View) -> Plan:
     if tree.FALSE in parts:
         return Plan(query, Nothing(), exact=True, ordered=True, sort=sort)
     hint = read_hint(query.hint, collection.indexes)
+    if hint is not None and not isinstance(hint, str | Natural) and not is_ordinary(hint):
+        query = _with_fields_of(hint, query)
+        parts = conjuncts(query.node)
+    near = next((part for part in parts if isinstance(part, tree.Near)), None)
+    if near is not None:
+        check_near(near, collection.indexes)
+        sort = _order_of_near(query, sort)
     if sort and sort[0][0] == _NATURAL:
         hint, sort = hint or Natural(sort[0][1]), ()
     if query.min or query.max:
@@ -106,6 +114,18 @@ def _completed_sort(query: FindQuery) -> SortKeys:
     return (*query.sort, (_ID, 1))
 
 
+def _order_of_near(query: FindQuery, sort: SortKeys) -> SortKeys:
+    if query.after is not None:
+        raise QueryError("a keyset page cannot follow $near", path="after", hint="use skip, or sort by a field")
+    return sort or NEAR_ORDER
+
+
+def _with_fields_of(index: Any, query: FindQuery) -> FindQuery:
+    """Return the query for the documents that a geographic index would hold: those with its fields."""
+    absent = tuple(tree.Compare(path, "eq", None) for path, way in index.keys if way not in (1, -1))
+    return query._replace(node=tree.And((query.node, *map(tree.Not, absent))))
+
+
 def _hinted(query: FindQuery, view: View, hint: Any, parts: tuple[tree.Node, ...], sort: SortKeys) -> Candidate:
     if hint is ID_INDEX or isinstance(hint, Natural) or not is_ordinary(hint):
         order = serves_id_order(sort, query.collation)
@@ -126,6 +146,8 @@ def _between(query: FindQuery, view: View, hint: Any, sort: SortKeys) -> Plan:
         item = key_range(query, ((_ID, 1),), None)
         high = None if item.high == b"\xff" else item.high
         return Plan(query, FullScan(((item.low, high),)), sort=sort, ordered=not sort)
+    if not is_ordinary(hint):
+        raise QueryError("a geographic index has no min and max", path="hint", code=51174)
     item = key_range(query, hint.keys, hint.collation)
     everything = tuple(EVERYTHING for _ in hint.keys)
     bounds = IndexBounds(everything, (Range(item.low, item.high),), 1, frozenset(), True)

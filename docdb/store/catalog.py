@@ -23,6 +23,7 @@ from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse
 from docdb.language.tree import TRUE, And, Compare, Node, Not, Path
 from docdb.store import codec
+from docdb.store.geo_checks import GeoChecker
 from docdb.store.keyspace import FORMAT_KEY, STATE_KEY, VERSION_KEY, EntryMaker, EntrySpec
 
 __all__ = ["Catalog", "CollectionInfo", "Counters", "FORMAT", "IndexInfo", "State", "first_contents", "load"]
@@ -38,11 +39,14 @@ _COUNTERS = struct.Struct(">QQQ")
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """One index. ``keys`` are (path parts, 1 or -1); ``partial`` is the filter as the user wrote it; ``builder`` names who builds it."""
+    """One index. ``keys`` are (path parts, 1 or -1); ``partial`` is the filter as the user wrote it; ``builder`` names who builds it.
+
+    The ways of a geographic index's geographic fields are "2dsphere" or "2d"; ``geo`` holds its options. It checks documents and has no entries.
+    """
 
     number: int
     name: str
-    keys: tuple[tuple[Path, int], ...]
+    keys: tuple[tuple[Path, Any], ...]
     unique: bool = False
     sparse: bool = False
     partial: Mapping[str, Any] | None = None
@@ -51,6 +55,7 @@ class IndexInfo:
     hidden: bool = False
     building: bool = False
     builder: str = ""
+    geo: Mapping[str, Any] | None = None
 
     @cached_property
     def partial_node(self) -> Node | None:
@@ -58,8 +63,10 @@ class IndexInfo:
         return None if self.partial is None else parse(self.partial, collation=self.collation)
 
     @cached_property
-    def maker(self) -> EntryMaker:
+    def maker(self) -> EntryMaker | GeoChecker:
         """What makes this index's entries."""
+        if any(way not in (1, -1) for _, way in self.keys):
+            return GeoChecker(self.keys, self.geo or {})
         return EntryMaker(
             EntrySpec(
                 number=self.number, fields=self.keys, unique=self.unique, sparse=self.sparse, collation=self.collation
@@ -84,6 +91,7 @@ class IndexInfo:
             "partialFilterExpression": self.partial,
             "expireAfterSeconds": self.expire_after_s,
             "collation": self.collation and self.collation.spec,
+            **(self.geo or {}),
             "hidden": self.hidden,
             "building": self.building,
         }
@@ -92,12 +100,13 @@ class IndexInfo:
 
     def pack(self) -> dict[str, Any]:
         """Return the definition as it is stored."""
-        return {
+        stored = {
             "number": self.number, "name": self.name, "keys": [[list(path), way] for path, way in self.keys],
             "unique": self.unique, "sparse": self.sparse, "partial": self.partial, "expire_after_s": self.expire_after_s,
             "collation": self.collation and self.collation.spec, "hidden": self.hidden, "building": self.building,
             "builder": self.builder,
         }  # fmt: skip
+        return stored if self.geo is None else {**stored, "geo": dict(self.geo)}
 
     @staticmethod
     def unpack(stored: dict[str, Any]) -> IndexInfo:
@@ -219,9 +228,7 @@ class State:
 
     def pack(self) -> bytes:
         """Return the stored form."""
-        return _STATE.pack(
-            self.last_commit, self.next_collection, self.next_index, self.log_bytes, self.oldest_commit
-        )
+        return _STATE.pack(self.last_commit, self.next_collection, self.next_index, self.log_bytes, self.oldest_commit)
 
     @staticmethod
     def read(txn: EngineTransaction) -> State:

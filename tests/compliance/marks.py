@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 TOPICS: Final = (
-    "collation", "count_distinct", "find_command", "indexes", "projection", "query", "update", "write_commands",
+    "collation", "count_distinct", "find_command", "geo", "indexes", "projection", "query", "update", "write_commands",
 )  # fmt: skip
 DEFAULT_MARK: Final = 98.0
 # Other files: DEFAULT_MARK. Six of find_command's 183 cases are decided otherwise (time series, order of insertion, names with $).

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from docdb.language import filters, matching
-from docdb.pipeline.context import Batches, Change
+from docdb.pipeline.context import Batches, Change, GeoField
 from docdb.pipeline.runner import compile_pipeline
 
 
@@ -40,6 +40,9 @@ class ListContext:
 
     def unique_fields(self, collection: str, *, dense: bool = False) -> Sequence[frozenset[str]]:
         return self.unique.get(collection, [])
+
+    def geographic_fields(self, collection: str) -> list[GeoField]:
+        return [GeoField("at", "2dsphere")]
 
     def statistics(self, collection: str, kind: str) -> list[dict[str, Any]]:
         return [{"kind": kind}]
