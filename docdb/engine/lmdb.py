@@ -147,7 +147,6 @@ class PublicTransaction(EngineTransaction):
         self._transaction = transaction
         self._ended = ended
         self._spaces = environment.spaces
-        environment.open_count += 1
 
     def __del__(self) -> None:
         self.abort()
@@ -297,7 +296,7 @@ class PublicTransaction(EngineTransaction):
 
     def _end(self, failed: bool) -> None:
         self._transaction = None
-        self._environment.open_count -= 1
+        self._environment.running.pop()
         if self._ended is not None and not self._environment.abandoned:
             self._ended(failed)
 
@@ -325,7 +324,8 @@ class PublicEnvironment:
         files.check_size(folder / files.DATA, verify_file)
         self.live = False
         self.abandoned = False
-        self.open_count = 0
+        # One item for each transaction, from before it begins until after it has ended; append and pop are atomic.
+        self.running: list[None] = []
         try:
             self._environment = lmdb.open(
                 str(folder),
@@ -347,16 +347,21 @@ class PublicEnvironment:
         self.live = True
 
     def begin_read(self) -> PublicTransaction:
-        try:
-            return PublicTransaction(self, self._environment.begin(), None)
-        except lmdb.Error as error:
-            raise translate(error, "beginning a snapshot") from error
+        return PublicTransaction(self, self._begun(False, "beginning a snapshot"), None)
 
     def begin_write(self, ended: Callable[[bool], None]) -> PublicTransaction:
+        return PublicTransaction(self, self._begun(True, "beginning to write"), ended)
+
+    def _begun(self, write: bool, doing: str) -> Any:
+        """Begin; a fork meanwhile finds it noted, for py-lmdb's close in the child would wait for ever for a thread that is not there."""
+        self.running.append(None)
         try:
-            return PublicTransaction(self, self._environment.begin(write=True), ended)
-        except lmdb.Error as error:
-            raise translate(error, "beginning to write") from error
+            return self._environment.begin(write=write)
+        except BaseException as error:
+            self.running.pop()
+            if isinstance(error, lmdb.Error):
+                raise translate(error, doing) from error
+            raise
 
     def shut(self) -> None:
         """Close; py-lmdb ends the transactions and waits for what runs in other threads."""
@@ -373,7 +378,7 @@ class PublicEnvironment:
         self.live = False
         self.abandoned = True
         _abandoned.append(self._environment)
-        if self.open_count:
+        if self.running:
             return "the process forked while a transaction was open: the child cannot use the database"
         self._environment.close()
         return None
@@ -389,11 +394,14 @@ class PublicEnvironment:
 
     def usage(self) -> dict[str, int]:
         info = self._info()
+        self.running.append(None)
         try:
             with self._environment.begin() as transaction:
                 trees = [self._environment.stat(), *(transaction.stat(space) for space in self.spaces)]
         except lmdb.Error as error:
             raise translate(error, "reading the sizes") from error
+        finally:
+            self.running.pop()
         used = sum(tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"] for tree in trees)
         return {
             "map_bytes": info["map_size"],

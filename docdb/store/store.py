@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -83,6 +85,18 @@ class Snapshot:
         self.close()
 
 
+# Stores whose locks a forked child has to make anew: a thread that does not exist there may have held them.
+_living: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_living):
+        store.renew_locks()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class Store:
     """Everything below the faces, over one engine."""
 
@@ -99,6 +113,7 @@ class Store:
         self.bells: list[Callable[[], None]] = []  # rung after each commit, outside the storage transaction
         self.about = self._establish()
         self.writer = Writer(self._begin, self._committed, self._repair, self._landed)
+        _living.add(self)
 
     def _establish(self) -> dict[str, Any]:
         """Return the format record; write the first contents into an empty store."""
@@ -243,6 +258,12 @@ class Store:
         """Forget the catalog, after the storage below has been replaced."""
         with self._mutex:
             self._catalog, self._seen_id = None, -1
+
+    def renew_locks(self) -> None:
+        """Begin anew in a forked child."""
+        self._mutex = threading.Lock()
+        self.writer.forget()
+        self.forget()
 
     def begin_epoch(self) -> None:
         """Begin a new history: positions from before are refused (after a restore)."""

@@ -18,7 +18,6 @@ interruption when the outcome is known.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -77,7 +76,6 @@ class Writer:
         self._usual_commit_s = 0.0
         self.commits = 0
         self.callers = 0
-        os.register_at_fork(after_in_child=self._forget)
 
     def submit(self, call: Call) -> Any:
         """Run a caller in the next batch; return what it returned, raise what it raised. Blocks until its commit is durable."""
@@ -218,8 +216,8 @@ class Writer:
         self.callers += callers
         self._usual_commit_s = seconds if self._usual_commit_s == 0 else 0.9 * self._usual_commit_s + 0.1 * seconds
 
-    def _forget(self) -> None:
-        """In a forked child nobody of the parent's queue exists."""
+    def forget(self) -> None:
+        """Begin anew in a forked child, where nobody of the parent's queue exists."""
         self._mutex = threading.Lock()
         self._queue.clear()
         self._leading = False
