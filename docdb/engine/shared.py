@@ -175,9 +175,18 @@ class Storage:
 
         A writer that finds no lock file must not start while such a reader, whom it could not see, has pages in use.
         """
-        if (self.folder / files.LOCK).exists():
+        patience_s = 0.002
+        while not (self.folder / files.LOCK).exists():
+            try:
+                self._alone = files.hold_folder(self.folder, shared=self.options.read_only)
+                break
+            except BusyError:
+                if patience_s > 0.5:  # a second and a half in all
+                    raise
+            time.sleep(patience_s)  # most likely another process that opens it for the first time too
+            patience_s *= 1.5
+        else:
             return True
-        self._alone = files.hold_folder(self.folder, shared=self.options.read_only)
         return not self.options.read_only or (self.folder / files.LOCK).exists()
 
     def _leave_alone(self) -> None:

@@ -311,6 +311,15 @@ def test_interruptions_at_random_moments_lose_nothing(tmp_path: Path, alarm: Any
     assert done[0] <= stored[0] <= done[0] + interrupted
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises: a shell that starts the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_shield_calls_the_handlers_when_it_comes_down() -> None:
     with pytest.raises(KeyboardInterrupt), Shield() as shield:
         signal.raise_signal(signal.SIGINT)
@@ -318,6 +327,7 @@ def test_a_shield_calls_the_handlers_when_it_comes_down() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_shield_in_a_shield_leaves_it_to_the_outer() -> None:
     with pytest.raises(KeyboardInterrupt), Shield() as outer:
         with Shield() as inner:
