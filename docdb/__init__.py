@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from docdb.command import command, server_date
     from docdb.database import Database, open, restore
     from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
-    from docdb.requests import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
+    from docdb.faces.requests import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 
 __version__ = "0.1.0"
 
@@ -68,7 +68,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "docdb.command": ("server_date",),
     "docdb.database": ("Database", "open", "restore"),
     "docdb.language.values": ("Binary", "Int64", "MaxKey", "MinKey", "ObjectId", "Regex", "Timestamp"),
-    "docdb.requests": ("DeleteMany", "DeleteOne", "InsertOne", "ReplaceOne", "UpdateMany", "UpdateOne"),
+    "docdb.faces.requests": ("DeleteMany", "DeleteOne", "InsertOne", "ReplaceOne", "UpdateMany", "UpdateOne"),
 }
 _MODULES: Final = ("aio", "command", "ejson", "geo")
 _HOME: Final = {name: home for home, names in _HOMES.items() for name in names}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from docdb.administration import check_name
-from docdb.aggregation import AggregateCursor, Aggregation
-from docdb.arguments import (
+from docdb.sessions.administration import check_name
+from docdb.faces.aggregation import AggregateCursor, Aggregation
+from docdb.faces.arguments import (
     AggregateOptions,
     CountOptions,
     DeleteOptions,
@@ -25,16 +25,16 @@ from docdb.arguments import (
     operation_options,
     whole_number,
 )  # fmt: skip
-from docdb.bulk import insert_all, write_all
-from docdb.conditions import encode_find
-from docdb.cursor import CommandCursor, Cursor
+from docdb.faces.bulk import insert_all, write_all
+from docdb.faces.conditions import encode_find
+from docdb.faces.cursor import CommandCursor, Cursor
 from docdb.errors import DocdbError, UsageError
 from docdb.language.values import ObjectId
-from docdb.models import PLAIN, Binding, CollectionOptions, model_of
-from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
+from docdb.faces.models import PLAIN, Binding, CollectionOptions, model_of
+from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
 from docdb.query import DocumentReference, Query, check_id
-from docdb.requests import index_model, operation_of
-from docdb.results import (
+from docdb.faces.requests import index_model, operation_of
+from docdb.faces.results import (
     AddResult,
     BulkWriteResult,
     DeleteResult,
@@ -43,12 +43,12 @@ from docdb.results import (
     Result,
     UpdateResult,
 )  # fmt: skip
-from docdb.selection import Selection
-from docdb.stepping import check_batch, chunks, in_steps
-from docdb.updating import check_replacement, check_update
+from docdb.faces.selection import Selection
+from docdb.faces.stepping import check_batch, chunks, in_steps
+from docdb.faces.updating import check_replacement, check_update
 
 if TYPE_CHECKING:
-    from docdb.operations import Session
+    from docdb.sessions.operations import Session
 
 __all__ = ["Collection", "is_point"]
 

@@ -17,9 +17,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from docdb.conditions import Combining, LogicCommand, QueryCommand, encode_element, operands_of
+from docdb.faces.conditions import Combining, LogicCommand, QueryCommand, encode_element, operands_of
 from docdb.errors import NotSupportedError, QueryError, UpdateError
-from docdb.expression_builders import aggregate
+from docdb.faces.expression_builders import aggregate
 from docdb.language.server_date import ServerDate
 from docdb.language.updates import Command
 from docdb.language.values import Regex

@@ -19,7 +19,7 @@ from docdb.engine.base import Engine
 from docdb.engine.lmdb import open_engine
 from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
 from docdb.query import AggregateCursor
-from docdb.session import SessionSettings, StoreSession
+from docdb.sessions.session import SessionSettings, StoreSession
 from docdb.store import building
 from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from docdb.operations import InsertOp, Outcome
+from docdb.sessions.operations import InsertOp, Outcome
 
 
 class FakeSession:

@@ -9,10 +9,10 @@ import pytest
 
 from docdb import aio
 from docdb import command as _
-from docdb.aggregation import Aggregation
-from docdb.aio_threads import Runner
+from docdb.faces.aggregation import Aggregation
+from docdb.faces.aio_threads import Runner
 from docdb.collection import Collection
-from docdb.cursor import CommandCursor, Cursor
+from docdb.faces.cursor import CommandCursor, Cursor
 from docdb.database import Database
 from docdb.errors import DuplicateKeyError, InvalidOperation, QueryError
 from docdb.query import DocumentReference, Query

@@ -20,8 +20,8 @@ from docdb.errors import (
     UpdateError,
     UsageError,
 )
-from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
-from docdb.requests import (
+from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
+from docdb.faces.requests import (
     DeleteMany,
     DeleteOne,
     IndexModel,

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from docdb import command as _
-from docdb.conditions import LogicCommand, encode_find, encode_where
+from docdb.faces.conditions import LogicCommand, encode_find, encode_where
 from docdb.errors import NotSupportedError, QueryError, UpdateError
 from docdb.language.server_date import ServerDate
 from docdb.language.updates import Command

@@ -9,7 +9,7 @@ import docdb
 from docdb import command as _
 from docdb.collection import Collection
 from docdb.errors import QueryError, SnapshotExpired, UpdateError, UsageError
-from docdb.operations import DeleteOp, FindAndModifyOp, Outcome, ReplaceOp, UpdateOp
+from docdb.sessions.operations import DeleteOp, FindAndModifyOp, Outcome, ReplaceOp, UpdateOp
 from tests.fake_session import FakeSession
 
 FIVE = [{"_id": n} for n in range(5)]

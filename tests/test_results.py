@@ -3,7 +3,7 @@
 import pytest
 
 from docdb.errors import UsageError
-from docdb.results import AddResult, BulkWriteResult, DeleteResult, RemoveOutcome, Result, UpdateResult
+from docdb.faces.results import AddResult, BulkWriteResult, DeleteResult, RemoveOutcome, Result, UpdateResult
 
 REPORT = {
     "writeErrors": [], "writeConcernErrors": [], "nInserted": 1, "nUpserted": 1, "nMatched": 2, "nModified": 3, "nRemoved": 4,

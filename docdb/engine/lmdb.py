@@ -11,6 +11,7 @@ Both write the same file format (LMDB 0.9, data version 1). ``durability="full"`
 from __future__ import annotations
 
 import os
+import threading
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -30,6 +31,7 @@ __all__ = ["PublicEngine", "open_engine"]
 MAP_BYTES: Final = 1 << 40
 MAP_BYTES_32: Final = 1 << 30
 DURABILITIES: Final = ("full", "relaxed")
+CLOSE_IN_CHILD_S: Final = 1.0
 LEAST_READERS: Final = 1024
 TESTED_PACKAGES: Final = frozenset({"3.0.0"})
 TESTED_TABLES: Final = frozenset({(0, 9, 36, 1)})
@@ -380,7 +382,12 @@ class PublicEnvironment:
         _abandoned.append(self._environment)
         if self.running:
             return "the process forked while a transaction was open: the child cannot use the database"
-        self._environment.close()
+        # A thread of the parent may have been inside py-lmdb all the same; close would wait for it for ever.
+        closing = threading.Thread(target=self._environment.close, daemon=True)
+        closing.start()
+        closing.join(CLOSE_IN_CHILD_S)
+        if closing.is_alive():
+            return "the process forked while another thread was inside the storage: the child cannot use the database"
         return None
 
     def last_id(self) -> int:

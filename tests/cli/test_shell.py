@@ -142,7 +142,7 @@ def test_wrong_lines(database: docdb.Database, line: str) -> None:
 
 def test_every_method_exists() -> None:
     from docdb.collection import AggregateCursor
-    from docdb.cursor import CommandCursor, Cursor
+    from docdb.faces.cursor import CommandCursor, Cursor
     from docdb.query import DocumentReference, Query
 
     classes = (AggregateCursor, CommandCursor, Cursor, docdb.Collection, docdb.Database, DocumentReference, Query)

@@ -217,7 +217,7 @@ def _returned(result: Any) -> Any:
     """Return an answer of docdb with pymongo's types: documents, lists, and the ids in result objects."""
     if isinstance(result, Mapping | list) or not hasattr(result, "__dict__") and not hasattr(result, "__slots__"):
         return to_bson(result)
-    if not type(result).__module__.startswith("docdb.results"):
+    if not type(result).__module__.startswith("docdb.faces.results"):
         return to_bson(result)
     names = [name for name in dir(result) if not name.startswith("_")]
     plain = {name: getattr(result, name) for name in names if not callable(getattr(result, name))}

@@ -10,9 +10,9 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from typing import Any, Final, Generic, TypeVar, overload
 
-from docdb.aggregation import Aggregation, PipelineBuilder
-from docdb.aio_threads import Runner, Wrapper, threaded
-from docdb.cursor import CommandCursor, Cursor
+from docdb.faces.aggregation import Aggregation, PipelineBuilder
+from docdb.faces.aio_threads import Runner, Wrapper, threaded
+from docdb.faces.cursor import CommandCursor, Cursor
 
 __all__ = ["AsyncAggregation", "AsyncCommandCursor", "AsyncCursor"]
 

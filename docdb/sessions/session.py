@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from docdb import administration, writing
+from docdb.sessions import administration, writing
 from docdb.errors import (
     DocdbError,
     InvalidOperation,
@@ -30,7 +30,7 @@ from docdb.language.order import order_key
 from docdb.language.projection import parse_projection
 from docdb.language.tree import TRUE, And
 from docdb.language.values import canonical
-from docdb.operations import Operation, Outcome
+from docdb.sessions.operations import Operation, Outcome
 from docdb.planner.access import Access, IndexIntersection, IndexScan, IndexUnion
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
@@ -204,7 +204,7 @@ class StoreSession:
         _check_verbosity(verbosity)
         self._open()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
-            from docdb.sources import PipelineSources
+            from docdb.sessions.sources import PipelineSources
 
             sources = PipelineSources(self, snapshot, None)
             return {"collection": name, **sources.explain(name, pipeline, execute=verbosity != "queryPlanner", **options)}
@@ -223,7 +223,7 @@ class StoreSession:
         deadline = _deadline(max_time_ms)
         self._open()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
-            from docdb.sources import PipelineSources  # the stages take long to load, and most sessions run none
+            from docdb.sessions.sources import PipelineSources  # the stages take long to load, and most sessions run none
 
             sources = PipelineSources(self, snapshot, deadline)
             yield from sources.run(name, pipeline, collation=collation, hint=hint, let=let)
@@ -339,7 +339,7 @@ class StoreSession:
         result: list[Outcome | DocdbError] = self.store.write(call)
         return result
 
-    # Administration: the work is done in docdb/administration.py
+    # Administration: the work is done in sessions/administration.py
 
     def create_collection(self, name: str, /, **options: Any) -> None:
         """Create a collection; CollectionError (48) when it exists with other options."""

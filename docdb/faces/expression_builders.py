@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from docdb.aggregation import PipelineBuilder
+from docdb.faces.aggregation import PipelineBuilder
 from docdb.errors import QueryError
 
 __all__ = ["Aggregate", "Operator", "aggregate"]

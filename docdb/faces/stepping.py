@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from docdb.errors import DocdbError, UsageError
 from docdb.language import filters
 from docdb.language.projection import parse_projection
-from docdb.operations import DeleteOp, Outcome, Session, UpdateOp
+from docdb.sessions.operations import DeleteOp, Outcome, Session, UpdateOp
 from docdb.planner.queries import FindQuery
 
 __all__ = ["check_batch", "chunks", "in_steps"]

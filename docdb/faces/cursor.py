@@ -11,11 +11,11 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from docdb.errors import InvalidOperation, SnapshotExpired, UsageError
-from docdb.models import Binding
-from docdb.selection import Selection
+from docdb.faces.models import Binding
+from docdb.faces.selection import Selection
 
 if TYPE_CHECKING:
-    from docdb.operations import Session
+    from docdb.sessions.operations import Session
     from docdb.planner.queries import FindQuery
 
 __all__ = ["CommandCursor", "Cursor", "Paged", "batches_of"]

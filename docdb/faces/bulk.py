@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from docdb.errors import BulkWriteError, DocdbError
-from docdb.models import Binding
-from docdb.operations import DeleteOp, InsertOp, Operation, Outcome
+from docdb.faces.models import Binding
+from docdb.sessions.operations import DeleteOp, InsertOp, Operation, Outcome
 
 __all__ = ["insert_all", "write_all"]
 

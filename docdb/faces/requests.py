@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from docdb.arguments import WriteOptions, key_pairs, operation_options
+from docdb.faces.arguments import WriteOptions, key_pairs, operation_options
 from docdb.errors import UsageError
-from docdb.operations import DeleteOp, InsertOp, Operation, ReplaceOp, UpdateOp
-from docdb.updating import check_replacement, check_update
+from docdb.sessions.operations import DeleteOp, InsertOp, Operation, ReplaceOp, UpdateOp
+from docdb.faces.updating import check_replacement, check_update
 
 __all__ = [
     "ASCENDING", "DESCENDING", "DeleteMany", "DeleteOne", "IndexModel", "InsertOne", "ReplaceOne", "ReturnDocument",

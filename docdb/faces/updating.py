@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from docdb.conditions import LogicCommand, encode_element
+from docdb.faces.conditions import LogicCommand, encode_element
 from docdb.errors import UpdateError
 from docdb.language.updates import Command
 

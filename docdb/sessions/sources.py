@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from docdb import administration
+from docdb.sessions import administration
 from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError, TimeoutExpired
 from docdb.language import filters, sorting
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
-from docdb.operations import InsertOp, Operation, ReplaceOp
+from docdb.sessions.operations import InsertOp, Operation, ReplaceOp
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.planner import plan
@@ -25,7 +25,7 @@ from docdb.planner.queries import FindQuery
 from docdb.store.store import Snapshot
 
 if TYPE_CHECKING:
-    from docdb.session import StoreSession
+    from docdb.sessions.session import StoreSession
 
 __all__ = ["PipelineSources"]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from docdb.arguments import (
+from docdb.faces.arguments import (
     FindOptions,
     check_options,
     collation_document,
@@ -20,7 +20,7 @@ from docdb.arguments import (
     sort_document,
     whole_number,
 )
-from docdb.conditions import encode_find
+from docdb.faces.conditions import encode_find
 from docdb.errors import QueryError, UsageError
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from docdb.arguments import (
+from docdb.faces.arguments import (
     AggregateOptions,
     check_options,
     collation_document,
@@ -17,13 +17,13 @@ from docdb.arguments import (
     sort_document,
     whole_number,
 )
-from docdb.conditions import encode_where
-from docdb.cursor import CommandCursor
+from docdb.faces.conditions import encode_where
+from docdb.faces.cursor import CommandCursor
 from docdb.errors import QueryError, UsageError
-from docdb.results import Result
+from docdb.faces.results import Result
 
 if TYPE_CHECKING:
-    from docdb.operations import Session
+    from docdb.sessions.operations import Session
 
 __all__ = ["AggregateCursor", "Aggregation", "PipelineBuilder", "check_pipeline"]
 

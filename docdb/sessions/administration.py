@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from docdb.errors import CollectionError, IndexDefinitionError, NotSupportedError, UsageError
-from docdb.indexing import collation_of, default_name, parse_index, parse_keys, same_definition
+from docdb.sessions.indexing import collation_of, default_name, parse_index, parse_keys, same_definition
 from docdb.language import filters
 from docdb.language.collation import parse_collation
 from docdb.language.values import canonical

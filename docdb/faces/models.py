@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from docdb.errors import DocdbError, DocumentError, UsageError
 
 if TYPE_CHECKING:
-    from docdb.operations import Operation, Outcome, Session
+    from docdb.sessions.operations import Operation, Outcome, Session
 
 __all__ = ["Binding", "CollectionOptions", "Model", "PLAIN", "model_of"]
 

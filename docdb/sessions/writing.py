@@ -22,7 +22,7 @@ from docdb.language.order import order_key
 from docdb.language.server_date import resolve_server_dates
 from docdb.language.tree import TRUE, And, Compare, Node
 from docdb.language.values import ObjectId, Regex, canonical
-from docdb.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
+from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.store import codec, records

@@ -1,0 +1,1 @@
+"""What the faces share: arguments, conditions, cursors, results, models, bulk requests."""

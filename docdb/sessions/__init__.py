@@ -1,0 +1,1 @@
+"""What a collection speaks to: operations and the session that carries them out."""
