@@ -33,7 +33,13 @@ def kernels() -> list[Extension]:
         )
         for name in KERNELS
     ]
-    directives = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "embedsignature": True}
+    directives = {
+        "language_level": 3,
+        "boundscheck": False,
+        "wraparound": False,
+        "cdivision": True,
+        "embedsignature": True,
+    }
     built: list[Extension] = cythonize(extensions, compiler_directives=directives)
     for extension in built:
         extension.optional = True  # cythonize does not carry it over

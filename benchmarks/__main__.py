@@ -37,11 +37,25 @@ def main() -> None:
     chosen = parser.parse_args()
     stage = Stage(chosen.documents)
     rows = []
-    for name in chosen.rows or ["get", "range", "filter", "load", "update", "writers", "import", "open", "memory", "cities"]:
+    for name in chosen.rows or [
+        "get",
+        "range",
+        "filter",
+        "load",
+        "update",
+        "writers",
+        "import",
+        "open",
+        "memory",
+        "cities",
+    ]:
         print(f"... {name}", file=sys.stderr)
         rows.append(ROWS[name](stage))
     stage.close()
-    facts = f"{datetime.date.today()}, {os.cpu_count()} cores, Python {platform.python_version()}, LMDB {'.'.join(map(str, lmdb.version()))}, {chosen.documents:,} documents"
+    facts = (
+        f"{datetime.date.today()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"LMDB {'.'.join(map(str, lmdb.version()))}, {chosen.documents:,} documents"
+    )
     text = f"{facts}\n\n{table(rows)}\n"
     print(text)
     if chosen.write:

@@ -94,7 +94,11 @@ def filter_(stage: Stage) -> Row:
     times = stage.rounds(lambda c: c.filter("city123", 5_000), len(stage.documents), rounds=5)
     row = Row("unindexed filter, per document", "us", times)
     factor = times[SqliteJsonb.name] / times[Docdb.name]
-    row.mark, row.met, row.note = "3.5x SQLite JSONB", factor >= 3.5, f"{factor:.1f}x SQLite, {times[ByHand.name] / times[Docdb.name]:.1f}x by hand"
+    row.mark, row.met, row.note = (
+        "3.5x SQLite JSONB",
+        factor >= 3.5,
+        f"{factor:.1f}x SQLite, {times[ByHand.name] / times[Docdb.name]:.1f}x by hand",
+    )
     return row
 
 
@@ -113,7 +117,9 @@ def load(stage: Stage) -> Row:
 def update(stage: Stage) -> Row:
     """Change one document durably."""
     ids = [d["_id"] for d in random.Random(4).sample(stage.documents, 300)]
-    fresh = {c.name: iter(range(1_000_000, 10_000_000)) for c in stage.contestants}  # an update that changes nothing is not written
+    fresh = {
+        c.name: iter(range(1_000_000, 10_000_000)) for c in stage.contestants
+    }  # an update that changes nothing is not written
     times = stage.rounds(lambda c: [c.update(id, next(fresh[c.name])) for id in ids], len(ids), rounds=7)
     row = Row("one durable update", "us", times)
     factor = times[Docdb.name] / times[ByHand.name]
@@ -127,7 +133,10 @@ def writers(stage: Stage) -> Row:
     ids = [d["_id"] for d in random.Random(5).sample(stage.documents, 1600)]
     before = contestant.db.stats()["writer"]
     began = time.perf_counter()
-    threads = [threading.Thread(target=lambda part: [contestant.update(id, 77_000_000) for id in part], args=(ids[i::16],)) for i in range(16)]
+    threads = [
+        threading.Thread(target=lambda part: [contestant.update(id, 77_000_000) for id in part], args=(ids[i::16],))
+        for i in range(16)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -186,10 +195,14 @@ def memory(stage: Stage) -> Row:
         "    assert sum(1 for d in docs.find({'n': {'$gte': 500_000}})) == 500_000\n"
         "    print(own() - before)\n"
     )
-    output = subprocess.run([sys.executable, "-c", script, str(folder / "big.docdb")], check=True, capture_output=True, text=True)
+    output = subprocess.run(
+        [sys.executable, "-c", script, str(folder / "big.docdb")], check=True, capture_output=True, text=True
+    )
     shutil.rmtree(folder)
     grown = int(output.stdout) / 1024
-    row = Row("memory grown by an unindexed find over 1,000,000 documents, 500,000 returned", "MiB", {Docdb.name: grown})
+    row = Row(
+        "memory grown by an unindexed find over 1,000,000 documents, 500,000 returned", "MiB", {Docdb.name: grown}
+    )
     row.mark, row.met = "flat (8 MiB)", grown <= 8
     return row
 
@@ -200,7 +213,8 @@ def cities(stage: Stage) -> Row:
 
     if not CITIES.exists():
         return Row("import of 171,075 real cities, two indexes", "ms", note="skipped: the data is not here")
-    rows = json.load(gzip.open(CITIES, "rt"))
+    with gzip.open(CITIES, "rt") as file:
+        rows = json.load(file)
     folder = Path(tempfile.mkdtemp(prefix="docdb-bench-"))
     with docdb.open(folder / "cities.docdb") as db:
         db["cities"].create_index([("country", 1), ("name", 1)])
@@ -209,7 +223,12 @@ def cities(stage: Stage) -> Row:
         db["cities"].insert_many(rows)
         spent = time.perf_counter() - began
     shutil.rmtree(folder)
-    return Row("import of 171,075 real cities, two indexes", "ms", {Docdb.name: spent * 1e3}, note=f"{spent / len(rows) * 1e6:.1f} us a document")
+    return Row(
+        "import of 171,075 real cities, two indexes",
+        "ms",
+        {Docdb.name: spent * 1e3},
+        note=f"{spent / len(rows) * 1e6:.1f} us a document",
+    )
 
 
 def _against_hand(row: Row, factor: float) -> Row:

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from docdb.collection import Collection
     from docdb.command import command, server_date
     from docdb.database import Database, open, restore
-    from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
     from docdb.faces.requests import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
+    from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
 __version__ = "0.1.0"
 

@@ -19,14 +19,14 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 
 from docdb import command as _command
 from docdb import database as _database
+from docdb.collection import Collection, is_point
+from docdb.database import Database
 from docdb.faces.aio_cursor import AsyncAggregation, AsyncCommandCursor, AsyncCursor
 from docdb.faces.aio_threads import Runner, Wrapper, threaded
 from docdb.faces.arguments import AggregateOptions, FindOptions, ModifyOptions
-from docdb.collection import Collection, is_point
 from docdb.faces.cursor import CommandCursor
-from docdb.database import Database
-from docdb.query import DocumentReference, Query
 from docdb.faces.results import Result, UpdateAndReturnOutcome
+from docdb.query import DocumentReference, Query
 
 __all__ = [
     "AsyncAggregation", "AsyncCollection", "AsyncCommandCursor", "AsyncCursor", "AsyncDatabase",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from docdb.sessions.administration import check_name
+from docdb.errors import DocdbError, UsageError
 from docdb.faces.aggregation import AggregateCursor, Aggregation
 from docdb.faces.arguments import (
     AggregateOptions,
@@ -28,11 +28,7 @@ from docdb.faces.arguments import (
 from docdb.faces.bulk import insert_all, write_all
 from docdb.faces.conditions import encode_find
 from docdb.faces.cursor import CommandCursor, Cursor
-from docdb.errors import DocdbError, UsageError
-from docdb.language.values import ObjectId
 from docdb.faces.models import PLAIN, Binding, CollectionOptions, model_of
-from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
-from docdb.query import DocumentReference, Query, check_id
 from docdb.faces.requests import index_model, operation_of
 from docdb.faces.results import (
     AddResult,
@@ -46,6 +42,10 @@ from docdb.faces.results import (
 from docdb.faces.selection import Selection
 from docdb.faces.stepping import check_batch, chunks, in_steps
 from docdb.faces.updating import check_replacement, check_update
+from docdb.language.values import ObjectId
+from docdb.query import DocumentReference, Query, check_id
+from docdb.sessions.administration import check_name
+from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
 
 if TYPE_CHECKING:
     from docdb.sessions.operations import Session
@@ -272,9 +272,7 @@ class Collection(Binding[T]):
     ) -> UpdateResult:
         """Change every document that matches, in one commit, or with ``batch`` in commits of so many documents."""
         named = operation_options("update_many", options, WriteOptions)
-        operation = UpdateOp(
-            _filter(filter), check_update(update), multi=True, upsert=flag(upsert, "upsert"), **named
-        )
+        operation = UpdateOp(_filter(filter), check_update(update), multi=True, upsert=flag(upsert, "upsert"), **named)
         return self._updated(operation, batch)
 
     def replace_one(
@@ -425,7 +423,7 @@ class Collection(Binding[T]):
 
     def options(self) -> dict[str, Any]:
         """Return what the collection was created with: validator, collation."""
-        info = self.session.collection_info(self.name)  # type: ignore[attr-defined]
+        info = self.session.collection_info(self.name)
         return {} if info is None else dict(info.options)
 
     def with_options(self, *, model: type[M]) -> Collection[M]:

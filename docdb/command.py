@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from docdb.faces.conditions import Combining, LogicCommand, QueryCommand, encode_element, operands_of
 from docdb.errors import NotSupportedError, QueryError, UpdateError
+from docdb.faces.conditions import Combining, LogicCommand, QueryCommand, encode_element, operands_of
 from docdb.faces.expression_builders import aggregate
 from docdb.language.server_date import ServerDate
 from docdb.language.updates import Command

@@ -31,6 +31,7 @@ __all__ = ["Database", "open", "restore"]
 NAIVE_DATES: Final = ("refuse", "utc")
 M = TypeVar("M")
 
+
 @dataclass(slots=True)
 class _Shared:
     """A store and how many databases of this process use it."""
@@ -291,7 +292,8 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
 
     ``replace`` puts it in the place of one that nobody has open.
 
-    The backup is verified first. The copy begins a new history epoch: positions of the original are refused. Raises CorruptError, BusyError (naming the processes) or UsageError.
+    The backup is verified first. The copy begins a new history epoch: positions of the original are refused.
+    Raises CorruptError, BusyError (naming the processes) or UsageError.
     """
     target = os.fspath(path)
     exists = os.path.isdir(target) and bool(os.listdir(target))

@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final, Generic, TypeVar
 
+from docdb.errors import QueryError, UsageError
 from docdb.faces.aggregation import AggregateCursor
 from docdb.faces.arguments import nearest
 from docdb.faces.conditions import encode_find, encode_where
 from docdb.faces.cursor import Cursor, Paged, batches_of
-from docdb.errors import QueryError, UsageError
-from docdb.language.values import Regex
 from docdb.faces.models import Binding
-from docdb.sessions.operations import DeleteOp, FindAndModifyOp, ReplaceOp, UpdateOp
 from docdb.faces.results import RemoveOutcome, Result, UpdateAndReturnOutcome, UpdateOutcome
 from docdb.faces.selection import Selection
 from docdb.faces.updating import native_replacement, native_update
+from docdb.language.values import Regex
+from docdb.sessions.operations import DeleteOp, FindAndModifyOp, ReplaceOp, UpdateOp
 
 __all__ = ["AggregateCursor", "DocumentReference", "Query", "check_id"]
 

@@ -74,7 +74,9 @@ def tour(db: docdb.Database, path: Path, folder: Path) -> None:
     explained = cities.find({"location.coordinates.1": {"$gt": 78}}).explain()
     print(f"    plan: {plan_of(explained)}\n    advice: {explained.get('advice')}")
     with step("count by country, index only") as notes:
-        notes.append(f"IN {cities.count_documents({'country': 'IN'}):,}, US {cities.count_documents({'country': 'US'}):,}")
+        notes.append(
+            f"IN {cities.count_documents({'country': 'IN'}):,}, US {cities.count_documents({'country': 'US'}):,}"
+        )
     with step("distinct countries, index only") as notes:
         notes.append(f"{len(cities.distinct('country'))}")
     with step("update: mark the cities of Malta") as notes:

@@ -9,12 +9,12 @@ import pytest
 
 from docdb import aio
 from docdb import command as _
-from docdb.faces.aggregation import Aggregation
-from docdb.faces.aio_threads import Runner
 from docdb.collection import Collection
-from docdb.faces.cursor import CommandCursor, Cursor
 from docdb.database import Database
 from docdb.errors import DuplicateKeyError, InvalidOperation, QueryError
+from docdb.faces.aggregation import Aggregation
+from docdb.faces.aio_threads import Runner
+from docdb.faces.cursor import CommandCursor, Cursor
 from docdb.query import DocumentReference, Query
 from tests.fake_session import FakeSession
 

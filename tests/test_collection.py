@@ -20,7 +20,6 @@ from docdb.errors import (
     UpdateError,
     UsageError,
 )
-from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
 from docdb.faces.requests import (
     DeleteMany,
     DeleteOne,
@@ -31,6 +30,7 @@ from docdb.faces.requests import (
     UpdateMany,
     UpdateOne,
 )
+from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
 from tests.fake_session import FakeSession
 
 FIVE = [{"_id": n} for n in range(5)]

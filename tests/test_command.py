@@ -7,8 +7,8 @@ import re
 import pytest
 
 from docdb import command as _
-from docdb.faces.conditions import LogicCommand, encode_find, encode_where
 from docdb.errors import NotSupportedError, QueryError, UpdateError
+from docdb.faces.conditions import LogicCommand, encode_find, encode_where
 from docdb.language.server_date import ServerDate
 from docdb.language.updates import Command
 from docdb.language.values import Regex

@@ -33,7 +33,9 @@ def log_of(db: docdb.Database) -> list[Any]:
             if isinstance(item, changes.CommitEnd):
                 found.append(item.commit)
             else:
-                found.append((item.operation, *(codec.decode(image) if image else None for image in (item.before, item.after))))
+                found.append(
+                    (item.operation, *(codec.decode(image) if image else None for image in (item.before, item.after)))
+                )
     return found
 
 
@@ -130,7 +132,13 @@ def test_a_closed_database_refuses(tmp_path: Path) -> None:
     items, cursor = db["items"], db["items"].find()
     db.close()
     db.close()
-    for call in (lambda: items.find_one({"_id": 1}), lambda: list(cursor), lambda: items.insert_one({}), db.stats, db.check):
+    for call in (
+        lambda: items.find_one({"_id": 1}),
+        lambda: list(cursor),
+        lambda: items.insert_one({}),
+        db.stats,
+        db.check,
+    ):
         with pytest.raises(docdb.InvalidOperation):
             call()
 
@@ -140,7 +148,11 @@ def test_read_only_reads_and_writes_nothing(tmp_path: Path) -> None:
         db["items"].insert_one({"_id": 1})
     with docdb.open(tmp_path / "db", read_only=True) as db:
         assert db["items"].find_one({"_id": 1}) == {"_id": 1}
-        for call in (lambda: db["items"].insert_one({"_id": 2}), lambda: db["items"].create_index("a"), lambda: db.drop_collection("items")):
+        for call in (
+            lambda: db["items"].insert_one({"_id": 2}),
+            lambda: db["items"].create_index("a"),
+            lambda: db.drop_collection("items"),
+        ):
             with pytest.raises(docdb.InvalidOperation):
                 call()
 
@@ -331,7 +343,9 @@ def test_a_time_limit_ends_a_find_and_an_aggregation(db: docdb.Database) -> None
         list(db["items"].find({"$expr": {"$gt": [{"$strLenCP": "$text"}, 300]}}, max_time_ms=1))
     assert caught.value.code == 50
     with pytest.raises(docdb.TimeoutExpired):
-        list(db["items"].aggregate([{"$group": {"_id": "$text", "n": {"$sum": {"$strLenCP": "$text"}}}}], max_time_ms=1))
+        list(
+            db["items"].aggregate([{"$group": {"_id": "$text", "n": {"$sum": {"$strLenCP": "$text"}}}}], max_time_ms=1)
+        )
 
 
 @pytest.mark.parametrize(

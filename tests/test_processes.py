@@ -380,7 +380,9 @@ def test_a_killed_process_holds_nobody_up(tmp_path: Path, spawn: Any) -> None:
         db.compact()
 
 
-def test_a_reader_keeps_its_snapshot_while_another_process_writes(tmp_path: Path, spawn: Any, native: bool | None) -> None:
+def test_a_reader_keeps_its_snapshot_while_another_process_writes(
+    tmp_path: Path, spawn: Any, native: bool | None
+) -> None:
     with filled(tmp_path / "db", native, 3_000) as db:
         cursor = iter(db["items"].find())
         next(cursor)

@@ -45,7 +45,9 @@ def test_all_names_are_listed_and_come_with_a_star_import() -> None:
 
 
 def test_importing_brings_in_nothing_heavy() -> None:
-    program = "import sys, docdb; print([m for m in ('asyncio', 'docdb.database', 'lmdb', 'msgpack') if m in sys.modules])"
+    program = (
+        "import sys, docdb; print([m for m in ('asyncio', 'docdb.database', 'lmdb', 'msgpack') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

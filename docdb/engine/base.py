@@ -169,13 +169,13 @@ class Engine(ABC):
         """Return what shuts the point readers made with it (``shut()``), or None where the engine has no point readers."""
         return None
 
-    def point_reader(
-        self, gate: Any, slow: Callable[[Any], Any], plain: Callable[[Any], Any], object_id: type
-    ) -> Any:
+    def point_reader(self, gate: Any, slow: Callable[[Any], Any], plain: Callable[[Any], Any], object_id: type) -> Any:
         """Return a callable from an id to its document, which is to be taught (``learn``, ``forget``); see ``_native/lmdb_points.pxi``."""
         raise InvalidOperation(f"the engine {self.name} has no point readers")
 
-    def get_latest(self, space: int, key: bytes, decode: Callable[[bytes], Any] | None = None) -> tuple[int, Any | None]:
+    def get_latest(
+        self, space: int, key: bytes, decode: Callable[[bytes], Any] | None = None
+    ) -> tuple[int, Any | None]:
         """Return (id of the newest commit, value or None): one point read in a snapshot of its own."""
         transaction = self.begin()
         try:

@@ -213,7 +213,9 @@ def _refuse_foreign(folder: Path) -> None:
         return
     names = sorted(entry.name for entry in folder.iterdir() if entry.name != "lost+found")
     if names and DATA not in names:
-        raise UsageError(f"{folder} holds other files ({names[0]}) and no database", hint="name an empty or absent folder")
+        raise UsageError(
+            f"{folder} holds other files ({names[0]}) and no database", hint="name an empty or absent folder"
+        )
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -11,8 +11,8 @@ Both write the same file format (LMDB 0.9, data version 1). ``durability="full"`
 from __future__ import annotations
 
 import os
-import threading
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -306,7 +306,9 @@ class PublicTransaction(EngineTransaction):
         if self._transaction is None:
             raise InvalidOperation("the transaction is over")
         if not self._environment.live:
-            raise InvalidOperation("the transaction is over: its storage was closed, reopened, or belongs to another process")
+            raise InvalidOperation(
+                "the transaction is over: its storage was closed, reopened, or belongs to another process"
+            )
         return self._transaction
 
     def _require_write(self) -> Any:

@@ -59,7 +59,9 @@ class Presence:
             raise BusyError("the database was opened without a presence file")
         if not self._lock(fcntl.LOCK_EX, 0.0):
             self._lock(fcntl.LOCK_SH, PATIENCE_S)
-            raise BusyError(f"{self.path.parent} is open elsewhere{_names(self._others())}", hint="close it there first")
+            raise BusyError(
+                f"{self.path.parent} is open elsewhere{_names(self._others())}", hint="close it there first"
+            )
         try:
             os.ftruncate(self._fd, 0)
             self._write_pid(False)

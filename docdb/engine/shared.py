@@ -347,7 +347,9 @@ def _require_same(storage: Storage, folder: Path, options: Options) -> None:
         raise BusyError(f"the files of {folder} were replaced while this process had them open", hint="close it first")
     opened = replace(storage.options, max_readers=options.max_readers)
     if opened != options:
-        names = [name for name in ("read_only", "durability", "native") if getattr(opened, name) != getattr(options, name)]
+        names = [
+            name for name in ("read_only", "durability", "native") if getattr(opened, name) != getattr(options, name)
+        ]
         raise UsageError(
             f"{folder} is already open in this process with another {' and '.join(names)}", hint="use the same options"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from docdb.errors import QueryError, UsageError
 from docdb.faces.arguments import (
     AggregateOptions,
     check_options,
@@ -19,7 +20,6 @@ from docdb.faces.arguments import (
 )
 from docdb.faces.conditions import encode_where
 from docdb.faces.cursor import CommandCursor
-from docdb.errors import QueryError, UsageError
 from docdb.faces.results import Result
 
 if TYPE_CHECKING:

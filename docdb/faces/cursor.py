@@ -15,8 +15,8 @@ from docdb.faces.models import Binding
 from docdb.faces.selection import Selection
 
 if TYPE_CHECKING:
-    from docdb.sessions.operations import Session
     from docdb.planner.queries import FindQuery
+    from docdb.sessions.operations import Session
 
 __all__ = ["CommandCursor", "Cursor", "Paged", "batches_of"]
 
@@ -216,7 +216,9 @@ class Paged(Generic[T]):
 
     def __init__(self, binding: Binding[T], selection: Selection) -> None:
         if selection.follow:
-            raise UsageError("follow goes on by itself and has no pages", path="follow", hint="leave out follow or after")
+            raise UsageError(
+                "follow goes on by itself and has no pages", path="follow", hint="leave out follow or after"
+            )
         self._binding = binding
         self._selection = selection
         self.token: str | None = None

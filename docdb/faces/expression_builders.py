@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from docdb.faces.aggregation import PipelineBuilder
 from docdb.errors import QueryError
+from docdb.faces.aggregation import PipelineBuilder
 
 __all__ = ["Aggregate", "Operator", "aggregate"]
 

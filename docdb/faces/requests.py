@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from docdb.faces.arguments import WriteOptions, key_pairs, operation_options
 from docdb.errors import UsageError
-from docdb.sessions.operations import DeleteOp, InsertOp, Operation, ReplaceOp, UpdateOp
+from docdb.faces.arguments import WriteOptions, key_pairs, operation_options
 from docdb.faces.updating import check_replacement, check_update
+from docdb.sessions.operations import DeleteOp, InsertOp, Operation, ReplaceOp, UpdateOp
 
 __all__ = [
     "ASCENDING", "DESCENDING", "DeleteMany", "DeleteOne", "IndexModel", "InsertOne", "ReplaceOne", "ReturnDocument",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from docdb.errors import QueryError, UsageError
 from docdb.faces.arguments import (
     FindOptions,
     check_options,
@@ -21,7 +22,6 @@ from docdb.faces.arguments import (
     whole_number,
 )
 from docdb.faces.conditions import encode_find
-from docdb.errors import QueryError, UsageError
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse
 from docdb.language.projection import Projection, parse_projection
@@ -179,9 +179,7 @@ def _sorted_by(name: str, order: int) -> tuple[Mapping[str, Any], SortKeys]:
     return document, parse_sort(document)
 
 
-def _projection(
-    fields: Any, node: Node, collation: Collation | None, let: Any, naive_utc: bool
-) -> Projection | None:
+def _projection(fields: Any, node: Node, collation: Collation | None, let: Any, naive_utc: bool) -> Projection | None:
     if not isinstance(fields, Mapping):
         if isinstance(fields, str) or not isinstance(fields, list | tuple | set | frozenset):
             raise QueryError(

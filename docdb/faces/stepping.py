@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from docdb.errors import DocdbError, UsageError
 from docdb.language import filters
 from docdb.language.projection import parse_projection
-from docdb.sessions.operations import DeleteOp, Outcome, Session, UpdateOp
 from docdb.planner.queries import FindQuery
+from docdb.sessions.operations import DeleteOp, Outcome, Session, UpdateOp
 
 __all__ = ["check_batch", "chunks", "in_steps"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from docdb.faces.conditions import LogicCommand, encode_element
 from docdb.errors import UpdateError
+from docdb.faces.conditions import LogicCommand, encode_element
 from docdb.language.updates import Command
 
 __all__ = ["check_replacement", "check_update", "native_replacement", "native_update"]

@@ -168,7 +168,9 @@ class Regex:
             raise DocumentError("a regular expression is text without NUL")
         unknown = set(flags) - set("imsxlu")
         if unknown:
-            raise DocumentError(f"unknown regular expression flag {sorted(unknown)[0]!r}", hint="the flags are i, m, s, x")
+            raise DocumentError(
+                f"unknown regular expression flag {sorted(unknown)[0]!r}", hint="the flags are i, m, s, x"
+            )
         object.__setattr__(self, "pattern", pattern)
         object.__setattr__(self, "flags", "".join(sorted(set(flags))))
 
@@ -409,10 +411,19 @@ def _foreign(value: Any, path: str, naive_utc: bool) -> Any:
     for base in (bool, int, float, str, dt.datetime, Decimal, uuid.UUID):
         if isinstance(value, base) and kind.__module__ != "builtins":
             raise DocumentError(
-                f"a {kind.__qualname__} would come back as {base.__name__}", path=path or None, hint=f"store {base.__name__}(value)"
+                f"a {kind.__qualname__} would come back as {base.__name__}",
+                path=path or None,
+                hint=f"store {base.__name__}(value)",
             )
-    hint = {"date": "use a datetime", "set": "use a list", "frozenset": "use a list", "complex": "use a list of two floats"}
-    raise DocumentError(f"a value of type {kind.__qualname__} cannot be stored", path=path or None, hint=hint.get(kind.__name__))
+    hint = {
+        "date": "use a datetime",
+        "set": "use a list",
+        "frozenset": "use a list",
+        "complex": "use a list of two floats",
+    }
+    raise DocumentError(
+        f"a value of type {kind.__qualname__} cannot be stored", path=path or None, hint=hint.get(kind.__name__)
+    )
 
 
 def _bson_binary(value: Any) -> Any:

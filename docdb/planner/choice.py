@@ -64,9 +64,7 @@ def _are_ordinary(keys: tuple[tuple[tuple[str, ...], Any], ...]) -> bool:
     return all(way in (1, -1) and "$**" not in path for path, way in keys)
 
 
-def id_access(
-    parts: tuple[Node, ...], known: list[Condition] | None = None
-) -> tuple[Access | None, frozenset[int]]:
+def id_access(parts: tuple[Node, ...], known: list[Condition] | None = None) -> tuple[Access | None, frozenset[int]]:
     """Return the path that conditions on ``_id`` give, and the conjuncts it proves; None when nothing is said about ``_id``.
 
     ``known`` are the conditions without collation, where they are at hand.

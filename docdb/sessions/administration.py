@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from docdb.errors import CollectionError, IndexDefinitionError, NotSupportedError, UsageError
-from docdb.sessions.indexing import collation_of, default_name, parse_index, parse_keys, same_definition
 from docdb.language import filters
 from docdb.language.collation import parse_collation
 from docdb.language.values import canonical
+from docdb.sessions.indexing import collation_of, default_name, parse_index, parse_keys, same_definition
 from docdb.store import building
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
@@ -88,7 +88,10 @@ def _check_options(options: Mapping[str, Any]) -> dict[str, Any]:
         kept["collation"] = collation.spec
     if "validator" in kept:
         filters.parse(kept["validator"], collation=collation, near=False)
-    for option, choices in (("validationAction", ("error", "warn")), ("validationLevel", ("strict", "moderate", "off"))):
+    for option, choices in (
+        ("validationAction", ("error", "warn")),
+        ("validationLevel", ("strict", "moderate", "off")),
+    ):
         if option in kept and kept[option] not in choices:
             raise UsageError(f"{option} is one of {', '.join(choices)}", path=option, code=2)
     return kept

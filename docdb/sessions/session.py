@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from docdb.sessions import administration, writing
 from docdb.errors import (
     DocdbError,
     InvalidOperation,
@@ -30,11 +29,12 @@ from docdb.language.order import order_key
 from docdb.language.projection import parse_projection
 from docdb.language.tree import TRUE, And
 from docdb.language.values import canonical
-from docdb.sessions.operations import Operation, Outcome
 from docdb.planner.access import Access, IndexIntersection, IndexScan, IndexUnion
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
+from docdb.sessions import administration, writing
+from docdb.sessions.operations import Operation, Outcome
 from docdb.store import records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
@@ -107,7 +107,6 @@ class StoreSession:
         """Return ``get`` and ``match_id`` for one collection, as fast as its engine can make them."""
         return self._points.readers(name)
 
-
     def get(self, name: str, id: Any) -> dict[str, Any] | None:
         """Return a document by ``_id``. Cost: one point read, no plan."""
         if self._closed:
@@ -137,9 +136,7 @@ class StoreSession:
                 return None
             return document if matcher(view.collection.alive(self.settings.clock()))(document) else None
 
-    def find(
-        self, name: str, query: FindQuery, *, max_time_ms: float | None = None
-    ) -> Iterator[list[dict[str, Any]]]:
+    def find(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of documents from one snapshot, which lives until the iterator ends; with ``after`` a ``Page``."""
         if query.after is None:
             return self._found(name, query, max_time_ms, None)
@@ -207,7 +204,10 @@ class StoreSession:
             from docdb.sessions.sources import PipelineSources
 
             sources = PipelineSources(self, snapshot, None)
-            return {"collection": name, **sources.explain(name, pipeline, execute=verbosity != "queryPlanner", **options)}
+            return {
+                "collection": name,
+                **sources.explain(name, pipeline, execute=verbosity != "queryPlanner", **options),
+            }
 
     def aggregate(
         self,
@@ -223,7 +223,9 @@ class StoreSession:
         deadline = _deadline(max_time_ms)
         self._open()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
-            from docdb.sessions.sources import PipelineSources  # the stages take long to load, and most sessions run none
+            from docdb.sessions.sources import (
+                PipelineSources,  # the stages take long to load, and most sessions run none
+            )
 
             sources = PipelineSources(self, snapshot, deadline)
             yield from sources.run(name, pipeline, collation=collation, hint=hint, let=let)
@@ -287,7 +289,13 @@ class StoreSession:
         catalog = self.store.catalog()
         settings = self.settings
         return writing.Setting(
-            name, catalog.get(name), catalog.version, settings.clock(), settings.naive_utc, settings.commit_bytes, deadline
+            name,
+            catalog.get(name),
+            catalog.version,
+            settings.clock(),
+            settings.naive_utc,
+            settings.commit_bytes,
+            deadline,
         )
 
     def insert_all(self, name: str, documents: Sequence[Mapping[str, Any]]) -> list[Any] | None:
@@ -443,4 +451,3 @@ def _deadline(max_time_ms: float | None) -> float | None:
     if not 0 <= max_time_ms <= MOST_MS:
         raise QueryError(f"max_time_ms is from 0 to {MOST_MS}", path="max_time_ms", code=2)
     return time.monotonic() + max_time_ms / 1_000 if max_time_ms else None
-

@@ -12,16 +12,16 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from docdb.sessions import administration
 from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError, TimeoutExpired
 from docdb.language import filters, sorting
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
-from docdb.sessions.operations import InsertOp, Operation, ReplaceOp
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
+from docdb.sessions import administration
+from docdb.sessions.operations import InsertOp, Operation, ReplaceOp
 from docdb.store.store import Snapshot
 
 if TYPE_CHECKING:

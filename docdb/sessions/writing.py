@@ -22,9 +22,9 @@ from docdb.language.order import order_key
 from docdb.language.server_date import resolve_server_dates
 from docdb.language.tree import TRUE, And, Compare, Node
 from docdb.language.values import ObjectId, Regex, canonical
-from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
+from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
 from docdb.store import codec, records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo

@@ -74,7 +74,9 @@ def check(snapshot: Snapshot, progress: Progress | None = None) -> Report:
     report = Report()
     txn, catalog = snapshot.txn, snapshot.catalog
     state = snapshot.state()
-    garbage = {key[len(GARBAGE_PREFIX) :] for key, _ in _pairs(txn, CATALOG, GARBAGE_PREFIX, after_prefix(GARBAGE_PREFIX))}
+    garbage = {
+        key[len(GARBAGE_PREFIX) :] for key, _ in _pairs(txn, CATALOG, GARBAGE_PREFIX, after_prefix(GARBAGE_PREFIX))
+    }
     latest = _check_log(txn, state, report)
     for info in catalog.collections.values():
         report.collections += 1
@@ -129,7 +131,9 @@ def _check_collection(
     prefix = collection_prefix(info.number)
     count = size = 0
     expected = {index.number: _Tally() for index in info.indexes}
-    positions = {index.number: txn.get(CATALOG, position_key(index.number)) or b"" for index in info.indexes if index.building}
+    positions = {
+        index.number: txn.get(CATALOG, position_key(index.number)) or b"" for index in info.indexes if index.building
+    }
     for batch in txn.scan(DOCUMENTS, prefix, after_prefix(prefix)):
         ids = [key[len(prefix) :] for key, _ in batch]
         datas = [data for _, data in batch]
@@ -153,7 +157,9 @@ def _check_collection(
     report.documents += count
     counters = Counters.read(txn, collection_counters_key(info.number))
     if (counters.first, counters.second) != (count, size):
-        report.add(5, f"{info.name}: {count} documents of {size} bytes, counters say {counters.first} and {counters.second}")
+        report.add(
+            5, f"{info.name}: {count} documents of {size} bytes, counters say {counters.first} and {counters.second}"
+        )
     for index in info.indexes:
         _check_index(txn, info, index, expected[index.number], report)
 
@@ -196,7 +202,8 @@ def _check_index(
     report.entries += found.count
     if (found.count, found.sum) != (expected.count, expected.sum):
         report.add(
-            3, f"{info.name}.{index.name}: {found.count} entries, the documents give {expected.count}, or others than these"
+            3,
+            f"{info.name}.{index.name}: {found.count} entries, the documents give {expected.count}, or others than these",
         )
     counters = Counters.read(txn, index_counters_key(index.number))
     if (counters.first, counters.second, counters.third) != (found.count, found.cut, found.multikey):

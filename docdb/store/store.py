@@ -71,7 +71,8 @@ class Snapshot:
         if self._expires is not None and time.monotonic() > self._expires:
             self.close()
             raise SnapshotExpired(
-                "the cursor's snapshot is too old", hint="read faster, raise snapshot_limit_s, or go on with after(token)"
+                "the cursor's snapshot is too old",
+                hint="read faster, raise snapshot_limit_s, or go on with after(token)",
             )
 
     def close(self) -> None:
@@ -216,9 +217,7 @@ class Store:
     def _begin(self) -> WriteBatch:
         txn = self.engine.begin(write=True)
         try:
-            return WriteBatch(
-                txn, self._catalog, history_bytes=self.history_bytes, history_age_s=self.history_age_s
-            )
+            return WriteBatch(txn, self._catalog, history_bytes=self.history_bytes, history_age_s=self.history_age_s)
         except BaseException:
             txn.abort()
             raise
@@ -236,7 +235,9 @@ class Store:
 
     def _repair(self) -> None:
         """After a failed flush: what the environment holds in memory can no longer be trusted."""
-        with contextlib.suppress(StorageError):  # the caller's own error says more; the next begin tells if it is still broken
+        with contextlib.suppress(
+            StorageError
+        ):  # the caller's own error says more; the next begin tells if it is still broken
             self.engine.reopen()
         self.forget()
 
@@ -278,4 +279,3 @@ class Store:
     def close(self) -> None:
         """Close the engine."""
         self.engine.close()
-

@@ -267,7 +267,10 @@ def test_program_refuses_and_asks_above(engine: Engine) -> None:
     found = [pair for batch in reader.scan(DOCUMENTS, b"", END, program=Longer()) for pair in batch]
     assert found == [(b"b", b"1"), (b"c", b"22")]
     assert reader.get_many(DOCUMENTS, [b"a", b"b", b"c", b"d"], program=Longer()) == [None, b"1", b"22", None]
-    assert [key for batch in reader.scan(DOCUMENTS, b"", END, program=Longer(), values=False) for key in batch] == [b"b", b"c"]
+    assert [key for batch in reader.scan(DOCUMENTS, b"", END, program=Longer(), values=False) for key in batch] == [
+        b"b",
+        b"c",
+    ]
 
 
 def test_decode_runs_once_a_value(engine: Engine) -> None:

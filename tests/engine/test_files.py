@@ -205,7 +205,9 @@ def grown(folder: Path, native: bool) -> Path:
     return folder / "data.mdb"
 
 
-@pytest.mark.parametrize("keep", [0.0, 0.001, 0.003, 0.5, 0.99], ids=["empty", "half a meta", "one meta", "half", "most"])
+@pytest.mark.parametrize(
+    "keep", [0.0, 0.001, 0.003, 0.5, 0.99], ids=["empty", "half a meta", "one meta", "half", "most"]
+)
 def test_truncated_files(tmp_path: Path, native: bool, keep: float) -> None:
     data = grown(tmp_path / "x", native)
     os.truncate(data, int(data.stat().st_size * keep))

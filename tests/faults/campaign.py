@@ -221,7 +221,19 @@ def spawn(engine: str, error: str, mode: str, step: int, first: int = 1) -> dict
     from tests.faults.driver import shim
 
     settings = {"LD_PRELOAD": str(shim()), "DOCDB_FAULT_PATH": "docdb-faulty-"}
-    arguments = ["--engines", engine, "--errors", error, "--modes", mode, "--step", str(step), "--first", str(first), "--inner"]
+    arguments = [
+        "--engines",
+        engine,
+        "--errors",
+        error,
+        "--modes",
+        mode,
+        "--step",
+        str(step),
+        "--first",
+        str(first),
+        "--inner",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.campaign", *arguments], cwd=ROOT, env=os.environ | settings, capture_output=True,
         text=True, check=False,

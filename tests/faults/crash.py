@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,9 @@ def verify(path: str, models: list[Model], notes: list[str]) -> None:
         if mine != model.documents and pending is not None:
             model.apply(pending)
         wrong = [key for key in mine.keys() | model.documents.keys() if mine.get(key) != model.documents.get(key)]
-        assert not wrong, f"writer {model.writer}: {len(wrong)} documents differ, {sorted(wrong)[:5]}, pending {pending}"
+        assert not wrong, (
+            f"writer {model.writer}: {len(wrong)} documents differ, {sorted(wrong)[:5]}, pending {pending}"
+        )
         Path(name).write_text("")
 
 
@@ -176,8 +179,8 @@ def run(seed: int, cycles: int, progress: bool = False) -> int:
             for writer, model in enumerate(models):
                 start = 1 + max((d["n"] for d in model.documents.values() if "n" in d), default=0) + cycle * 10_000
                 mine, own_seed = notes[writer], chance.randrange(2**32)
-                pids.append(child(lambda w=writer, n=start, m=mine, s=own_seed: write(path, m, w, n, s)))
-            pids.append(child(lambda: look(path, complaints)))
+                pids.append(child(partial(write, path, mine, writer, start, own_seed)))
+            pids.append(child(partial(look, path, complaints)))
             time.sleep(0.02 + chance.random() * 0.15)
             chance.shuffle(pids)
             for pid in pids:

@@ -82,7 +82,11 @@ class Reader:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(READER)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", textwrap.dedent(READER)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def __call__(self, folder: Path, *, verify: bool = False, native: bool | None = None) -> str:
@@ -114,7 +118,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         items.create_index("u", unique=True, sparse=True)
         items.create_index("text", partialFilterExpression={"n": {"$gt": 2}})
         items.insert_many(
-            {"_id": n, "n": n % 5, "u": n, "list": [n % 3, n % 7], "text": "x" * (n * 31 % 900), "sub": {"a": 1.5, "b": None}} for n in range(60)
+            {
+                "_id": n,
+                "n": n % 5,
+                "u": n,
+                "list": [n % 3, n % 7],
+                "text": "x" * (n * 31 % 900),
+                "sub": {"a": 1.5, "b": None},
+            }
+            for n in range(60)
         )
         items.update_many({"n": 1}, {"$set": {"more": [{"a": 1}, "text", docdb.ObjectId()]}})
     return folder
@@ -136,7 +148,18 @@ def test_cut_files_are_refused(model: Path, tmp_path: Path, reader: Any, verify:
     size = (model / "data.mdb").stat().st_size
     chance = random.Random(SEED)
     # The whole file ends with pages the last commit needs; a file may be longer than that by free pages only.
-    lengths = [0, 1, 100, 4_095, 4_096, 8_191, 8_192, 12_288, size // 2, *(chance.randrange(size * 2 // 3) for _ in range(FLIPS))]
+    lengths = [
+        0,
+        1,
+        100,
+        4_095,
+        4_096,
+        8_191,
+        8_192,
+        12_288,
+        size // 2,
+        *(chance.randrange(size * 2 // 3) for _ in range(FLIPS)),
+    ]
     found = {}
     for length in lengths:
         folder = copied(model, tmp_path / "db")
@@ -207,7 +230,14 @@ def test_flipped_bytes_are_found_by_verify(model: Path, tmp_path: Path, reader: 
     for _ in range(FLIPS // 2):
         folder = copied(model, tmp_path / "db")
         answers[flip(folder, chance, space, key=False)] = reader(folder, verify=True)
-    allowed = REFUSALS | {"fine", "UsageError", "QueryError", "IndexDefinitionError", "ValidationError", "NotSupportedError"}
+    allowed = REFUSALS | {
+        "fine",
+        "UsageError",
+        "QueryError",
+        "IndexDefinitionError",
+        "ValidationError",
+        "NotSupportedError",
+    }
     assert {what: answer for what, answer in answers.items() if answer not in allowed} == {}
 
 
@@ -218,7 +248,9 @@ def test_flipped_pages_never_crash_with_verify(model: Path, tmp_path: Path, read
         folder = copied(model, tmp_path / "db")
         data = bytearray((folder / "data.mdb").read_bytes())
         for _ in range(chance.choice((1, 1, 4, 64))):
-            place = chance.choice((chance.randrange(len(data)), chance.randrange(len(data) // 4096) * 4096 + chance.randrange(64)))
+            place = chance.choice(
+                (chance.randrange(len(data)), chance.randrange(len(data) // 4096) * 4096 + chance.randrange(64))
+            )
             data[place] ^= 1 << chance.randrange(8)
         (folder / "data.mdb").write_bytes(data)
         answers.append(reader(folder, verify=True))

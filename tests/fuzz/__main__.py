@@ -37,7 +37,10 @@ def main() -> int:
                 if label.partition(": ")[0] not in seen:
                     seen.add(label.partition(": ")[0])
                     print(f"{name} seed {seed}: {label[:600]}", flush=True)
-        print(f"{name}: {options.count} executions in {time.monotonic() - began:.1f} s, {len(seen)} kinds of failure", flush=True)
+        print(
+            f"{name}: {options.count} executions in {time.monotonic() - began:.1f} s, {len(seen)} kinds of failure",
+            flush=True,
+        )
     return failures > 0
 
 

@@ -13,14 +13,47 @@ from uuid import UUID
 
 from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
-NAMES: Final = ("a", "b", "c", "_id", "0", "1", "a.b", "a.0", "b.c.d", "", "$", "$a", "a.$", "a.$[]", "a.$[x]", "a..b", ".", "\0", "é", "$$ROOT", "$a.b", "$$x")
+NAMES: Final = (
+    "a",
+    "b",
+    "c",
+    "_id",
+    "0",
+    "1",
+    "a.b",
+    "a.0",
+    "b.c.d",
+    "",
+    "$",
+    "$a",
+    "a.$",
+    "a.$[]",
+    "a.$[x]",
+    "a..b",
+    ".",
+    "\0",
+    "é",
+    "$$ROOT",
+    "$a.b",
+    "$$x",
+)
 SCALARS: Final[tuple[Any, ...]] = (
     None, True, False, 0, 1, -1, 2, 5, 255, 2**31, 2**53 + 1, 2**63 - 1, -(2**63), 0.0, -0.0, 0.5, 1e300, float("inf"), float("nan"),
     Int64(3), Decimal("1.5"), Decimal("NaN"), Decimal("1E+6000"), "", "a", "$a", "$$NOW", "é", "x" * 300, "(", "a.*", "2024-01-01", "\0",
     b"", b"ab", Binary(b"x", 5), UUID(int=1), ObjectId("64b7f0c2a1b2c3d4e5f60718"), dt.datetime(2024, 2, 29, tzinfo=dt.UTC),
     dt.datetime(1, 1, 1, tzinfo=dt.UTC), Regex("a", "i"), Regex("(a+)+$"), Timestamp(1, 2), MinKey(), MaxKey(), [], {}, [[]], [1, 2],
 )  # fmt: skip
-ODD: Final[tuple[Any, ...]] = (object(), 2**70, {1: 2}, {"a": {1, 2}}, "\ud800", dt.datetime(2024, 1, 1), (1, 2), 1j, range(3))
+ODD: Final[tuple[Any, ...]] = (
+    object(),
+    2**70,
+    {1: 2},
+    {"a": {1, 2}},
+    "\ud800",
+    dt.datetime(2024, 1, 1),
+    (1, 2),
+    1j,
+    range(3),
+)
 FILTER: Final = (
     "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$type", "$size", "$all", "$elemMatch", "$not", "$mod", "$regex",
     "$options", "$bitsAllSet", "$bitsAnyClear", "$bitsAnySet", "$bitsAllClear", "$and", "$or", "$nor", "$expr", "$jsonSchema", "$comment",
@@ -75,7 +108,9 @@ def stored(chance: Random, depth: int = 3) -> Any:
     if depth and kind < 0.25:
         return [stored(chance, depth - 1) for _ in range(chance.randrange(4))]
     if depth and kind < 0.5:
-        return {chance.choice(("a", "b", "c", "0", "1", "")): stored(chance, depth - 1) for _ in range(chance.randrange(4))}
+        return {
+            chance.choice(("a", "b", "c", "0", "1", "")): stored(chance, depth - 1) for _ in range(chance.randrange(4))
+        }
     return chance.choice(SCALARS)
 
 
@@ -89,11 +124,18 @@ def filter(chance: Random, depth: int = 3) -> Any:
     """Return a filter, or what nearly is one."""
     if chance.random() < 0.02:
         return value(chance)
-    return {name: _condition(chance, depth, name) for name in (_name(chance, FILTER[-12:]) for _ in range(chance.randrange(3)))}
+    return {
+        name: _condition(chance, depth, name)
+        for name in (_name(chance, FILTER[-12:]) for _ in range(chance.randrange(3)))
+    }
 
 
 def _name(chance: Random, operators: tuple[str, ...]) -> str:
-    return chance.choice(operators) if chance.random() < 0.3 else chance.choice(NAMES[:9] if chance.random() < 0.9 else NAMES)
+    return (
+        chance.choice(operators)
+        if chance.random() < 0.3
+        else chance.choice(NAMES[:9] if chance.random() < 0.9 else NAMES)
+    )
 
 
 def _condition(chance: Random, depth: int, name: str) -> Any:
@@ -103,7 +145,9 @@ def _condition(chance: Random, depth: int, name: str) -> Any:
         return expression(chance, depth)
     if depth <= 0 or chance.random() < 0.3:
         return value(chance)
-    return {op: _operand(chance, depth, op) for op in (chance.choice(FILTER[:21]) for _ in range(chance.randrange(1, 3)))}
+    return {
+        op: _operand(chance, depth, op) for op in (chance.choice(FILTER[:21]) for _ in range(chance.randrange(1, 3)))
+    }
 
 
 def _operand(chance: Random, depth: int, op: str) -> Any:
@@ -122,7 +166,10 @@ def update(chance: Random) -> Any:
         return value(chance)
     if kind < 0.15:
         return pipeline(chance, 1)
-    return {op: _fields(chance) if chance.random() < 0.95 else value(chance) for op in (chance.choice(UPDATE) for _ in range(chance.randrange(1, 3)))}
+    return {
+        op: _fields(chance) if chance.random() < 0.95 else value(chance)
+        for op in (chance.choice(UPDATE) for _ in range(chance.randrange(1, 3)))
+    }
 
 
 def _fields(chance: Random) -> dict[str, Any]:
@@ -130,7 +177,10 @@ def _fields(chance: Random) -> dict[str, Any]:
     for _ in range(chance.randrange(1, 3)):
         operand = value(chance, 2)
         if chance.random() < 0.2:
-            operand = {name: value(chance, 1) for name in chance.sample(("$each", "$slice", "$sort", "$position", "and", "or", "$type"), 2)}
+            operand = {
+                name: value(chance, 1)
+                for name in chance.sample(("$each", "$slice", "$sort", "$position", "and", "or", "$type"), 2)
+            }
         made[chance.choice(NAMES if chance.random() < 0.3 else NAMES[:9])] = operand
     return made
 
@@ -145,7 +195,9 @@ def expression(chance: Random, depth: int = 3) -> Any:
         return {operator: expression(chance, depth - 1)}
     if kind < 0.8:
         return {operator: [expression(chance, depth - 1) for _ in range(chance.randrange(4))]}
-    return {operator: {name: expression(chance, depth - 1) for name in chance.sample(ARGUMENTS, chance.randrange(1, 5))}}
+    return {
+        operator: {name: expression(chance, depth - 1) for name in chance.sample(ARGUMENTS, chance.randrange(1, 5))}
+    }
 
 
 def projection(chance: Random) -> Any:
@@ -154,7 +206,8 @@ def projection(chance: Random) -> Any:
         return value(chance)
     choices = (1, 0, True, {"$slice": 1}, {"$slice": [1, 2]}, {"$elemMatch": {"a": 1}}, {"$meta": "x"}, "$a")
     return {
-        chance.choice(NAMES): expression(chance, 2) if chance.random() < 0.2 else chance.choice(choices) for _ in range(chance.randrange(4))
+        chance.choice(NAMES): expression(chance, 2) if chance.random() < 0.2 else chance.choice(choices)
+        for _ in range(chance.randrange(4))
     }
 
 
@@ -162,7 +215,10 @@ def sort(chance: Random) -> Any:
     """Return a sort, or what nearly is one."""
     if chance.random() < 0.2:
         return value(chance)
-    return [(chance.choice(NAMES), chance.choice((1, -1, 1, -1, 0, 1.0, "asc", None, {"$meta": "textScore"}))) for _ in range(chance.randrange(4))]
+    return [
+        (chance.choice(NAMES), chance.choice((1, -1, 1, -1, 0, 1.0, "asc", None, {"$meta": "textScore"})))
+        for _ in range(chance.randrange(4))
+    ]
 
 
 def pipeline(chance: Random, depth: int = 2) -> Any:
@@ -187,8 +243,15 @@ def _stage(chance: Random, name: str, depth: int) -> Any:
     if name == "$facet" and depth:
         return {"x": pipeline(chance, depth - 1)}
     if name == "$group":
-        return {"_id": expression(chance, 2), "n": {chance.choice(("$sum", "$avg", "$push", "$first", "$maxN", "$addToSet", "$top")): expression(chance, 2)}}
-    fields: dict[str, Any] = {field: expression(chance, 1) for field in chance.sample(STAGE_FIELDS, chance.randrange(1, 6))}
+        return {
+            "_id": expression(chance, 2),
+            "n": {
+                chance.choice(("$sum", "$avg", "$push", "$first", "$maxN", "$addToSet", "$top")): expression(chance, 2)
+            },
+        }
+    fields: dict[str, Any] = {
+        field: expression(chance, 1) for field in chance.sample(STAGE_FIELDS, chance.randrange(1, 6))
+    }
     if depth and chance.random() < 0.5:
         fields["pipeline"] = pipeline(chance, depth - 1)
     return fields

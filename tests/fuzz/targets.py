@@ -60,11 +60,16 @@ def _decode(chance: Random) -> None:
     packed = bytes(data)
     kernel, reference = outcome(lambda: codec.decode(packed)), outcome(lambda: codec.reference_decode(packed))
     # The reference, msgpack, takes forms that docdb never writes (a float of four bytes); the kernel may refuse those.
-    foreign = kernel[0] == "CorruptError" and outcome(lambda: codec.reference_encode_value(reference[1])) != ("value", packed)
+    foreign = kernel[0] == "CorruptError" and outcome(lambda: codec.reference_encode_value(reference[1])) != (
+        "value",
+        packed,
+    )
     assert foreign or repr(kernel) == repr(reference), (packed, kernel, reference)
     for program in _programs():
         assert program.match(packed) in (0, 1, 2)
-    _entries_of(packed, EntryMaker(EntrySpec(number=1, fields=((("a",), 1), (("b", "0"), -1)), unique=False, sparse=False)))
+    _entries_of(
+        packed, EntryMaker(EntrySpec(number=1, fields=((("a",), 1), (("b", "0"), -1)), unique=False, sparse=False))
+    )
 
 
 def _entries_of(packed: bytes, maker: EntryMaker) -> Any:
@@ -73,7 +78,14 @@ def _entries_of(packed: bytes, maker: EntryMaker) -> Any:
 
 @cache
 def _programs() -> list[Any]:
-    made = [{"a": 1}, {"a.b": {"$gt": 1}}, {"b": {"$in": [1, "a", None]}}, {"c": {"$elemMatch": {"a": 1}}}, {"a": {"$size": 2}}, {"b": {"$regex": "a"}}]
+    made = [
+        {"a": 1},
+        {"a.b": {"$gt": 1}},
+        {"b": {"$in": [1, "a", None]}},
+        {"c": {"$elemMatch": {"a": 1}}},
+        {"a": {"$size": 2}},
+        {"b": {"$regex": "a"}},
+    ]
     programs = [compile_program(filters.parse(one)) for one in made]
     return [program for program in programs if program is not None]
 
@@ -99,7 +111,10 @@ def _order(chance: Random) -> None:
 
 
 def _entries(chance: Random) -> None:
-    paths = [tuple(chance.choice(("a", "b", "c", "a.b", "a.0", "b.a.c", "0")).split(".")) for _ in range(chance.randrange(1, 4))]
+    paths = [
+        tuple(chance.choice(("a", "b", "c", "a.b", "a.0", "b.a.c", "0")).split("."))
+        for _ in range(chance.randrange(1, 4))
+    ]
     fields = tuple((path, chance.choice((1, -1))) for path in dict.fromkeys(paths))
     spec = EntrySpec(number=3, fields=fields, unique=chance.random() < 0.3, sparse=chance.random() < 0.3)
     maker = EntryMaker(spec)
@@ -123,7 +138,9 @@ def _filter(chance: Random) -> None:
 
 
 def _update(chance: Random) -> None:
-    update = updates.parse_update(inputs.update(chance), array_filters=[{"x": 1}] if chance.random() < 0.1 else None, merge=chance.random() < 0.1)
+    update = updates.parse_update(
+        inputs.update(chance), array_filters=[{"x": 1}] if chance.random() < 0.1 else None, merge=chance.random() < 0.1
+    )
     document = inputs.document(chance)
     before = repr(document)
     new = update.apply(document, position=0, now=inputs.SCALARS[-13], inserting=chance.random() < 0.2)

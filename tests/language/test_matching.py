@@ -149,7 +149,9 @@ COMBINED = [
 CASES = EQUALITY + PATHS + RANGES + OTHERS + COMBINED
 
 
-@pytest.mark.parametrize(("node", "document", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("node", "document", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_matching(node, document, expected):
     assert matcher(node)(document) is expected
 
@@ -227,7 +229,9 @@ def test_pcre_in_python(pattern, flags, text, found):
     assert (compile_pattern(pattern, flags).search(text) is not None) is found
 
 
-@pytest.mark.parametrize("pattern", ["(", "[a", "*a", r"\p{Nonsense}", "[[:nope:]]", r"\x{zz}", "(?<n>a)(?<n>b)", r"a\1"])
+@pytest.mark.parametrize(
+    "pattern", ["(", "[a", "*a", r"\p{Nonsense}", "[[:nope:]]", r"\x{zz}", "(?<n>a)(?<n>b)", r"a\1"]
+)
 def test_bad_patterns(pattern):
     with pytest.raises(QueryError, match="Regular expression is invalid") as caught:
         compile_pattern(pattern)

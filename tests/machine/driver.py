@@ -26,7 +26,11 @@ INDEXES: Final = (
     ("u_unique", [("u", 1)], {"unique": True}),
     ("u_sparse", [("u", -1)], {"unique": True, "sparse": True}),
     ("a_partial", [("b", 1)], {"partialFilterExpression": {"a": {"$gt": 5}}}),
-    ("cd_unique_partial", [("c.d", 1), ("u", 1)], {"unique": True, "partialFilterExpression": {"u": {"$exists": True}}}),
+    (
+        "cd_unique_partial",
+        [("c.d", 1), ("u", 1)],
+        {"unique": True, "partialFilterExpression": {"u": {"$exists": True}}},
+    ),
     ("t_sparse", [("t", -1)], {"sparse": True}),
 )
 CHECK_STEPS: Final = 200
@@ -117,11 +121,17 @@ class Machine:
             other = self.id() if field == "_id" else self.scalar(field)
             return {field: {"$gte": value, "$lt": other if other is not None else value}}
         if kind == 4:
-            return {field: {"$in": [value, *(self.scalar(field) for _ in range(2))]}} if field != "_id" else {"_id": {"$in": [value]}}
+            return (
+                {field: {"$in": [value, *(self.scalar(field) for _ in range(2))]}}
+                if field != "_id"
+                else {"_id": {"$in": [value]}}
+            )
         return {field: {"$exists": self.random.random() < 0.5}} if kind == 5 else {field: {"$ne": value}}
 
     def sort(self) -> list[tuple[str, int]]:
-        paths = self.random.sample(self.random.choice((("a", "b", "c.d", "u"), ("b", "c.d", "t", "u"))), self.random.randrange(3))
+        paths = self.random.sample(
+            self.random.choice((("a", "b", "c.d", "u"), ("b", "c.d", "t", "u"))), self.random.randrange(3)
+        )
         return [(path, self.random.choice((1, -1))) for path in paths] + [("_id", self.random.choice((1, -1)))]
 
     def change(self) -> dict[str, Any]:
@@ -180,13 +190,17 @@ class Machine:
     def update(self) -> None:
         filter, update = {"$and": [{"_id": self.id()}, self.filter(0)]}, self.change()
         self.both(
-            self.name(), lambda c: c.update_one(filter, update).matched_count, lambda m: put_changed(m, m.find(filter), update)
+            self.name(),
+            lambda c: c.update_one(filter, update).matched_count,
+            lambda m: put_changed(m, m.find(filter), update),
         )
 
     def update_many(self) -> None:
         filter, update = self.filter(), self.change()
         self.both(
-            self.name(), lambda c: c.update_many(filter, update).matched_count, lambda m: put_changed(m, m.find(filter), update)
+            self.name(),
+            lambda c: c.update_many(filter, update).matched_count,
+            lambda m: put_changed(m, m.find(filter), update),
         )
 
     def replace(self) -> None:
@@ -290,7 +304,12 @@ class Machine:
         label, keys, options = self.random.choice(INDEXES)
 
         def theirs(model: Collection) -> str:
-            index = (keys, options.get("unique", False), options.get("sparse", False), options.get("partialFilterExpression"))
+            index = (
+                keys,
+                options.get("unique", False),
+                options.get("sparse", False),
+                options.get("partialFilterExpression"),
+            )
             check_index(model.documents, *index)
             model.indexes[label] = index
             return label

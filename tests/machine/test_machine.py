@@ -18,7 +18,9 @@ SEEDS = {"memory": range(1, 5), "lmdb": range(11, 14), "native": range(21, 24)}
 
 
 @pytest.mark.parametrize(
-    ("engine", "seed"), [(engine, seed) for engine, seeds in SEEDS.items() for seed in seeds], ids=lambda value: str(value)
+    ("engine", "seed"),
+    [(engine, seed) for engine, seeds in SEEDS.items() for seed in seeds],
+    ids=lambda value: str(value),
 )
 def test_the_database_does_what_the_model_does(engine: str, seed: int) -> None:
     assert engine != "native" or native_or_skip()

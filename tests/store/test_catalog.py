@@ -86,7 +86,9 @@ def test_damaged_definitions_are_corrupt(data: bytes) -> None:
         catalog.load(engine_with((collection_definition_key("items"), data)))
 
 
-@pytest.mark.parametrize(("key", "read"), [(STATE_KEY, State.read), (VERSION_KEY, catalog.load)], ids=["state", "version"])
+@pytest.mark.parametrize(
+    ("key", "read"), [(STATE_KEY, State.read), (VERSION_KEY, catalog.load)], ids=["state", "version"]
+)
 def test_damaged_records_are_corrupt(key: bytes, read: Any) -> None:
     with pytest.raises(CorruptError):
         read(engine_with((key, b"short")))
@@ -112,7 +114,11 @@ def test_another_format_is_refused() -> None:
         catalog.read_about(engine_with((FORMAT_KEY, codec.encode_value({"format": 2}))))
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", codec.encode_value(5), codec.encode_value({"format": 1})], ids=["empty", "bytes", "number", "no id"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xc1", codec.encode_value(5), codec.encode_value({"format": 1})],
+    ids=["empty", "bytes", "number", "no id"],
+)
 def test_a_damaged_format_record_is_refused(data: bytes) -> None:
     with pytest.raises((CorruptError, FormatError)):
         catalog.read_about(engine_with((FORMAT_KEY, data)))

@@ -58,7 +58,9 @@ def test_a_document_of_an_unknown_collection(db: Any) -> None:
     assert damage(db, lambda txn: txn.put_many(DOCUMENTS, [(b"\0\0\0\x63" + b"key", b"value")])) == ["1"]
 
 
-@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x81\xa3_id", b"\x80"], ids=["empty", "no msgpack", "cut", "without id"])
+@pytest.mark.parametrize(
+    "value", [b"", b"\xc1", b"\x81\xa3_id", b"\x80"], ids=["empty", "no msgpack", "cut", "without id"]
+)
 def test_a_document_that_cannot_be_read(db: Any, value: bytes) -> None:
     key, _ = pairs(db, DOCUMENTS)[0]
     assert "2" in damage(db, lambda txn: txn.put_many(DOCUMENTS, [(key, value)]))
@@ -66,7 +68,9 @@ def test_a_document_that_cannot_be_read(db: Any, value: bytes) -> None:
 
 def test_a_document_not_in_its_shortest_form(db: Any) -> None:
     key, data = pairs(db, DOCUMENTS)[0]
-    assert "2" in damage(db, lambda txn: txn.put_many(DOCUMENTS, [(key, b"\xde\x00" + bytes([data[0] & 15]) + data[1:])]))
+    assert "2" in damage(
+        db, lambda txn: txn.put_many(DOCUMENTS, [(key, b"\xde\x00" + bytes([data[0] & 15]) + data[1:])])
+    )
 
 
 def test_a_missing_entry(db: Any) -> None:

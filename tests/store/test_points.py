@@ -46,7 +46,9 @@ def test_any_id_is_found(db: docdb.Database, id: Any) -> None:
     assert db["c"].doc(id).get() == {"_id": id, "n": 1}
 
 
-@pytest.mark.parametrize("id", ["no", 12, 2**70, "x" * 239, "x" * 600, "é" * 200, docdb.ObjectId(), 0.5], ids=lambda id: repr(id)[:9])
+@pytest.mark.parametrize(
+    "id", ["no", 12, 2**70, "x" * 239, "x" * 600, "é" * 200, docdb.ObjectId(), 0.5], ids=lambda id: repr(id)[:9]
+)
 def test_absent_ids_are_none(db: docdb.Database, id: Any) -> None:
     db["c"].insert_one({"_id": 1})
     assert both(db["c"], 1) == ({"_id": 1}, {"_id": 1})

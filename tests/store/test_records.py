@@ -26,7 +26,6 @@ def counts(collection: Any) -> dict[str, tuple[int, int, int]]:
     return {row["name"]: (row["entries"], row["cut"], row["multikey"]) for row in collection.index_stats()}
 
 
-
 def test_a_refused_update_among_others_leaves_the_counters_of_earlier_indexes_alone(items: Any) -> None:
     items.insert_many([{"_id": 1, "a": 1, "u": 1}, {"_id": 2, "u": 2}])
     before = counts(items)

@@ -66,7 +66,9 @@ class Store:
         self.before_finish: Callable[[Batch], None] = lambda batch: None
         self.after: Callable[[Batch], None] = lambda batch: None
         self.landed = False
-        self.writer = Writer(lambda: Batch(self), lambda batch: self.after(batch), self.repair, lambda batch: self.landed)  # type: ignore[arg-type, return-value]
+        self.writer = Writer(
+            lambda: Batch(self), lambda batch: self.after(batch), self.repair, lambda batch: self.landed
+        )  # type: ignore[arg-type, return-value]
 
     def repair(self) -> None:
         self.repaired += 1
