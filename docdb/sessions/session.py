@@ -150,18 +150,22 @@ class StoreSession:
         deadline = _deadline(max_time_ms)
         self._open()
         began = time.perf_counter()
+        spent = 0.0
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
             view = snapshot.view(name)
             chosen = self._plan(query, view)
             if page is not None:
                 page.plan = chosen
             try:
-                yield from chosen.run(view, deadline)
+                for batch in chosen.run(view, deadline):
+                    spent += time.perf_counter() - began
+                    yield batch
+                    began = time.perf_counter()  # what the reader does with a batch is his own time
             except SnapshotExpired as expired:
                 if page is not None:
                     expired.token = chosen.token() or query.after
                 raise
-        self._note("find", name, began, query, chosen)
+        self._note("find", name, began - spent, query, chosen)
 
     def count(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> int:
         """Return the number of matches, skip and limit applied."""
@@ -406,7 +410,10 @@ class StoreSession:
         names = [index.name for index in _indexes(chosen.access)] if chosen is not None else []
         path += f" on {', '.join(names)}" if names else ""
         text = repr(query.filter)[:500] if query is not None else ""
-        logging.getLogger("docdb.slow").warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
+        logger = logging.getLogger("docdb.slow")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())  # silent until the application listens
+        logger.warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
 
 
 def _check_verbosity(verbosity: str) -> None:
