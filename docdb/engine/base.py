@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
-from docdb.errors import InvalidOperation, UsageError
+from docdb.errors import CorruptError, InvalidOperation, UsageError
 
 __all__ = ["CATALOG", "CHANGES", "DOCUMENTS", "ENTRIES", "Engine", "EngineTransaction", "SPACES"]
 
@@ -30,6 +30,13 @@ ENTRIES: Final = 1
 CHANGES: Final = 2
 CATALOG: Final = 3
 SPACES: Final[tuple[bytes, ...]] = (b"documents", b"entries", b"changes", b"catalog")
+
+
+def id_of_entry(key: bytes, value: bytes) -> bytes:
+    """Return the encoded id at the end of an entry's key; CorruptError when its value cannot tell."""
+    if not value or not 0 < value[0] <= len(key):
+        raise CorruptError("the value of an index entry is damaged")
+    return key[len(key) - value[0] :]
 
 
 class EngineTransaction(ABC):
@@ -103,7 +110,7 @@ class EngineTransaction(ABC):
     def entry_ids(self, low: bytes, high: bytes, *, reverse: bool = False, batch: int = 256) -> Iterator[list[bytes]]:
         """Yield batches of encoded ids of the index entries in low <= key < high (the last value[0] bytes of each key)."""
         for pairs in self.scan(ENTRIES, low, high, reverse=reverse, batch=batch):
-            yield [key[len(key) - value[0] :] for key, value in pairs]
+            yield [id_of_entry(key, value) for key, value in pairs]
 
 
 class Engine(ABC):

@@ -251,7 +251,7 @@ def _sample_rate(scope: Scope, value: Any, where: str) -> Node:
     rate = scope.canonical(value, where)
     if not is_number(rate):
         raise QueryError("$sampleRate needs a number", path=where)
-    if not 0 <= rate <= 1:
+    if rate != rate or not 0 <= rate <= 1:  # a Decimal NaN cannot be compared
         raise QueryError("$sampleRate needs a number from 0 to 1", path=where)
     return TRUE if rate == 1 else FALSE if rate == 0 else Expr(Sample(float(rate)))
 

@@ -108,6 +108,9 @@ def parse_projection(
     if spec is None:
         return None
     if isinstance(spec, list | tuple | set | frozenset):
+        unnamed = next((name for name in spec if not isinstance(name, str)), None)
+        if unnamed is not None:
+            raise QueryError(f"a projection lists names, not {type(unnamed).__name__}", path="projection", code=14)
         spec = dict.fromkeys(spec, 1) or {"_id": 1}
     if not isinstance(spec, Mapping):
         raise QueryError(

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from docdb.errors import CorruptError
 from docdb.language.order import TAGS, invert
 from docdb.language.values import (
     INT32_MAX,
@@ -188,7 +189,10 @@ def covered_values(index: Any, key: bytes, value: bytes) -> list[Any] | None:
     kinds = value[1:]
     if any(kind >= _NOT_COVERED or kind == _DECIMAL for kind in kinds):
         return None
-    return [decode_component(part, kind) for part, kind in zip(split_entry(index, key), kinds, strict=True)]
+    parts = split_entry(index, key)
+    if len(parts) != len(kinds):
+        raise CorruptError(f"an entry of index {index.name!r} is damaged")
+    return [decode_component(part, kind) for part, kind in zip(parts, kinds, strict=True)]
 
 
 def id_value(id_key: bytes) -> Any:

@@ -12,18 +12,7 @@ SEED = 4
 EXECUTIONS = 500
 
 
-KNOWN = {
-    "filter": "$sampleRate with a Decimal NaN raises decimal.InvalidOperation",
-    "find": "$sampleRate with a Decimal NaN raises decimal.InvalidOperation",
-    "show": "a projection that is a list of lists or documents raises TypeError",
-}
-
-
-def marked(name: str) -> object:
-    return pytest.param(name, marks=pytest.mark.xfail(strict=False, reason=KNOWN[name])) if name in KNOWN else name
-
-
-@pytest.mark.parametrize("name", [marked(name) for name in sorted(TARGETS)])
+@pytest.mark.parametrize("name", sorted(TARGETS))
 def test_generated_input_gives_a_result_or_a_docdb_error(name: str) -> None:
     for number in range(EXECUTIONS):
         seed = SEED * 1_000_003 + number
