@@ -24,7 +24,7 @@ conformance: $(VENV)/.ready
 
 check: $(VENV)/.ready
 	$(BIN)/pip -q install ruff mypy import-linter cython-lint
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/cython-lint docdb/_native
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/cython-lint --max-line-length 150 docdb/_native
 
 fmt: $(VENV)/.ready
 	$(BIN)/pip -q install ruff
@@ -36,6 +36,8 @@ bench: $(VENV)/.ready
 
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
+	-$(BIN)/pip -q install --only-binary :all: atheris
+	$(BIN)/python -m tests.fuzz.guided -runs=$$(( $(COUNT) * 10 )) -seed=$(SEED)
 
 crash: $(VENV)/.ready
 	$(BIN)/python -m tests.faults.crash --seed $(SEED) --cycles $(CYCLES)
