@@ -24,7 +24,7 @@ conformance: $(VENV)/.ready
 
 check: $(VENV)/.ready
 	$(BIN)/pip -q install ruff mypy import-linter cython-lint
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/cython-lint --max-line-length 150 docdb/_native
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/cython-lint --max-line-length 160 docdb/_native
 
 fmt: $(VENV)/.ready
 	$(BIN)/pip -q install ruff

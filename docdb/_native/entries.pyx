@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport signbit
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from hashlib import blake2b
 
@@ -373,6 +373,7 @@ cdef class EntryKernel:
         if not self.unique:
             work.size = limit
             return -1 if buffer_byte(work, 0xFF) < 0 else 1
+        memset(digest, 0, DIGEST)  # the compiler cannot see that it is filled
         if digest_of(work.data + 4, work.size - 4, digest) < 0:
             return -1
         work.size = limit

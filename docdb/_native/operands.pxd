@@ -315,7 +315,7 @@ cdef inline int emit_value(Sink* sink, const unsigned char** p, const unsigned c
     """Emit the key of the value at ``p`` and move behind it: 0 go on, 1 decided, -1 damaged."""
     cdef Value value
     cdef const unsigned char* name
-    cdef uint32_t size, i
+    cdef uint32_t size, _i
     cdef int verdict
     cdef int type = classify(p[0], end, &value)
     if type < 0 or depth > MAX_NESTING:
@@ -327,7 +327,7 @@ cdef inline int emit_value(Sink* sink, const unsigned char** p, const unsigned c
             return 1
         return skip_value(p, end)
     read_value(p, end, &value)
-    for i in range(value.size):
+    for _i in range(value.size):
         if type == T_OBJECT:
             if read_name(p, end, &name, &size) < 0:
                 return DAMAGED

@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
-from docdb._native.buffer cimport Buffer, buffer_end, buffer_put, buffer_reserve, buffer_start
+from docdb._native.buffer cimport buffer_end, buffer_put, buffer_reserve, buffer_start
 from docdb._native.packed cimport load64, store32, store64
 
 cdef enum:
