@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
 
+from docdb.engine.base import id_of_entry
 from docdb.planner.bounds import IndexBounds, Range
 from docdb.planner.views import View
 
@@ -171,7 +172,7 @@ class IndexScan(Access):
 
     def _merged(self, view: View, work: Work) -> Iterator[list[bytes]]:
         for key, value in self._merged_entries(view, work):
-            yield [key[len(key) - value[0] :]]
+            yield [id_of_entry(key, value)]
 
     def _merged_entries(self, view: View, work: Work) -> Iterator[tuple[bytes, bytes]]:
         streams = [self._stream(view, work, item) for item in self.bounds.ranges]

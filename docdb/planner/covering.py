@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from docdb.engine.base import id_of_entry
 from docdb.language import tree
 from docdb.language.order import MAX_KEY, NULL_KEY, order_key
 from docdb.language.tree import Node, Path
@@ -75,7 +76,7 @@ def covered_documents(
 
 
 def _document(access: IndexScan, names: list[str | None], key: bytes, value: bytes) -> Document | None:
-    identity = id_value(key[len(key) - value[0] :])
+    identity = id_value(id_of_entry(key, value))
     values = covered_values(access.index, key, value)
     if values is None or identity is MISSING:
         return None
@@ -88,7 +89,7 @@ def _document(access: IndexScan, names: list[str | None], key: bytes, value: byt
 
 def _fetched(view: View, work: Work, key: bytes, value: bytes) -> Document | None:
     work.documents += 1
-    found: Document | None = view.fetch([key[len(key) - value[0] :]])[0]
+    found: Document | None = view.fetch([id_of_entry(key, value)])[0]
     return found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from docdb.engine.base import CATALOG, DOCUMENTS, ENTRIES
+from docdb.engine.base import CATALOG, DOCUMENTS, ENTRIES, id_of_entry
 from docdb.errors import DocdbError, DuplicateKeyError
 from docdb.language.matching import matcher
 from docdb.language.programs import compile_program
@@ -217,7 +217,7 @@ def _check_unique(
         prefix, owner = unique_prefix(key, value), key[len(key) - value[0] :]
         rivals = {claimed.setdefault(prefix, owner)}
         for items in batch.txn.scan(ENTRIES, prefix, after_prefix(prefix), batch=8):
-            rivals |= {k[len(k) - v[0] :] for k, v in items if k not in leaving}
+            rivals |= {id_of_entry(k, v) for k, v in items if k not in leaving}
         if rivals != {owner}:
             raise _taken(info, index, key, value)
 

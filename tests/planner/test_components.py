@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import docdb
+from docdb.engine.base import ENTRIES
+from docdb.errors import CorruptError
 from docdb.language.order import invert, order_key
 from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from docdb.planner.components import component_end, covered_values, decode_component
@@ -64,3 +67,18 @@ def test_what_the_key_does_not_tell_is_not_covered(value: Any) -> None:
 
 def test_inverting_twice_gives_the_key_back() -> None:
     assert invert(invert(order_key("abc"))) == order_key("abc")
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize("value", [b"", b"\0\x01", b"\xff\x01"], ids=["empty", "no id", "id longer than the key"])
+def test_a_damaged_entry_is_refused_by_a_covered_read(value: bytes) -> None:
+    with docdb.open(":memory:") as db:
+        items = db["items"]
+        items.create_index("n")
+        items.insert_one({"_id": "a", "n": 1})
+        txn = db._store.engine.begin(write=True)
+        (((key, _),),) = txn.scan(ENTRIES, b"", b"\xff" * 5)
+        txn.put_many(ENTRIES, [(key, value)])
+        txn.commit()
+        with pytest.raises(CorruptError):
+            list(items.find({"n": 1}, {"n": 1}, hint="n_1"))
