@@ -20,12 +20,14 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 from posix.unistd cimport _SC_PAGESIZE, sysconf
 
 from docdb._native.codec cimport Decoder, decode_bytes
 from docdb._native.lmdb_api cimport *
+from docdb._native.packed cimport load64
 from docdb._native.program cimport Program, program_match
 from docdb._native.runs cimport Pair, Run
 

@@ -3,16 +3,6 @@
 Only over snapshots: nothing is put between two batches, so the cursor on the entries stays where it is.
 """
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__)
-    #define docdb_prefetch(at) __builtin_prefetch(at)
-    #else
-    #define docdb_prefetch(at) ((void)(at))
-    #endif
-    """
-    void docdb_prefetch(const void *at) noexcept nogil
-
 cdef enum:
     CACHE_LINE = 64
     FETCHED_AHEAD = 512         # bytes of a document asked for before it is decoded
@@ -163,30 +153,17 @@ cdef class Join:
     cdef void descend(self, Py_ssize_t count) noexcept nogil:
         """Find the leaf of each document, and ask the memory for its head: the leaves lie apart, and none waits for the one before."""
         cdef Tree *tree = &self.tree
-        cdef Level *level
         cdef Probe *probe
         cdef Py_ssize_t n
         cdef size_t size
         cdef long long child
-        cdef bint equal = False
-        cdef int depth, at
         for n in range(count):
             probe = &self.probes[n]
             probe.state = UNKNOWN
             if tree.refused:
                 continue
             size = self.want(probe)
-            child = <long long>tree.root
-            for depth in range(tree.depth - 1):
-                if child < 0 or enter_page(tree, depth, <size_t>child) < 0:
-                    child = NO_PAGE
-                    break
-                level = &tree.levels[depth]
-                at = lower_bound(tree, level, 1, self.wanted, size, &equal)
-                if at < 0:
-                    child = NO_PAGE
-                    break
-                child = child_at(tree, level, at if equal else at - 1)
+            child = leaf_of(tree, self.wanted, size)
             if child < 2 or <size_t>child > tree.last_page:
                 continue
             probe.page = <size_t>child
@@ -241,10 +218,6 @@ cdef class Join:
                 self.vs[n] = value
                 ahead(&value)
         return 0
-
-
-cdef inline void prefetch_node(Level *level, int at) noexcept nogil:
-    docdb_prefetch(level.page + number16(level.page + PAGE_HEAD + 2 * at))
 
 
 cdef inline void halve(Tree *tree, Probe *probe, const char *prefix, size_t prefix_size) noexcept nogil:

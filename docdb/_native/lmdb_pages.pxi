@@ -24,7 +24,13 @@ cdef extern from *:
         for (at = 0; at < size; at += 64)
             (void)*(const volatile unsigned char *)(page + at);
     }
+    #if defined(__GNUC__)
+    #define docdb_prefetch(at) __builtin_prefetch(at)
+    #else
+    #define docdb_prefetch(at) ((void)(at))
+    #endif
     """
+    void docdb_prefetch(const void *at) noexcept nogil
     void fetch_page "docdb_fetch_page"(const unsigned char *page, size_t size) noexcept nogil
 
 cdef enum:
@@ -37,6 +43,7 @@ cdef enum:
     OVERFLOW_PAGE = 4
     BIG_VALUE = 1           # flag of a node whose value is on pages of its own
     NO_PAGE = -1
+    FETCHED_NODES = 24      # more would cost more than the steps of a search that wait
 
 cdef struct Level:
     const unsigned char *page
@@ -214,22 +221,57 @@ cdef int lower_bound(Tree *tree, Level *level, int low, const char *key, size_t 
 
 cdef int seek(Tree *tree, const char *key, size_t size, bint *equal) noexcept nogil:
     """Descend to the leaf where the key is or would be; its lower bound becomes ``at`` of the last level. 0, or -1."""
+    cdef Level *level = &tree.levels[tree.depth - 1]
+    cdef long long leaf = leaf_of(tree, key, size)
+    if leaf < 0 or enter_page(tree, tree.depth - 1, <size_t>leaf) < 0:
+        return -1
+    level.at = lower_bound(tree, level, 0, key, size, equal)
+    return 0 if level.at >= 0 else -1
+
+
+cdef int find(Tree *tree, const char *key, size_t size, MDB_val *value) noexcept nogil:
+    """Look one key up: 0, DOCDB_NOTFOUND, or -1 for what only the cursor should judge."""
+    cdef Level *level = &tree.levels[tree.depth - 1]
+    cdef MDB_val found
+    cdef bint equal = False
+    cdef long long leaf = leaf_of(tree, key, size)
+    if leaf < 0 or enter_page(tree, tree.depth - 1, <size_t>leaf) < 0:
+        return -1
+    fetch_nodes(level)
+    level.at = lower_bound(tree, level, 0, key, size, &equal)
+    if not equal:
+        return DOCDB_NOTFOUND if level.at >= 0 else -1
+    return pair_at(tree, level, level.at, &found, value)
+
+
+cdef long long leaf_of(Tree *tree, const char *key, size_t size) noexcept nogil:
+    """Descend through the branches to the number of the leaf where the key is or would be; NO_PAGE where something is not as it should be."""
     cdef Level *level
     cdef long long child = <long long>tree.root
+    cdef bint equal = False
     cdef int depth, at
-    for depth in range(tree.depth):
+    for depth in range(tree.depth - 1):
         if child < 0 or enter_page(tree, depth, <size_t>child) < 0:
-            return -1
+            return NO_PAGE
         level = &tree.levels[depth]
-        if depth == tree.depth - 1:
-            level.at = lower_bound(tree, level, 0, key, size, equal)
-            return 0 if level.at >= 0 else -1
-        at = lower_bound(tree, level, 1, key, size, equal)     # the first key of a branch is below all, whatever it says
+        at = lower_bound(tree, level, 1, key, size, &equal)     # the first key of a branch is below all, whatever it says
         if at < 0:
-            return -1
-        level.at = at if equal[0] else at - 1
+            return NO_PAGE
+        level.at = at if equal else at - 1
         child = child_at(tree, level, level.at)
-    return -1
+    return child
+
+
+cdef inline void fetch_nodes(Level *level) noexcept nogil:
+    """Ask the memory for the heads of all nodes of a leaf at once: a search by halves would wait for each of its steps."""
+    cdef int at
+    if level.count <= FETCHED_NODES:
+        for at in range(level.count):
+            prefetch_node(level, at)
+
+
+cdef inline void prefetch_node(Level *level, int at) noexcept nogil:
+    docdb_prefetch(level.page + number16(level.page + PAGE_HEAD + 2 * at))
 
 
 cdef int move(Tree *tree, bint reverse) noexcept nogil:
@@ -394,6 +436,18 @@ cdef int tally(Walk *walk, Tree *tree, Py_ssize_t *walked) noexcept nogil:
     return 0
 
 
+cdef int tree_in_memory(Tree *tree, bytes content, size_t page_size, size_t root, int depth) except -1:
+    if page_size < 512 or not 1 <= depth <= DEEPEST:
+        raise UsageError("no such tree")
+    tree.ready = tree.refused = False
+    tree.map = <const unsigned char *>PyBytes_AS_STRING(content)
+    tree.page_size = page_size
+    tree.last_page = PyBytes_GET_SIZE(content) // page_size - 1
+    tree.root = root
+    tree.depth = depth
+    return 0
+
+
 def walk_memory(bytes content, size_t page_size, size_t root, int depth, bint reverse):
     """Return the pairs of a tree in a copy of a data file, and whether all were reached. For tests that damage the copy."""
     cdef Walk walk
@@ -403,17 +457,20 @@ def walk_memory(bytes content, size_t page_size, size_t root, int depth, bint re
     cdef Py_ssize_t taken, n
     cdef list found = []
     cdef bytes high = b"\xff" * LONGEST_KEY
-    if page_size < 512 or not 1 <= depth <= DEEPEST:
-        raise UsageError("no such tree")
     begin_walk(&walk, b"", high, reverse)
-    tree.ready = tree.refused = False
-    tree.map = <const unsigned char *>PyBytes_AS_STRING(content)
-    tree.page_size = page_size
-    tree.last_page = PyBytes_GET_SIZE(content) // page_size - 1
-    tree.root = root
-    tree.depth = depth
+    tree_in_memory(&tree, content, page_size, root, depth)
     while not (walk.over or tree.refused):
         gather(&walk, &tree, ks, vs, CHUNK, NULL, &taken)
         for n in range(taken):
             found.append((bytes_of(&ks[n]), bytes_of(&vs[n])))
     return found, walk.over
+
+
+def find_memory(bytes content, size_t page_size, size_t root, int depth, bytes key):
+    """Return whether the pages of a copy tell of a key, and its value, None when it is absent. For tests that damage the copy."""
+    cdef Tree tree
+    cdef MDB_val value
+    cdef int code
+    tree_in_memory(&tree, content, page_size, root, depth)
+    code = find(&tree, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), &value)
+    return code != -1, bytes_of(&value) if code == 0 else None

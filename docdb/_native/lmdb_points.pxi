@@ -34,7 +34,7 @@ cdef class Gate:
 
 @cython.final
 cdef class PointReader:
-    """A callable from an id to its document or None.
+    """Gives the documents of one collection by id.
 
     ``slow(id)`` answers, and may let the reader ``learn``, where the reader knows nothing or no longer; ``plain(id)`` answers for ids that
     are no short text, no int of 64 bits and no ``object_id``.
@@ -50,6 +50,8 @@ cdef class PointReader:
     cdef int watched_space
     cdef bytes watched_key
     cdef bytes watched_value
+    cdef Tree tree                  # of the documents, as it was in the commit ``rooted``
+    cdef size_t rooted
     cdef unsigned char prefix[PREFIX]
 
     def __init__(self, EngineCore engine not None, Gate gate not None, slow, plain, object_id):
@@ -69,16 +71,18 @@ cdef class PointReader:
         self.watched_key = key
         self.watched_value = value
         self.seen = txn.id
+        self.rooted = 0
         self.environment = txn.environment
 
     def forget(self):
         """Know nothing."""
         self.environment = None
 
-    def __call__(self, id):
+    def find(self, id):
+        """Return the document with this id, or None."""
         cdef unsigned char key[LONGEST_KEY]
         cdef Environment environment = self.environment
-        cdef MDB_val wanted, found
+        cdef MDB_val found
         cdef MDB_txn *txn
         cdef int code
         cdef bint known
@@ -89,14 +93,12 @@ cdef class PointReader:
         if size == 0:
             return self.plain(id)
         memcpy(key, self.prefix, PREFIX)
-        wanted.mv_data = key
-        wanted.mv_size = size
         txn = environment.take()
         environment.inside += 1
         try:
             known = self.seen == api.txn_id(txn) or self.still(environment, txn)
             if known:
-                code = api.get(txn, environment.dbis[DOCUMENTS], &wanted, &found)
+                code = self.look_up(environment, txn, <char *>key, size, &found)
                 if code == 0:
                     ahead(&found)
                     return decode_bytes(<const unsigned char *>found.mv_data, found.mv_size)
@@ -106,6 +108,21 @@ cdef class PointReader:
             environment.inside -= 1
             environment.give(txn)
         return None if known else self.slow(id)
+
+    cdef int look_up(self, Environment environment, MDB_txn *txn, char *key, size_t size, MDB_val *found) except? -2:
+        """Search the pages, whose root is the same as long as nobody commits; what they do not tell LMDB is asked."""
+        cdef MDB_val wanted
+        cdef int code = -1
+        if self.rooted != self.seen:
+            open_tree(&self.tree, environment, txn, DOCUMENTS)
+            self.rooted = self.seen
+        if not self.tree.refused and pages_are_walked:
+            code = find(&self.tree, key, size, found)
+        if code == -1:
+            wanted.mv_data = key
+            wanted.mv_size = size
+            code = api.get(txn, environment.dbis[DOCUMENTS], &wanted, found)
+        return code
 
     cdef bint still(self, Environment environment, MDB_txn *txn):
         """Compare the record in a newer snapshot."""

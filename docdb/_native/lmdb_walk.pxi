@@ -29,9 +29,26 @@ cdef void begin_walk(Walk *walk, bytes low, bytes high, bint reverse):
 
 
 cdef inline int compare(const void *a, size_t a_size, const void *b, size_t b_size) noexcept nogil:
-    cdef int order = memcmp(a, b, a_size if a_size < b_size else b_size)
-    if order:
-        return order
+    """Compare as memcmp does, then by size. Keys share their first bytes and differ soon: eight at a time, without a call."""
+    cdef const unsigned char *x = <const unsigned char *>a
+    cdef const unsigned char *y = <const unsigned char *>b
+    cdef size_t size = a_size if a_size < b_size else b_size
+    cdef size_t at = 0
+    cdef uint64_t left, right
+    cdef int order
+    while size - at >= 8:
+        left, right = load64(x + at), load64(y + at)
+        if left != right:
+            return -1 if left < right else 1
+        at += 8
+    if size >= 8:
+        left, right = load64(x + size - 8), load64(y + size - 8)
+        if left != right:
+            return -1 if left < right else 1
+    else:
+        order = memcmp(a, b, size)
+        if order:
+            return order
     return -1 if a_size < b_size else a_size > b_size
 
 

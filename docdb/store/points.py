@@ -65,7 +65,7 @@ class Points:
             return found
 
         reader = self._store.engine.point_reader(self._gate, slow, plain, ObjectId)
-        return reader  # type: ignore[no-any-return]
+        return reader.find  # type: ignore[no-any-return]
 
     def _teach(self, reader: Any, name: str, collated: bool) -> None:
         with self._store.snapshot() as snapshot:

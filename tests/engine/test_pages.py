@@ -171,3 +171,41 @@ def test_no_page_leads_outside(tmp_path: Path, walks: Any, sizes: tuple[int, int
     for _ in range(150):
         found, _ = walk(damage(content, chance), PAGE, root, depth, reverse)
         assert all(1 <= len(key) <= 511 and len(value) <= len(content) for key, value in found)
+
+
+@pytest.mark.parametrize("count", [1, 30, 2000])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_a_key_is_found_on_the_pages(tmp_path: Path, walks: Any, sizes: tuple[int, int], count: int) -> None:
+    from docdb._native.lmdb_engine import find_memory as find
+
+    chance = random.Random(count)
+    engine = open_engine(tmp_path / "x", native=True)
+    items = random_items(chance, min(count, 300) if sizes[1] > PAGE else count, sizes)
+    deleted = chance.sample(sorted(items), len(items) // 3)
+    load(engine, items, deleted)
+    engine.close()
+    content, root, depth = tree_of(tmp_path / "x" / "data.mdb")
+    left = {key: value for key, value in items.items() if key not in deleted}
+    for key, value in left.items():
+        assert find(content, PAGE, root, depth, key) == (True, value)
+    for key in [*deleted, b"\0", b"\xff" * 511, *(key[:-1] + b"\0" for key in left), *(key + b"0" for key in left)]:
+        assert find(content, PAGE, root, depth, key) == (True, left.get(key))
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_no_search_leads_outside(tmp_path: Path, walks: Any, sizes: tuple[int, int]) -> None:
+    from docdb._native.lmdb_engine import find_memory as find
+
+    chance = random.Random(sizes[1])
+    engine = open_engine(tmp_path / "x", native=True)
+    items = random_items(chance, 300, sizes)
+    load(engine, items, [])
+    engine.close()
+    content, root, depth = tree_of(tmp_path / "x" / "data.mdb")
+    keys = sorted(items)
+    for _ in range(150):
+        broken = damage(content, chance)
+        for key in chance.sample(keys, 20):
+            told, value = find(broken, PAGE, root, depth, key)
+            assert told or value is None
+            assert value is None or len(value) <= len(content)
