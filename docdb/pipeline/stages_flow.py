@@ -5,7 +5,6 @@ What lives here: their parsers. What it must not know: storage; a $sort that an 
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from docdb.language.expressions import Expression, compile_expression, field_pat
 from docdb.language.values import MISSING, Int64, is_number
 from docdb.pipeline.context import Batch, Batches
 from docdb.pipeline.ordering import document_key, parse_sort
+from docdb.pipeline.spill import ordered
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options, in_batches, whole
 
 __all__ = ["count", "documents", "limit", "match", "sample", "skip", "sort", "sort_by_count", "top_of", "unwind"]
@@ -58,16 +58,21 @@ def match(builder: Builder, spec: Any, name: str) -> Stage:
 def sort(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $sort."""
     key = document_key(parse_sort(spec), builder.key)
-    return Stage(name, whole(lambda found, variables: sorted(found, key=key)), spec)
+    memory = builder.context.memory_limit
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        yield from in_batches(ordered(batches, key, None, memory=memory))
+
+    return Stage(name, run, spec)
 
 
 def top_of(builder: Builder, spec: Any, most: int) -> Stage:
     """Compile $sort with a $limit behind it: only so many documents are held."""
     key = document_key(parse_sort(spec), builder.key)
+    memory = builder.context.memory_limit
 
     def run(batches: Batches, variables: Variables) -> Batches:
-        found = (document for batch in batches for document in batch)
-        yield from in_batches(heapq.nsmallest(most, found, key=key))
+        yield from in_batches(ordered(batches, key, most, memory=memory))
 
     return Stage("$sort", run, spec)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from docdb.language.expression_core import fail, integer_of, is_nullish
@@ -15,11 +15,20 @@ from docdb.language.order import TAGS, compare
 from docdb.language.values import MISSING, is_number, type_name
 from docdb.pipeline.accumulators import Accumulator, compile_accumulator
 from docdb.pipeline.context import Batch, Batches
+from docdb.pipeline.spill import OBJECT_FACTOR, Partitions, Weight
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options, in_batches, whole
 
 __all__ = ["bucket", "bucket_auto", "group"]
 
 Fields = list[tuple[str, Accumulator]]
+
+# What a group takes in memory without its id, and each of its accumulators; those that keep values take as much as the documents.
+_GROUP_BYTES: Final = 400
+_FOLD_BYTES: Final = 150
+_KEEPING: Final = frozenset({
+    "$push", "$addToSet", "$mergeObjects", "$firstN", "$lastN", "$minN", "$maxN", "$topN", "$bottomN", "$median", "$percentile",
+})  # fmt: skip
+_DEEPEST: Final = 6  # times a document is set aside; 16**6 parts
 
 
 class _Group:
@@ -55,20 +64,42 @@ def group(builder: Builder, spec: Any, name: str) -> Stage:
     fields: Fields = [
         (field, compile_accumulator(builder, field, item)) for field, item in spec.items() if field != "_id"
     ]
-    key = builder.key
+    key, memory = builder.key, builder.context.memory_limit
+    keeps = any(next(iter(item)) in _KEEPING for field, item in spec.items() if field != "_id")
+
+    def groups_of(batches: Batches, variables: Variables, level: int) -> Iterator[dict[str, Any]]:
+        """Yield the groups; documents of groups beyond the memory limit are set aside and grouped when the others are done."""
+        groups: dict[bytes, _Group] = {}
+        aside: Partitions | None = None
+        weight, used = Weight(), 0
+        try:
+            for batch in batches:
+                for document in batch:
+                    value = identity(document, variables)
+                    value = None if value is MISSING else value
+                    place = key(value)
+                    found = groups.get(place)
+                    if found is None:
+                        if used > memory and level < _DEEPEST:
+                            aside = aside or Partitions(level)
+                            aside.put(place, document)
+                            continue
+                        found = groups[place] = _Group(value, fields, {**variables, "ROOT": document})
+                        used += _GROUP_BYTES + _FOLD_BYTES * len(fields) + OBJECT_FACTOR * len(place)
+                    found.add(fields, document, variables)
+                    if keeps:
+                        used += weight.of(document)
+            yield from (found.result(fields) for found in groups.values())
+            groups.clear()
+            if aside is not None:
+                for part in aside.parts():
+                    yield from groups_of(part, variables, level + 1)
+        finally:
+            if aside is not None:
+                aside.close()
 
     def run(batches: Batches, variables: Variables) -> Batches:
-        groups: dict[bytes, _Group] = {}
-        for batch in batches:
-            for document in batch:
-                value = identity(document, variables)
-                value = None if value is MISSING else value
-                place = key(value)
-                found = groups.get(place)
-                if found is None:
-                    found = groups[place] = _Group(value, fields, {**variables, "ROOT": document})
-                found.add(fields, document, variables)
-        yield from in_batches(found.result(fields) for found in groups.values())
+        yield from in_batches(groups_of(batches, variables, 0))
 
     return Stage(name, run, spec)
 

@@ -18,12 +18,13 @@ from docdb.errors import TimeoutExpired
 from docdb.language import matching, tree
 from docdb.language.programs import compile_program
 from docdb.language.sorting import sort_key
+from docdb.pipeline.spill import ordered
 from docdb.planner import covering
 from docdb.planner.access import FIRST_FETCH, Access, FullScan, IndexScan, Nothing, Work
 from docdb.planner.choice import Candidate
 from docdb.planner.conditions import conjuncts
 from docdb.planner.nearness import NEAR_ORDER, near_key
-from docdb.planner.ordering import decode_token, encode_token, ordered
+from docdb.planner.ordering import decode_token, encode_token
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.views import View
 from docdb.store import codec

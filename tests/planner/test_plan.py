@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from docdb.errors import QueryError, TimeoutExpired
-from docdb.planner.ordering import decode_token, ordered
+from docdb.pipeline.spill import ordered
+from docdb.planner.ordering import decode_token
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from tests.planner.fakes import FakeView, find, ids, index, query
