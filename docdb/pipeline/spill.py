@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final
 
-__all__ = ["OBJECT_FACTOR", "SORT_BYTES", "Partitions", "Weight", "ordered"]
+__all__ = ["HEAP_LIMIT", "OBJECT_FACTOR", "SORT_BYTES", "Partitions", "Weight", "ordered"]
 
 SORT_BYTES: Final = 64 * 2**20  # what one sort holds in memory before it writes a run
 HEAP_LIMIT: Final = 10_000  # above this many results a full sort costs less than a heap

@@ -18,7 +18,7 @@ from docdb.errors import TimeoutExpired
 from docdb.language import matching, tree
 from docdb.language.programs import compile_program
 from docdb.language.sorting import sort_key
-from docdb.pipeline.spill import ordered
+from docdb.pipeline.spill import HEAP_LIMIT, ordered
 from docdb.planner import covering
 from docdb.planner.access import FIRST_FETCH, Access, FullScan, IndexScan, Nothing, Work
 from docdb.planner.choice import Candidate
@@ -26,6 +26,7 @@ from docdb.planner.conditions import conjuncts
 from docdb.planner.nearness import NEAR_ORDER, near_key
 from docdb.planner.ordering import decode_token, encode_token
 from docdb.planner.queries import FindQuery, SortKeys
+from docdb.planner.top import smallest
 from docdb.planner.views import View
 from docdb.store import codec
 
@@ -62,9 +63,12 @@ class Plan:
         if query.return_key:
             yield from covering.index_keys(self, view, _watched(self._documents(view, work), deadline))
             return
-        source = self._covered(view, work) if self.covered else self._documents(view, work)
+        arranged = self._first_of_all(view, work, deadline)
+        if arranged is None:
+            source = self._covered(view, work) if self.covered else self._documents(view, work)
+            arranged = self._arranged(_watched(source, deadline))
         project = _projector(query)
-        for batch in _page(self._arranged(_watched(source, deadline)), query):
+        for batch in _page(arranged, query):
             if batch:
                 self.last = batch[-1]
                 yield batch if project is None else [project(document) for document in batch]
@@ -177,6 +181,21 @@ class Plan:
             return near_key(next(part for part in conjuncts(self.query.node) if isinstance(part, tree.Near)))
         key: Callable[[Any], bytes] = sort_key(self.sort, self.query.collation)
         return key
+
+    def _first_of_all(self, view: View, work: Work, deadline: float | None) -> Iterator[list[dict[str, Any]]] | None:
+        """Return the documents of sort + limit over a scan whose every document is judged as stored bytes, else None."""
+        wanted = _end(self.query)
+        if self.ordered or wanted is None or wanted > HEAP_LIMIT or not isinstance(self.access, FullScan):
+            return None
+        if self.covered or self.fallback is not None or self.query.after or self.query.collation is not None:
+            return None
+        if self.sort == NEAR_ORDER or any(path == ("$natural",) for path, _ in self.sort):
+            return None
+        program, matches = (None, None) if self.exact else _filter(self.query.node, view)
+        if matches is not None:
+            return None
+        stored = _watched(self.access.read(view, work, program=program, decode=False), deadline)
+        return iter((smallest(stored, self.sort, wanted),))
 
     def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
         query = self.query

@@ -1,0 +1,3 @@
+def keys_below(
+    batch: list[bytes], paths: tuple[tuple[bytes, ...], ...], ways: tuple[int, ...], worst: bytes | None
+) -> list[tuple[int, bytes | None]]: ...
