@@ -37,18 +37,7 @@ def main() -> None:
     chosen = parser.parse_args()
     stage = Stage(chosen.documents)
     rows = []
-    for name in chosen.rows or [
-        "get",
-        "range",
-        "filter",
-        "load",
-        "update",
-        "writers",
-        "import",
-        "open",
-        "memory",
-        "cities",
-    ]:
+    for name in chosen.rows or ROWS:
         print(f"... {name}", file=sys.stderr)
         rows.append(ROWS[name](stage))
     stage.close()

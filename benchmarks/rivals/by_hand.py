@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import struct
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,20 @@ class ByHand:
                 document = self._unpack(value)
                 count += document["city"] == city and document["visits"] > visits
         return count
+
+    def top(self, limit: int) -> list[str]:
+        with self.env.begin() as txn:
+            found = map(self._unpack, txn.cursor(db=self.docs).iternext(keys=False, values=True))
+            return [document["_id"] for document in heapq.nlargest(limit, found, key=itemgetter("score"))]
+
+    def group(self) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        with self.env.begin() as txn:
+            for value in txn.cursor(db=self.docs).iternext(keys=False, values=True):
+                document = self._unpack(value)
+                city = document["city"]
+                sums[city] = sums.get(city, 0) + document["visits"]
+        return sums
 
     def update(self, id: str, visits: int) -> None:
         with self.env.begin(write=True) as txn:

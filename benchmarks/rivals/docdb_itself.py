@@ -31,6 +31,13 @@ class Docdb:
     def filter(self, city: str, visits: int) -> int:
         return self.docs.count_documents({"city": city, "visits": {"$gt": visits}})
 
+    def top(self, limit: int) -> list[str]:
+        return [document["_id"] for document in self.docs.find().sort("score", -1).limit(limit)]
+
+    def group(self) -> dict[str, int]:
+        stage = {"$group": {"_id": "$city", "visits": {"$sum": "$visits"}}}
+        return {document["_id"]: document["visits"] for document in self.docs.aggregate([stage])}
+
     def update(self, id: str, visits: int) -> None:
         self.docs.update_one({"_id": id}, {"$set": {"visits": visits}})
 

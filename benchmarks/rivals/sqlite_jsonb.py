@@ -41,6 +41,15 @@ class SqliteJsonb:
         sql = "select count(*) from docs where json_extract(doc,'$.city')=? and json_extract(doc,'$.visits')>?"
         return next(self.run(sql, (city, visits)))[0]
 
+    def top(self, limit: int) -> list[str]:
+        sql = "select id, json(doc) from docs order by json_extract(doc,'$.score') desc limit ?"
+        return [row[0] for row in self.run(sql, (limit,)) if json.loads(row[1])]
+
+    def group(self) -> dict[str, int]:
+        return dict(
+            self.run("select json_extract(doc,'$.city'), sum(json_extract(doc,'$.visits')) from docs group by 1")
+        )
+
     def update(self, id: str, visits: int) -> None:
         self.run("update docs set doc=jsonb_set(doc,'$.visits',?) where id=?", (visits, id))
 
