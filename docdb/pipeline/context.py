@@ -63,6 +63,9 @@ class Context(Protocol):
     ) -> Batches:
         """Return the documents of a collection (none when it does not exist) that match the filter under ``collation``; an index may serve."""
 
+    def nearest(self, collection: str, near: Any, filter: Mapping[str, Any]) -> Batches:
+        """Return the documents that match the filter and a ``tree.Near``, nearest first; a geographic index of its field serves."""
+
     def write(self, collection: str, changes: Sequence[Change]) -> None:
         """Write the changes, in order; the collection is created when it does not exist. Raises DuplicateKeyError."""
 

@@ -1,13 +1,13 @@
 """The stage that gives documents in the order of their distance: $geoNear.
 
-What lives here: its parser. What it must not know: storage, how distances are measured (``language/geo_matching.py``). It reads all documents
-that reach it; the collection's geographic indexes say which field is meant.
+What lives here: its parser. What it must not know: storage, how distances are measured (``language/geo_matching.py``). It stands first and asks its
+context for the documents, nearest first; the collection's geographic indexes say which field is meant.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from docdb.errors import QueryError
@@ -19,11 +19,11 @@ from docdb.language.geo_matching import nearest
 from docdb.language.geojson import GeometryError, is_place, read_pair
 from docdb.language.planar import Pair
 from docdb.language.values import is_number
-from docdb.pipeline.context import Batch
-from docdb.pipeline.stage import Builder, Stage, Variables, whole
+from docdb.pipeline.context import Batches, Context
+from docdb.pipeline.stage import Builder, Stage, Variables
 from docdb.pipeline.stages_flow import match, with_path
 
-__all__ = ["geo_near"]
+__all__ = ["asked", "geo_near"]
 
 _OPTIONS: Final = (
     "distanceField", "distanceMultiplier", "includeLocs", "key", "maxDistance", "minDistance", "near", "query", "spherical", "uniqueDocs",
@@ -49,13 +49,27 @@ def geo_near(builder: Builder, spec: Any, name: str) -> Stage:
     if not isinstance(query, dict):
         fail("the query of $geoNear is a filter document", 14)
     chosen = match(builder, query, name)
+    outermost = builder.depth == 0
 
-    def run(documents: Batch, variables: Variables) -> Iterable[dict[str, Any]]:
+    def run(documents: Batches, variables: Variables) -> Batches:
         near = _near(parsed, builder, variables)
-        matching_ones = (d for batch in chosen.run(iter([documents]), variables) for d in batch)
-        return _sorted(near, parsed, matching_ones)
+        # Only the outermost pipeline has no variables but those that the context knows.
+        found = builder.context.nearest(_collection(builder), near, query if outermost else {})
+        for batch in found if outermost else chosen.run(found, variables):
+            yield list(_measured(near, parsed, batch))
 
-    return Stage(name, whole(run), spec)
+    return Stage(name, run, spec)
+
+
+def asked(context: Context, spec: Any) -> tuple[tree.Near, dict[str, Any]]:
+    """Return what the stage, first in an outermost pipeline that compiled, asks of the collection: the leaf and the filter."""
+    builder = Builder(context, frozenset(context.variables))
+    near = _near(_parse(builder, spec, "$geoNear"), builder, builder.start_variables())
+    return near, spec.get("query", {})
+
+
+def _collection(builder: Builder) -> str:
+    return builder.source or builder.context.collection or ""
 
 
 def _parse(builder: Builder, spec: Any, name: str) -> _Spec:
@@ -152,7 +166,7 @@ def _distance(expression: Expression | None, variables: Variables, option: str, 
 
 def _field(parsed: _Spec, builder: Builder, spherical: bool, geojson: bool, point: Pair) -> str:
     """Return the field that a geographic index names, or ``key``."""
-    name = builder.source or builder.context.collection or ""
+    name = _collection(builder)
     known = builder.context.geographic_fields(name)
     if known is None:
         fail(f"$geoNear needs a collection, there is none named {name!r}", 26)
@@ -174,11 +188,13 @@ def _field(parsed: _Spec, builder: Builder, spherical: bool, geojson: bool, poin
     return key
 
 
-def _sorted(near: tree.Near, parsed: _Spec, documents: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+def _measured(near: tree.Near, parsed: _Spec, documents: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     find = nearest(near)
-    found = [(*place, document) for document in documents if (place := find(document)) is not None]
-    found.sort(key=lambda row: row[0])
-    for distance, value, document in found:
+    for document in documents:
+        place = find(document)
+        if place is None:
+            continue
+        distance, value = place
         if parsed.distance is not None:
             document = with_path(document, parsed.distance, distance * parsed.multiplier)
         if parsed.places is not None:

@@ -122,6 +122,16 @@ class IndexScan(Access):
     reverse: bool = False
     merge: int = 0
     repeats: bool = False  # one document may have several entries in the ranges
+    # What the paths of ``geo_access`` add: the geographic field, its cells, the $near that gives the order, what judges the documents.
+    path: tuple[str, ...] | None = None
+    cells: tuple[Any, ...] = field(default=(), repr=False)
+    near: Any = None
+    judge: Any = field(default=None, repr=False)
+
+    @property
+    def by_entries(self) -> bool:
+        """What its bounds prove is true of every entry, not only of the documents it delivers."""
+        return self.near is None and self.judge is None
 
     def ids(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[bytes]]:
         found = self._merged(view, work) if self.merge else self._one_by_one(view, work, batch)

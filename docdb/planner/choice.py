@@ -19,10 +19,11 @@ from docdb.planner.bounds import IndexBounds, bounds_of, sort_service
 from docdb.planner.conditions import Condition, conditions, conjuncts, only_points
 from docdb.planner.implication import implies, implies_presence
 from docdb.planner.intervals import EVERYTHING, intersect, is_point, successor
+from docdb.planner.nearness import NEAR_ORDER
 from docdb.planner.queries import SortKeys
 from docdb.planner.views import View
 
-__all__ = ["Candidate", "Chooser", "id_access", "is_ordinary", "scan_of", "serves_id_order"]
+__all__ = ["Candidate", "Chooser", "id_access", "is_ordinary", "scan_of", "serves_id_order", "special_candidates"]
 
 FIRST_STEP: Final = 101
 STEP_FACTOR: Final = 4
@@ -124,6 +125,23 @@ def scan_of(
     return Candidate(access, bounds.sources, service is not None, bounds.bounded, entries, not bounds.bounded)
 
 
+def special_candidates(
+    view: View, index: Any, parts: tuple[Node, ...], sort: SortKeys, wanted: int | None
+) -> list[Candidate]:
+    """Return the paths of an index that is not ordinary, whether or not it holds every match."""
+    from docdb.planner.geo_access import NearScan, geo_candidates, is_geographic  # only what has such indexes needs it
+
+    if not is_geographic(index):
+        return []
+    found = []
+    for access, proved in geo_candidates(view, index, parts, wanted=wanted, in_order=sort == NEAR_ORDER):
+        candidate = Candidate(access, proved, isinstance(access, NearScan))
+        if isinstance(access, NearScan) and access.endless:  # all entries may be read, and nobody needs to count them
+            candidate.bounded, candidate.estimate, candidate.counted = False, view.counters(index).entries, True
+        found.append(candidate)
+    return found
+
+
 def _mergeable(bounds: IndexBounds, merge: int) -> bool:
     return all(len(item.ends) >= merge and item.ends[merge - 1] <= len(item.low) for item in bounds.ranges)
 
@@ -194,7 +212,7 @@ class Chooser:
 
     def collection_indexes(self) -> list[Any]:
         """Return the indexes that may be chosen."""
-        return [i for i in self.view.collection.indexes if not i.building and not i.hidden and is_ordinary(i)]
+        return [i for i in self.view.collection.indexes if not i.building and not i.hidden]
 
     def indexes(self, parts: tuple[Node, ...], plain: list[Condition]) -> list[Candidate]:
         """Return a candidate for each index that holds every match and is of use; ``plain`` are the conditions without collation."""
@@ -202,6 +220,9 @@ class Chooser:
         found = []
         by_collation: list[tuple[Any, list[Condition]]] = [(None, plain)]
         for index in self.collection_indexes():
+            if not is_ordinary(index):
+                found += self._special(index, parts, node)
+                continue
             known = next((known for collation, known in by_collation if collation is index.collation), None)
             if known is None:
                 known = conditions(parts, index.collation)
@@ -216,6 +237,11 @@ class Chooser:
             if candidate.bounded or candidate.ordered:
                 found.append(candidate)
         return found
+
+    def _special(self, index: Any, parts: tuple[Node, ...], node: Node) -> list[Candidate]:
+        if index.partial_node is not None and not implies(node, index.partial_node):
+            return []
+        return special_candidates(self.view, index, parts, self.sort, self.wanted)
 
     def _may_help(self, index: Any, known: list[Condition]) -> bool:
         """Tell whether the index can be bounded or give an order: its first field is limited or sorted by, or all of the order is constant."""

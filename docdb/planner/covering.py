@@ -39,6 +39,8 @@ def covers(query: FindQuery, scan: IndexScan, sort: SortKeys, view: View) -> boo
     if projection is None or projection.fields is None or projection.needs_position:
         return False
     index = scan.index
+    if not is_ordinary(index):
+        return False
     counters = view.counters(index)
     if counters.multikey or counters.cut or index.collation is not None:
         return False
@@ -164,7 +166,7 @@ def distinct_from_index(plan: Plan, view: View, path: Path) -> list[Any] | None:
 
 def _leading(plan: Plan, view: View, path: Path) -> Iterator[IndexScan]:
     """Yield scans that begin with the path and prove the filter."""
-    yield from (scan for scan in plan.exact_scans() if scan.index.keys[0][0] == path)
+    yield from (scan for scan in plan.exact_scans() if is_ordinary(scan.index) and scan.index.keys[0][0] == path)
     if plan.query.hint is not None or view.collection is None or conjuncts(plan.query.node):
         return
     for index in view.collection.indexes:

@@ -94,10 +94,12 @@ def _path(access: Access) -> dict[str, Any]:
         shown["index"] = access.index.name
         shown["keys"] = {".".join(path): way for path, way in access.index.keys}
         shown["bounds"] = {
-            ".".join(path): _shown_intervals(intervals)
+            ".".join(path): _shown_cells(access.cells) if path == access.path else _shown_intervals(intervals)
             for (path, _), intervals in zip(access.index.keys, access.bounds.fields, strict=True)
         }
         shown["ranges"] = len(access.bounds.ranges)
+        if access.near is not None:
+            shown["distance"] = [access.near.low, access.near.high]
         shown["direction"] = "backward" if access.reverse else "forward"
         shown["merge"] = access.merge > 0
         shown["multikey"] = access.repeats
@@ -109,6 +111,11 @@ def _path(access: Access) -> dict[str, Any]:
     elif isinstance(access, IndexUnion | IndexIntersection):
         shown["parts"] = [_path(part) for part in access.parts]
     return shown
+
+
+def _shown_cells(cells: tuple[Any, ...]) -> list[str]:
+    """Return the names of cells: face, and the quarter at each level."""
+    return [cell.name for cell in cells]
 
 
 def _shown_intervals(intervals: Intervals) -> list[str]:

@@ -228,11 +228,12 @@ class Plan:
         return None
 
     def exact_scans(self) -> list[IndexScan]:
-        """Return the index scans known to deliver the matches and nothing else: the one chosen, else any that was considered."""
+        """Return the index scans whose entries are known to be the matches and nothing else: the one chosen, else any that was considered."""
         if isinstance(self.access, IndexScan) and self.exact:
-            return [self.access]
+            return [self.access] if self.access.by_entries else []
         proved = frozenset(range(len(conjuncts(self.query.node))))
-        return [c.access for c in self.considered if isinstance(c.access, IndexScan) and c.sources >= proved]
+        scans = [c.access for c in self.considered if isinstance(c.access, IndexScan) and c.sources >= proved]
+        return [scan for scan in scans if scan.by_entries]
 
     def _scanned_count(self, view: View, deadline: float | None) -> int:
         end = _end(self.query)

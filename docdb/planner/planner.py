@@ -24,6 +24,7 @@ from docdb.planner.choice import (
     is_ordinary,
     scan_of,
     serves_id_order,
+    special_candidates,
 )  # fmt: skip
 from docdb.planner.conditions import conjuncts
 from docdb.planner.covering import covers
@@ -60,9 +61,6 @@ def plan(query: FindQuery, view: View) -> Plan:
     if tree.FALSE in parts:
         return Plan(query, Nothing(), exact=True, ordered=True, sort=sort)
     hint = read_hint(query.hint, collection.indexes)
-    if hint is not None and not isinstance(hint, str | Natural) and not is_ordinary(hint):
-        query = _with_fields_of(hint, query)
-        parts = conjuncts(query.node)
     near = next((part for part in parts if isinstance(part, tree.Near)), None)
     if near is not None:
         check_near(near, collection.indexes)
@@ -73,6 +71,8 @@ def plan(query: FindQuery, view: View) -> Plan:
         return _between(query, view, hint, sort)
     wanted = query.skip + query.limit if query.limit else None
     if hint is not None:
+        if not isinstance(hint, str | Natural) and not is_ordinary(hint):
+            return _special(query, view, hint, parts, sort)
         return _finished(query, view, _hinted(query, view, hint, parts, sort), len(parts), sort)
     chooser = Chooser(view, sort, query.collation, wanted)
     best, fallback = chooser.choose(parts)
@@ -120,14 +120,26 @@ def _order_of_near(query: FindQuery, sort: SortKeys) -> SortKeys:
     return sort or NEAR_ORDER
 
 
+def _special(query: FindQuery, view: View, index: Any, parts: tuple[tree.Node, ...], sort: SortKeys) -> Plan:
+    """Use a hinted index that is not ordinary; where its cells do not help, read the documents that it holds."""
+    wanted = query.skip + query.limit if query.limit else None
+    found = special_candidates(view, index, parts, sort, wanted)
+    if found:
+        best = min(found, key=lambda candidate: not candidate.ordered)
+        return _finished(query, view, best, len(parts), sort)
+    query = _with_fields_of(index, query)
+    parts = conjuncts(query.node)
+    return _finished(query, view, _hinted(query, view, Natural(1), parts, sort), len(parts), sort)
+
+
 def _with_fields_of(index: Any, query: FindQuery) -> FindQuery:
-    """Return the query for the documents that a geographic index would hold: those with its fields."""
+    """Return the query for the documents that a geographic index holds: those with one of its geographic fields."""
     absent = tuple(tree.Compare(path, "eq", None) for path, way in index.keys if way not in (1, -1))
-    return query._replace(node=tree.And((query.node, *map(tree.Not, absent))))
+    return query._replace(node=tree.And((query.node, tree.Not(tree.And(absent)))))
 
 
 def _hinted(query: FindQuery, view: View, hint: Any, parts: tuple[tree.Node, ...], sort: SortKeys) -> Candidate:
-    if hint is ID_INDEX or isinstance(hint, Natural) or not is_ordinary(hint):
+    if hint is ID_INDEX or isinstance(hint, Natural):
         order = serves_id_order(sort, query.collation)
         identity, proved = id_access(parts) if hint is ID_INDEX else (None, frozenset())
         if isinstance(identity, Nothing | IdLookup):

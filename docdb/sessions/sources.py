@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError, TimeoutExpired
-from docdb.language import filters, sorting
+from docdb.language import filters, sorting, tree
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
+from docdb.pipeline import stages_geo
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.planner import plan
@@ -40,6 +41,7 @@ class PipelineSources:
         self.collection: str | None = None
         self.collation: Collation | None = None
         self.variables: Mapping[str, Any] = {}
+        self._hint: Any = None
         self.now: dt.datetime = session.settings.clock()
         self.memory_limit = session.settings.memory_limit
 
@@ -58,6 +60,7 @@ class PipelineSources:
             yield from whole.run(iter(()))
             return
         front = take_front(pipeline)
+        self._hint = hint
         rest = compile_pipeline(front.rest, context=self)
         yield from rest.run(self._documents(name, self._query(front, hint)))
 
@@ -69,6 +72,8 @@ class PipelineSources:
         front = take_front(pipeline)
         view = self._snapshot.view(name)
         query = self._query(front, hint)
+        if front.rest and "$geoNear" in front.rest[0]:
+            query = self._nearest(*stages_geo.asked(self, front.rest[0]["$geoNear"]), hint)
         chosen = plan(self._session.complete(query, view.collection) if view.collection is not None else query, view)
         return {**chosen.explain(view, execute=execute), "pipeline": [next(iter(stage)) for stage in front.rest]}
 
@@ -133,6 +138,22 @@ class PipelineSources:
             simple=self.collation is None,
         )
         return self._documents(collection, query)
+
+    def nearest(self, collection: str, near: tree.Near, filter: Mapping[str, Any]) -> Batches:
+        """Return the documents that match the filter and the leaf, nearest first."""
+        hint = self._hint if collection == self.collection else None
+        return self._documents(collection, self._nearest(near, filter, hint))
+
+    def _nearest(self, near: tree.Near, filter: Mapping[str, Any], hint: Any) -> FindQuery:
+        node = filters.parse(filter, collation=self.collation, let=self.variables or None, near=False)
+        return FindQuery(
+            filter=filter,
+            node=tree.And((near, node)),
+            hint=hint,
+            collation=self.collation,
+            let=self.variables or None,
+            simple=self.collation is None,
+        )
 
     def write(self, collection: str, changes: Sequence[Change]) -> None:
         """Write the changes of $merge in one commit; what can be written is, before the first refusal is raised."""

@@ -23,7 +23,7 @@ from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse
 from docdb.language.tree import TRUE, And, Compare, Node, Not, Path
 from docdb.store import codec
-from docdb.store.geo_checks import GeoChecker
+from docdb.store.geo_entries import GeoEntryMaker
 from docdb.store.keyspace import FORMAT_KEY, STATE_KEY, VERSION_KEY, EntryMaker, EntrySpec
 
 __all__ = ["Catalog", "CollectionInfo", "Counters", "FORMAT", "IndexInfo", "State", "first_contents", "load"]
@@ -41,7 +41,7 @@ _COUNTERS = struct.Struct(">QQQ")
 class IndexInfo:
     """One index. ``keys`` are (path parts, 1 or -1); ``partial`` is the filter as the user wrote it; ``builder`` names who builds it.
 
-    The ways of a geographic index's geographic fields are "2dsphere" or "2d"; ``geo`` holds its options. It checks documents and has no entries.
+    The ways of a geographic index's geographic fields are "2dsphere" or "2d"; ``geo`` holds its options.
     """
 
     number: int
@@ -63,10 +63,10 @@ class IndexInfo:
         return None if self.partial is None else parse(self.partial, collation=self.collation)
 
     @cached_property
-    def maker(self) -> EntryMaker | GeoChecker:
+    def maker(self) -> EntryMaker | GeoEntryMaker:
         """What makes this index's entries."""
         if any(way not in (1, -1) for _, way in self.keys):
-            return GeoChecker(self.keys, self.geo or {})
+            return GeoEntryMaker(self.number, self.keys, self.geo or {}, self.collation)
         return EntryMaker(
             EntrySpec(
                 number=self.number, fields=self.keys, unique=self.unique, sparse=self.sparse, collation=self.collation

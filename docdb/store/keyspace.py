@@ -35,7 +35,7 @@ __all__ = [
     "after_prefix", "change_key", "collection_definition_key", "collection_counters_key", "collection_prefix", "collection_range",
     "component", "cut_limit", "decode_key", "document_key", "entry_range",
     "high_bound", "index_counters_key", "index_prefix", "index_range", "is_coverable",
-    "is_cut", "is_multikey", "low_bound", "split_components", "unique_prefix",
+    "is_cut", "is_multikey", "joined_entry", "low_bound", "rows_of", "split_components", "type_byte", "unique_prefix",
 ]  # fmt: skip
 
 MAX_KEY_SIZE: Final = 511
@@ -174,7 +174,7 @@ def _value_key(value: Any, collation: Any) -> bytes:
     return key
 
 
-def _type_byte(value: Any, collation: Any) -> int:
+def type_byte(value: Any, collation: Any) -> int:
     kind = type(value)
     if kind is int:
         return PLAIN_INT if INT32_MIN <= value <= INT32_MAX else LONG
@@ -186,6 +186,31 @@ def _type_byte(value: Any, collation: Any) -> int:
 
 
 # ---- entries
+
+
+def joined_entry(
+    number: int, id_key: bytes, parts: Sequence[bytes], types: Sequence[int], *, multikey: bool, unique: bool = False
+) -> tuple[bytes, bytes]:
+    """Return the (key, value) pair of an entry with these components and type bytes, cut where it must be."""
+    flag = MULTIKEY if multikey else 0
+    value = bytearray((len(id_key), *(kind | flag for kind in types)))
+    joined = b"".join(parts)
+    limit = cut_limit(len(id_key), unique)
+    if len(joined) > limit:
+        digest = hashlib.blake2b(joined, digest_size=DIGEST_SIZE).digest() if unique else b""
+        joined = joined[:limit] + _CUT_MARK + digest
+        value[1] = CUT | (flag or 0xF0)
+    return index_prefix(number) + joined + id_key, bytes(value)
+
+
+def rows_of(fields: Sequence[tuple[tuple[str, ...], Any]], document: Any) -> tuple[list[list[Any]], bool]:
+    """Return the values of all fields together, a row for each way arrays fan out, and whether an array was met."""
+    if type(document) is not dict:
+        raise CorruptError("stored bytes are damaged: not a document")
+    paths = [path for path, _ in fields]
+    rows: list[list[Any]] = []
+    _fan_out(paths, list(paths), [MISSING] * len(paths), document, [None] * len(paths), rows)
+    return rows, len(rows) > 1 or _meets_array(paths, document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,31 +268,20 @@ class EntryMaker:
         return [decode_key(part, kind) for part, kind in zip(parts, value[1:], strict=True)]
 
     def _reference(self, id_key: bytes, document: Any) -> list[tuple[bytes, bytes]]:
-        if type(document) is not dict:
-            raise CorruptError("stored bytes are damaged: not a document")
-        paths = [path for path, _ in self.spec.fields]
-        rows: list[list[Any]] = []
-        _fan_out(paths, list(paths), [MISSING] * len(paths), document, [None] * len(paths), rows)
-        multikey = len(rows) > 1 or _meets_array(paths, document)
+        rows, multikey = rows_of(self.spec.fields, document)
         made: dict[bytes, bytes] = {}
         for row in rows:
             if self.spec.sparse and all(value is MISSING for value in row):
                 continue
-            key, value = self._entry(id_key, row, MULTIKEY if multikey else 0)
+            key, value = self._entry(id_key, row, multikey)
             made.setdefault(key, value)
         return list(made.items())
 
-    def _entry(self, id_key: bytes, row: list[Any], flag: int) -> tuple[bytes, bytes]:
+    def _entry(self, id_key: bytes, row: list[Any], multikey: bool) -> tuple[bytes, bytes]:
         spec = self.spec
         parts = [component(value, way, spec.collation) for value, (_, way) in zip(row, spec.fields, strict=True)]
-        types = bytearray((len(id_key), *(_type_byte(value, spec.collation) | flag for value in row)))
-        joined = b"".join(parts)
-        limit = cut_limit(len(id_key), spec.unique)
-        if len(joined) > limit:
-            digest = hashlib.blake2b(joined, digest_size=DIGEST_SIZE).digest() if spec.unique else b""
-            joined = joined[:limit] + _CUT_MARK + digest
-            types[1] = CUT | (flag or 0xF0)
-        return index_prefix(spec.number) + joined + id_key, bytes(types)
+        types = [type_byte(value, spec.collation) for value in row]
+        return joined_entry(spec.number, id_key, parts, types, multikey=multikey, unique=spec.unique)
 
 
 _Path = tuple[str, ...]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from docdb.language import filters, matching
+from docdb.language.geo_matching import nearest
 from docdb.pipeline.context import Batches, Change, GeoField
 from docdb.pipeline.runner import compile_pipeline
 
@@ -28,6 +29,11 @@ class ListContext:
         self.asked.append(filter)
         test = matching.matcher(filters.parse(filter))
         return iter([[document for document in self.collections.get(collection, []) if test(document)]])
+
+    def nearest(self, collection: str, near: Any, filter: Any) -> Batches:
+        find = nearest(near)
+        found = [(find(document), document) for batch in self.source(collection, filter) for document in batch]
+        return iter([[document for _, document in sorted(((f[0], d) for f, d in found if f), key=lambda row: row[0])]])
 
     def write(self, collection: str, changes: Sequence[Change]) -> None:
         documents = self.collections.setdefault(collection, [])

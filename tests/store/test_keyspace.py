@@ -244,7 +244,7 @@ def check_component(value, way):
     assert key == (plain if way > 0 else invert(plain))
     assert split_components(key * 2 + b"rest", [way, way]) == ([plain, plain], b"rest")
     assert reference_split(key * 2 + b"rest", [way, way]) == ([plain, plain], b"rest")
-    kind = keyspace._type_byte(value, None)
+    kind = keyspace.type_byte(value, None)
     readable = kind not in (keyspace.DECIMAL, keyspace.NOT_COVERED)
     for decode in (decode_key, reference_decode_key):
         assert not readable or same(decode(plain, kind), value)
