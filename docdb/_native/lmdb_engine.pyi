@@ -49,6 +49,7 @@ def join(
     batch: int = 256,
     program: Any = None,
     decode: Any = None,
+    check: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, list[Any]]] | None: ...
 
 class EngineCore:

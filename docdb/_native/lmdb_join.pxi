@@ -37,13 +37,17 @@ cdef class Join:
     cdef MDB_val *ks
     cdef MDB_val *vs
     cdef Probe *probes
-    cdef Tree tree
+    cdef Tree entries
+    cdef Tree tree              # of the documents
+    cdef bint begun
+    cdef MDB_dbi space
     cdef Py_ssize_t room
     cdef Py_ssize_t size
     cdef Py_ssize_t batch
     cdef char wanted[2 * LONGEST_KEY]
     cdef size_t prefix_size
     cdef object program
+    cdef object check
     cdef void *native
     cdef Decoder decoder
 
@@ -94,17 +98,17 @@ cdef class Join:
             self.drop_cursor()
             if taken == 0:
                 raise StopIteration
+        if self.check is not None:
+            self.check()
         self.size = min(self.size * GROWTH, self.batch)
         return taken, found
 
     cdef int ready(self) except -1:
-        """Have a cursor on the entries, and room for the batch."""
-        cdef int code
-        if self.walk.cursor == NULL:
-            code = api.cursor_open(self.transaction.txn, self.transaction.environment.dbis[ENTRIES], &self.walk.cursor)
-            if code:
-                self.walk.cursor = NULL
-                raise self.transaction.environment.failure(code, "opening a cursor")
+        """Have both trees, and room for the batch."""
+        if not self.begun:
+            self.begun = True
+            self.space = self.transaction.environment.dbis[ENTRIES]
+            open_tree(&self.entries, self.transaction.environment, self.transaction.txn, ENTRIES)
             open_tree(&self.tree, self.transaction.environment, self.transaction.txn, DOCUMENTS)
         if self.room < self.size:
             free(self.ks)
@@ -123,7 +127,7 @@ cdef class Join:
         """Walk the entries of a batch and put their documents in the place of the values; NULL where there is none."""
         cdef Py_ssize_t n
         cdef Probe *probe
-        cdef int code = collect(&self.walk, self.ks, self.vs, self.size, NULL, taken)
+        cdef int code = self.walk_entries(taken)
         if code:
             return code
         for n in range(taken[0]):
@@ -144,6 +148,20 @@ cdef class Join:
                 ):
                     self.vs[n].mv_data = NULL
         return code
+
+    cdef int walk_entries(self, Py_ssize_t *taken) noexcept nogil:
+        """Take the entries of a batch from their pages, and from a cursor of the join's own where those are unusual."""
+        cdef int code
+        if not self.entries.refused:
+            gather(&self.walk, &self.entries, self.ks, self.vs, self.size, NULL, taken)
+            if taken[0] or not self.entries.refused:
+                return 0
+        if self.walk.cursor == NULL:
+            code = api.cursor_open(self.transaction.txn, self.space, &self.walk.cursor)
+            if code:
+                self.walk.cursor = NULL
+                return code
+        return collect(&self.walk, self.ks, self.vs, self.size, NULL, taken)
 
     cdef size_t want(self, Probe *probe) noexcept nogil:
         """Put a document's key together; return its size."""
@@ -257,8 +275,11 @@ cdef inline void ahead(MDB_val *value) noexcept nogil:
 
 
 def join(Transaction transaction not None, bytes low not None, bytes high not None, bytes prefix not None, *,
-         bint reverse=False, Py_ssize_t first=FIRST_BATCH, Py_ssize_t batch=256, program=None, decode=None):
-    """Return the documents (keys: prefix and id) of the entries in low <= key < high; None where this cannot be done here."""
+         bint reverse=False, Py_ssize_t first=FIRST_BATCH, Py_ssize_t batch=256, program=None, decode=None, check=None):
+    """Return the documents (keys: prefix and id) of the entries in low <= key < high; None where this cannot be done here.
+
+    ``check()`` is called before each batch is given out.
+    """
     cdef Join made
     cdef Decoder decoder = native_decoder(decode, False)
     if transaction.write or decoder is None or (program is not None and native_program(program) == NULL):
@@ -274,6 +295,7 @@ def join(Transaction transaction not None, bytes low not None, bytes high not No
     made.program = program
     made.native = native_program(program)
     made.decoder = decoder
+    made.check = check
     made.size = min(first, batch)
     made.batch = batch
     made.prefix_size = PyBytes_GET_SIZE(prefix)

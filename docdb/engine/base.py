@@ -164,6 +164,7 @@ class Engine(ABC):
         batch: int = 256,
         program: Any = None,
         decode: Callable[[bytes], Any] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> Iterator[tuple[int, list[Any]]] | None:
         """Yield (number of entries walked, documents) for the index entries in low <= key < high, in the order of the entries.
 

@@ -99,11 +99,10 @@ class View:
         if self._join is None:
             return None
         prefix = index_prefix(index.number)
-        found: Iterator[tuple[int, list[Any]]] | None = self._join(
+        return self._join(  # type: ignore[no-any-return]
             self._txn, prefix + low, prefix + high, self._documents,
-            reverse=reverse, first=first, program=program, decode=codec.decode,
+            reverse=reverse, first=first, program=program, decode=codec.decode, check=self._check,
         )  # fmt: skip
-        return found if found is None or self._check is None else _checked(found, self._check)
 
     def entry_ids(
         self, index: IndexInfo, low: bytes, high: bytes, *, reverse: bool = False, batch: int = 256
@@ -160,9 +159,3 @@ class View:
             for items in self._txn.scan(ENTRIES, prefix, after_prefix(prefix))
             for key, value in items
         )
-
-
-def _checked(batches: Iterator[Any], check: Callable[[], None]) -> Iterator[Any]:
-    for batch in batches:
-        check()
-        yield batch
