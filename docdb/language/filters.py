@@ -20,8 +20,8 @@ from docdb.errors import NotSupportedError, QueryError
 from docdb.language import filter_operators as fields
 from docdb.language.filter_operators import Scope, at, unknown_operator
 from docdb.language.schema import compile_schema
-from docdb.language.tree import FALSE, TRUE, And, ElemMatch, Expr, Near, Node, Not, Or, Path, Schema
-from docdb.language.values import is_number
+from docdb.language.tree import FALSE, TRUE, And, Compare, ElemMatch, Expr, Near, Node, Not, Or, Path, Schema
+from docdb.language.values import INT64_MAX, INT64_MIN, is_number
 
 __all__ = ["DOCUMENT_OPERATORS", "KNOWN_OPERATORS", "MAX_FILTER_DEPTH", "UNSUPPORTED_OPERATORS", "parse"]
 
@@ -56,7 +56,36 @@ def parse(
         raise QueryError(f"a filter is a document, not {type(filter).__name__}", code=14)
     if let is not None and not isinstance(let, Mapping):
         raise QueryError(f"let is a document, not {type(let).__name__}", path="let", code=14)
-    return _document(Scope(collation, let, expressions, naive_utc, 0, near=near), filter, "")
+    quick = _comparisons(filter) if collation is None and type(filter) is dict else None
+    return quick or _document(Scope(collation, let, expressions, naive_utc, 0, near=near), filter, "")
+
+
+def _comparisons(filter: dict[Any, Any]) -> Node | None:
+    """Return the tree of a filter that only compares fields with plain scalars, as most do; None for any other. The same tree, in fewer steps."""
+    parts: list[Node] = []
+    for name, value in filter.items():
+        if type(name) is not str or name[:1] == "$":
+            return None
+        op = "eq"
+        if type(value) is dict and len(value) == 1:
+            ((operator, value),) = value.items()
+            if operator not in _COMPARISONS:
+                return None
+            op = _COMPARISONS[operator]
+        kind = type(value)
+        if not (
+            (kind is int and INT64_MIN <= value <= INT64_MAX)
+            or (kind is str and value.isascii())
+            or (kind is float or kind is bool or value is None)
+        ):
+            return None
+        parts.append(Compare(tuple(name.split(".")) if "." in name else (name,), op, value))
+    if len(parts) == 1:
+        return parts[0]
+    return And(tuple(parts)) if parts else TRUE
+
+
+_COMPARISONS: Final = {"$eq": "eq", "$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
 
 
 def _document(scope: Scope, filter: Mapping[str, Any], where: str) -> Node:

@@ -11,6 +11,7 @@ Cut law: entries are cut at 250 bytes at the earliest, so a longer bound is cut 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from docdb.language.order import invert, order_key
@@ -19,7 +20,7 @@ from docdb.planner.conditions import Condition, only_points
 from docdb.planner.intervals import EVERYTHING, Intervals, intersect, is_point, physical, successor
 from docdb.planner.queries import SortKeys
 
-__all__ = ["IndexBounds", "MAX_RANGES", "Range", "bounds_of", "sort_service"]
+__all__ = ["IndexBounds", "MAX_RANGES", "Range", "bounds_of", "ranges_of", "sort_service"]
 
 MAX_RANGES: Final = 1_000
 _SAFE_BYTES: Final = 250  # no entry is cut before: 511 - 4 - 240 (id) - 17
@@ -69,7 +70,7 @@ def bounds_of(index: Any, found: list[Condition], *, multikey: bool, cut: bool) 
                 intervals = intersect(intervals, condition.intervals)
             fields.append(intervals)
     directions = [way for _, way in index.keys]
-    ranges, depth = _ranges(fields, directions)
+    ranges, depth = ranges_of(fields, directions)
     fitted = tuple(_fit(item, cut) for item in ranges)
     proved = fitted == ranges and not cut
     sources = _proved(index, found, chosen if multikey else None, depth) if proved else frozenset()
@@ -107,8 +108,8 @@ def _proved(index: Any, found: list[Condition], chosen: list[Condition | None] |
     return frozenset(c.source for c in chosen[:depth] if c is not None and c.exact)
 
 
-def _ranges(fields: list[Intervals], directions: list[int]) -> tuple[tuple[Range, ...], int]:
-    """Multiply leading points; the first field that is no set of points ends the ranges."""
+def ranges_of(fields: Sequence[Intervals], directions: list[int]) -> tuple[tuple[Range, ...], int]:
+    """Return the ranges and how many fields stand in them: leading points multiplied, up to the first field that is no set of points."""
     prefixes: list[tuple[bytes, tuple[int, ...]]] = [(b"", ())]
     depth = 0
     for intervals, way in zip(fields, directions, strict=True):

@@ -39,6 +39,8 @@ __all__ = ["Condition", "conditions", "conjuncts", "only_points"]
 _NULL: Final = point(NULL_KEY)
 _EMPTY_ARRAY: Final = point(EMPTY_ARRAY_KEY)
 _NAN_KEY: Final = order_key(float("nan"))
+_BEHIND_NAN: Final = after(_NAN_KEY)
+_NUMBER_TAG: Final = TAGS["int"]
 _NUMBER_NAMES: Final = frozenset({"int", "long", "double", "decimal"})
 # Leaves that stand for several types below one tag: the bracket is then wider than the leaf.
 _NUMBERS: Final = bracket(TAGS["int"])
@@ -222,8 +224,8 @@ def _range(node: tree.Compare, collation: Any) -> tuple[Intervals, bool]:
     if key == _NAN_KEY:
         return ((point(key),), True) if op in ("gte", "lte") else ((), False)
     low, high = bracket(key[0])
-    if key[0] == TAGS["int"]:
-        low = after(_NAN_KEY)
+    if key[0] == _NUMBER_TAG:
+        low = _BEHIND_NAN
     if op[0] == "g":
         low = after(key) if op == "gt" else before(key)
     else:

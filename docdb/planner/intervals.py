@@ -11,6 +11,7 @@ a byte between 05 and FA, so key + FF lies behind everything with that key). Oth
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Final, NamedTuple
 
 from docdb.language.order import invert
@@ -57,6 +58,7 @@ def point(key: bytes) -> Interval:
     return Interval(before(key), after(key))
 
 
+@cache
 def bracket(tag: int) -> Interval:
     """Return the interval of all keys with one tag."""
     return Interval(Bound(bytes((tag,))), Bound(bytes((tag + 1,))))

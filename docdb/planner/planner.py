@@ -34,6 +34,7 @@ from docdb.planner.nearness import NEAR_ORDER, check_near
 from docdb.planner.ordering import decode_token
 from docdb.planner.plan import Plan
 from docdb.planner.queries import FindQuery, SortKeys
+from docdb.planner.shortcuts import quick_scan
 from docdb.planner.views import View
 
 __all__ = ["plan"]
@@ -53,7 +54,7 @@ def plan(query: FindQuery, view: View) -> Plan:
     if collection is None:
         return Plan(query, Nothing(), exact=True, ordered=True)
     if query.hint is None and query.min is None and query.max is None:
-        quick = _by_one_id(query) or _everything(query)
+        quick = _by_one_id(query) or _everything(query) or quick_scan(query, view)
         if quick is not None:
             return quick
     sort = _completed_sort(query)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
+from types import MappingProxyType
 
 import pytest
 
@@ -29,7 +31,7 @@ from docdb.language.tree import (
     Size,
     TypeIs,
 )
-from docdb.language.values import Int64, Regex
+from docdb.language.values import Int64, ObjectId, Regex
 
 A = ("a",)
 
@@ -237,3 +239,27 @@ def test_a_long_conjunction():
 def test_tables_are_sorted():
     for table in (filters.DOCUMENT_OPERATORS, filters.UNSUPPORTED_OPERATORS, filters.KNOWN_OPERATORS):
         assert list(table) == sorted(table)
+
+
+OPERANDS = [
+    0, 1, -1, 2**63 - 1, 2**63, -(2**63) - 1, 1.5, float("nan"), True, None, "", "text", "é", "\ud800", b"x", [1], (1,), {}, {"x": 1}, {"$x": 1},
+    ObjectId("64b7f0c2a1b2c3d4e5f60718"), Int64(3), re.compile("a"), dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC), object(),
+]  # fmt: skip
+
+
+def told(filter):
+    try:
+        return repr(parse(filter))
+    except QueryError as error:
+        return error.message, error.path, error.code
+
+
+@pytest.mark.parametrize(
+    "operator", [None, "$eq", "$gt", "$gte", "$lt", "$lte", "$ne", "$in", "$gtee", "plain", "$ref"]
+)
+def test_the_quick_form_of_comparisons_gives_the_same_tree(operator):
+    for name in ("a", "a.b", "a..b", "", ".", "$a", "$ref", "$and", "é", "\ud800", 1):
+        for operand in OPERANDS:
+            filter = {name: operand if operator is None else {operator: operand}}
+            for asked in (filter, {"z": 1, **filter}, {**filter, "z": {"$lt": 2}}):
+                assert told(asked) == told(MappingProxyType(asked))  # only a dict may take the quick form
