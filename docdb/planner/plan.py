@@ -87,6 +87,15 @@ class Plan:
         found = ordered(rows, lambda pair: key(codec.decode(pair[1])), _end(self.query))
         yield from _page(_batches(found), self.query)
 
+    def stored(self, view: View, deadline: float | None, work: Work | None = None) -> Iterator[list[bytes]] | None:
+        """Return batches of all matches as stored bytes, in no order; None where a match must be decoded to be judged, or an index is read."""
+        if self.fallback is not None or not isinstance(self.access, FullScan):
+            return None
+        program, matches = (None, None) if self.exact else _filter(self.query.node, view)
+        if matches is not None:
+            return None
+        return _watched(self.access.read(view, work or Work(), program=program, decode=False), deadline)
+
     def count(self, view: View, deadline: float | None = None) -> int:
         """Return the number of documents, within skip and limit. An index that proves the filter is counted without documents."""
         found = self._indexed_count(view)
@@ -191,11 +200,8 @@ class Plan:
             return None
         if self.sort == NEAR_ORDER or any(path == ("$natural",) for path, _ in self.sort):
             return None
-        program, matches = (None, None) if self.exact else _filter(self.query.node, view)
-        if matches is not None:
-            return None
-        stored = _watched(self.access.read(view, work, program=program, decode=False), deadline)
-        return iter((smallest(stored, self.sort, wanted),))
+        stored = self.stored(view, deadline, work)
+        return None if stored is None else iter((smallest(stored, self.sort, wanted),))
 
     def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
         query = self.query

@@ -18,6 +18,7 @@ from docdb.language.collation import Collation, parse_collation
 from docdb.language.values import canonical
 from docdb.pipeline import stages_geo
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
+from docdb.pipeline.grouping import compile_grouping
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
@@ -61,8 +62,27 @@ class PipelineSources:
             return
         front = take_front(pipeline)
         self._hint = hint
+        query = self._query(front, hint)
+        groups = self._grouped(name, front, query)
+        if groups is not None:
+            yield from compile_pipeline(front.rest[1:], context=self).run(iter([groups]))
+            return
         rest = compile_pipeline(front.rest, context=self)
-        yield from rest.run(self._documents(name, self._query(front, hint)))
+        yield from rest.run(self._documents(name, query))
+
+    def _grouped(self, name: str, front: Front, query: FindQuery) -> Batch | None:
+        """Return the groups of a $group that the kernel makes of stored documents; None where it declines."""
+        if not front.rest or "$group" not in front.rest[0] or self.collation is not None:
+            return None
+        if query.sort or query.skip or query.limit:
+            return None
+        grouping = compile_grouping(front.rest[0]["$group"])
+        view = self._snapshot.view(name)
+        if grouping is None or view.collection is None:
+            return None
+        chosen = plan(self._session.complete(query, view.collection), view)
+        stored = chosen.stored(view, self._deadline)
+        return None if stored is None else grouping.run(stored, self.memory_limit)
 
     def explain(
         self, name: str, pipeline: Sequence[Mapping[str, Any]], *, execute: bool, collation: Any = None, hint: Any = None, let: Any = None
