@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("docdb", deadline=None)  # how long an example takes is the machine's business
+settings.load_profile("docdb")
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -12,42 +12,17 @@ from typing import Any, Final
 from docdb.errors import NotSupportedError
 from docdb.language.expression_core import fail, integer_of
 from docdb.language.expressions import Expression, check_variable, field_path
-from docdb.language.values import MISSING, Regex, is_number
+from docdb.language.values import MISSING, is_number
 from docdb.pipeline.context import Batch, Batches
-from docdb.pipeline.ordering import reach
+from docdb.pipeline.joining import FieldJoin, equality_filter, local_values
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options
 from docdb.pipeline.stages_flow import with_path
 
 __all__ = ["facet", "graph_lookup", "lookup", "union_with"]
 
 
-def local_values(document: dict[str, Any], parts: tuple[str, ...]) -> list[Any]:
-    """Return the values a local field joins by: elements of arrays, null when there is none."""
-    found: list[Any] = []
-    for value in reach(document, parts):
-        found += value if type(value) is list else [value]
-    if not found and not any(True for _ in reach(document, parts)):
-        return [None]
-    return found
-
-
-def foreign_values(document: dict[str, Any], parts: tuple[str, ...]) -> list[Any]:
-    """Return the values a foreign field is found by: arrays and their elements, null where it is missing."""
-    found: list[Any] = []
-    for value in reach(document, parts):
-        found.append(value)
-        if type(value) is list:
-            found += value
-    return found or [None]
-
-
-def equality_filter(path: str, values: list[Any]) -> dict[str, Any]:
-    """Return the filter for any of the values; a regular expression stands for itself here, not for what it matches."""
-    plain = [value for value in values if type(value) is not Regex]
-    parts: list[dict[str, Any]] = [{path: {"$eq": value}} for value in values if type(value) is Regex]
-    if not parts:
-        return {path: {"$in": plain}}
-    return {"$or": [{path: {"$in": plain}}, *parts]}
+# What gives another answer each time it is asked.
+_CHANCE: Final = ("$rand", "$sample", "$sampleRate")
 
 
 class _Joined:
@@ -66,6 +41,7 @@ class _Joined:
             self.filter = compiled[0].spec or None
             compiled = compiled[1:]
         self.stages = compiled
+        self.repeatable = not any(name in repr(stages) for name in _CHANCE)
 
     def read(self, extra: dict[str, Any] | None = None) -> Batches:
         if self.collection is None:
@@ -173,28 +149,19 @@ def _lookup_by_field(
     local: tuple[str, ...],
     foreign: tuple[str, ...],
 ) -> Any:
-    key, path = joined.builder.key, ".".join(foreign)
-
-    def fetch(values: list[Any]) -> dict[bytes, list[tuple[int, dict[str, Any]]]]:
-        found: dict[bytes, list[tuple[int, dict[str, Any]]]] = {}
-        if not values:
-            return found
-        source = joined.read(equality_filter(path, values))
-        for number, document in enumerate(document for batch in source for document in batch):
-            for place in {key(value) for value in foreign_values(document, foreign)}:
-                found.setdefault(place, []).append((number, document))
-        return found
+    context = joined.builder.context
 
     def run(batches: Batches, variables: Variables) -> Batches:
+        def shaped(found: Batch) -> Batch:
+            return [document for part in joined.flow(iter([found]), variables) for document in part]
+
+        once = shaped if joined.stages and not bound and joined.repeatable else None
+        join = FieldJoin(joined.read, local, foreign, joined.builder.key, context.memory_limit // 2, once)
         for batch in batches:
-            joined.builder.context.check_deadline()
-            wanted = [[(key(value), value) for value in local_values(document, local)] for document in batch]
-            index = fetch(list({place: value for pairs in wanted for place, value in pairs}.values()))
+            context.check_deadline()
             result = []
-            for document, pairs in zip(batch, wanted, strict=True):
-                hits = {number: found for place, _ in pairs for number, found in index.get(place, ())}
-                matches = [hits[number] for number in sorted(hits)]
-                if joined.stages:
+            for document, matches in zip(batch, join.matches(batch), strict=True):
+                if joined.stages and once is None:
                     inner = _bindings(bound, document, variables)
                     matches = [found for part in joined.flow(iter([matches]), inner) for found in part]
                 result.append(with_path(document, target, matches))

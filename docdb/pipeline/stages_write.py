@@ -15,8 +15,8 @@ from docdb.language.expressions import Expression, check_variable, field_path, r
 from docdb.language.order import order_key
 from docdb.language.values import MISSING, is_number, make_id, type_name
 from docdb.pipeline.context import Batch, Batches, Change
+from docdb.pipeline.joining import equality_filter
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options
-from docdb.pipeline.stages_join import equality_filter
 
 __all__ = ["merge", "out"]
 

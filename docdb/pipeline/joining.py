@@ -1,0 +1,144 @@
+"""$lookup by a local and a foreign field: each distinct value is looked for once.
+
+What lives here: ``field_join``, and the reading of the values on both sides. What it must not know: how $lookup is written
+(``stages_join``), how another collection is read; ``read(filter)`` is asked with filters that an index can serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from docdb.language.values import Regex
+from docdb.pipeline.context import Batch, Batches
+from docdb.pipeline.ordering import reach
+from docdb.pipeline.spill import Weight
+
+__all__ = ["FieldJoin", "equality_filter", "local_values"]
+
+Document = dict[str, Any]
+Key = Callable[[Any], bytes]
+Parts = tuple[str, ...]
+_NESTED: Final = (dict, list)
+
+
+def local_values(document: Document, parts: Parts) -> list[Any]:
+    """Return the values a local field joins by: elements of arrays, null when there is none."""
+    found: list[Any] = []
+    there = False
+    for value in reach(document, parts):
+        there = True
+        found += value if type(value) is list else [value]
+    return found if there else [None]
+
+
+def foreign_values(document: Document, parts: Parts) -> list[Any]:
+    """Return the values a foreign field is found by: arrays and their elements, null where it is missing."""
+    found: list[Any] = []
+    for value in reach(document, parts):
+        found.append(value)
+        if type(value) is list:
+            found += value
+    return found or [None]
+
+
+def equality_filter(path: str, values: list[Any]) -> Document:
+    """Return the filter for any of the values; a regular expression stands for itself here, not for what it matches."""
+    plain = [value for value in values if type(value) is not Regex]
+    parts: list[Document] = [{path: {"$eq": value}} for value in values if type(value) is Regex]
+    if not parts:
+        return {path: {"$in": plain}}
+    return {"$or": [{path: {"$in": plain}}, *parts]}
+
+
+class FieldJoin:
+    """Finds the foreign documents of local ones. One run of a stage: it remembers what it found, up to ``memory`` bytes.
+
+    ``shaped`` makes of a value's documents what is shown of them; it may be asked once for many local documents.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Document], Batches],
+        local: Parts,
+        foreign: Parts,
+        key: Key,
+        memory: int,
+        shaped: Callable[[Batch], Batch] | None,
+    ) -> None:
+        self._read, self._local, self._foreign, self._key = read, local, foreign, key
+        self._path = ".".join(foreign)
+        self._shaped = shaped
+        self._memory = memory
+        self._weight, self._used = Weight(), 0
+        self._known: dict[Any, tuple[Batch, bool]] = {}
+
+    def matches(self, batch: Batch) -> Iterator[Batch]:
+        """Yield the foreign documents of each document of a batch; nobody else holds them."""
+        if self._used > self._memory:
+            self._known.clear()
+            self._used = 0
+        places = [self._place(document) for document in batch]
+        known = self._known
+        self._learn({place: value for place, value in places if place is not None and place not in known})
+        several = self._several([values for place, values in places if place is None])
+        for place, values in places:
+            if place is None:
+                yield [_copied(found) for found in self._united(values, several)]
+                continue
+            found, flat = known[place]
+            yield [dict(one) for one in found] if flat else [_copied(one) for one in found]
+
+    def _place(self, document: Document) -> tuple[Any, Any]:
+        """Return under what a document's value is remembered, and the value; None and all values when it is not exactly one."""
+        parts = self._local
+        value: Any = document.get(parts[0]) if len(parts) == 1 else document
+        kind = value.__class__
+        if kind in _NESTED:
+            values = local_values(document, parts)
+            if len(values) != 1:
+                return None, values
+            (value,) = values
+            kind = value.__class__
+        # Text and plain ints stand for themselves: a key costs more than the rest. True is an int to a dict, but no plain one.
+        return (value if kind is str or kind is int else self._key(value)), value
+
+    def _learn(self, wanted: dict[Any, Any]) -> None:
+        """Look for values that are asked for the first time."""
+        if not wanted:
+            return
+        index = self._fetched(wanted.values())
+        for place, value in wanted.items():
+            found = [document for _, document in index.get(self._key(value), ())]
+            if self._shaped is not None:
+                found = self._shaped(found)
+            self._known[place] = found, not any(v.__class__ in _NESTED for one in found for v in one.values())
+            self._used += self._weight.of(found)
+
+    def _fetched(self, values: Iterable[Any]) -> dict[bytes, list[tuple[int, Document]]]:
+        """Return the foreign documents with any of the values, numbered in their order, by the keys of theirs."""
+        index: dict[bytes, list[tuple[int, Document]]] = {}
+        source = self._read(equality_filter(self._path, list(values)))
+        for number, document in enumerate(document for batch in source for document in batch):
+            for place in {self._key(value) for value in foreign_values(document, self._foreign)}:
+                index.setdefault(place, []).append((number, document))
+        return index
+
+    def _several(self, lists: list[list[Any]]) -> dict[bytes, list[tuple[int, Document]]]:
+        """Look for the values of documents that join by several: what they find has one order only when it is found at once."""
+        wanted = {self._key(value): value for values in lists for value in values}
+        return self._fetched(wanted.values()) if wanted else {}
+
+    def _united(self, values: list[Any], index: dict[bytes, list[tuple[int, Document]]]) -> Batch:
+        hits = {number: found for value in values for number, found in index.get(self._key(value), ())}
+        found = [hits[number] for number in sorted(hits)]
+        return found if self._shaped is None else self._shaped(found)
+
+
+def _copied(value: Any) -> Any:
+    """Return a value that shares nothing that can change."""
+    if value.__class__ is dict:
+        return {name: _copied(item) if item.__class__ in _NESTED else item for name, item in value.items()}
+    if value.__class__ is list:
+        return [_copied(item) if item.__class__ in _NESTED else item for item in value]
+    return value
