@@ -32,6 +32,7 @@ from docdb.errors import (
     NotSupportedError,
     QueryError,
     RetryError,
+    RolledBack,
     RuleError,
     SnapshotExpired,
     StorageError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from docdb.database import Database, open, restore
     from docdb.faces.requests import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
     from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+    from docdb.transaction import SnapshotView, Transaction
 
 __version__ = "0.1.0"
 
@@ -57,9 +59,9 @@ __all__ = [
     "Binary", "BulkWriteError", "BusyError", "Collection", "CollectionError", "ConflictError", "CorruptError", "Database",
     "DeleteMany", "DeleteOne", "DeniedError", "DocdbError", "DocumentError", "DuplicateKeyError", "FormatError", "FullError",
     "HistoryLost", "IndexDefinitionError", "InsertOne", "Int64", "InvalidOperation", "MaxKey", "MinKey", "NotSupportedError",
-    "ObjectId", "QueryError", "Regex", "ReplaceOne", "RetryError", "RuleError", "SnapshotExpired", "StorageError",
-    "TimeoutExpired", "Timestamp", "TransactionConflict", "TransactionExpired", "UpdateError", "UpdateMany", "UpdateOne",
-    "UsageError", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
+    "ObjectId", "QueryError", "Regex", "ReplaceOne", "RetryError", "RolledBack", "RuleError", "SnapshotExpired", "SnapshotView",
+    "StorageError", "TimeoutExpired", "Timestamp", "Transaction", "TransactionConflict", "TransactionExpired", "UpdateError",
+    "UpdateMany", "UpdateOne", "UsageError", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
 ]  # fmt: skip
 
 # Where the names live; those of modules stand for themselves.
@@ -69,6 +71,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "docdb.database": ("Database", "open", "restore"),
     "docdb.language.values": ("Binary", "Int64", "MaxKey", "MinKey", "ObjectId", "Regex", "Timestamp"),
     "docdb.faces.requests": ("DeleteMany", "DeleteOne", "InsertOne", "ReplaceOne", "UpdateMany", "UpdateOne"),
+    "docdb.transaction": ("SnapshotView", "Transaction"),
 }
 _MODULES: Final = ("aio", "command", "ejson", "geo")
 _HOME: Final = {name: home for home, names in _HOMES.items() for name in names}

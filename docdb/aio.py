@@ -13,28 +13,32 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from docdb import command as _command
 from docdb import database as _database
+from docdb.aio_transaction import AsyncSnapshotView, AsyncTransaction
 from docdb.collection import Collection, is_point
-from docdb.database import Database
+from docdb.database import SAME_AS_CURSORS, Database
+from docdb.errors import TransactionConflict
 from docdb.faces.aio_cursor import AsyncAggregation, AsyncCommandCursor, AsyncCursor
 from docdb.faces.aio_threads import Runner, Wrapper, threaded
 from docdb.faces.arguments import AggregateOptions, FindOptions, ModifyOptions
 from docdb.faces.cursor import CommandCursor
 from docdb.faces.results import Result, UpdateAndReturnOutcome
 from docdb.query import DocumentReference, Query
+from docdb.transaction import raise_reason
 
 __all__ = [
     "AsyncAggregation", "AsyncCollection", "AsyncCommandCursor", "AsyncCursor", "AsyncDatabase",
-    "AsyncDocumentReference", "AsyncQuery", "open",
+    "AsyncDocumentReference", "AsyncQuery", "AsyncSnapshotView", "AsyncTransaction", "open",
 ]  # fmt: skip
 
 T = TypeVar("T")
 M = TypeVar("M")
+R = TypeVar("R")
 
 
 class AsyncQuery(Wrapper, Generic[T]):
@@ -325,6 +329,35 @@ class AsyncDatabase(Wrapper):
     def aggregate(self, pipeline: Any, **options: Any) -> AsyncCommandCursor[dict[str, Any]]:
         """Run a pipeline that begins with ``$documents``."""
         return AsyncCommandCursor(functools.partial(self._inner.aggregate, pipeline, **options), self._runner)
+
+    def transaction(self) -> AsyncTransaction:
+        """Return a transaction for ``async with``: committed at the end of the block, rolled back when it raises."""
+        return AsyncTransaction(self._inner.transaction(), self._runner)
+
+    async def start_transaction(self) -> AsyncTransaction:
+        """Return a transaction by hand: end it with ``await t.commit()`` or ``await t.rollback()``."""
+        return AsyncTransaction(self._inner.start_transaction(), self._runner)
+
+    async def run_transaction(self, call: Callable[[AsyncTransaction], Awaitable[R]], times: int = 3) -> R:
+        """Await ``call(transaction)``, commit and return what it returned; at a conflict again, ``times`` times at most."""
+        retries = _database.retries_of(self._inner, times)
+        try:
+            while True:
+                transaction = AsyncTransaction(retries.begin(), self._runner)
+                try:
+                    async with transaction:
+                        result = await call(transaction)
+                    raise_reason(transaction._inner)
+                    return result
+                except TransactionConflict as conflict:
+                    pause_s = retries.pause_s(conflict)
+                await asyncio.sleep(pause_s)
+        finally:
+            retries.close()
+
+    def snapshot(self, *, limit_s: float | None = SAME_AS_CURSORS) -> AsyncSnapshotView:
+        """Return the database as it is now, to be read; for ``async with``."""
+        return AsyncSnapshotView(self._inner.snapshot(limit_s=limit_s), self._runner)
 
     def list_collections(self) -> AsyncCommandCursor[dict[str, Any]]:
         """Return name, type and options of each collection."""

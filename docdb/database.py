@@ -22,6 +22,7 @@ from docdb.query import AggregateCursor
 from docdb.sessions.session import SessionSettings, StoreSession
 from docdb.store import building
 from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
+from docdb.transaction import Retries, SnapshotView, Transaction, check_limit, check_times, run
 
 if TYPE_CHECKING:
     from docdb.store.check import Report
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Database", "open", "restore"]
 
 NAIVE_DATES: Final = ("refuse", "utc")
+SAME_AS_CURSORS: Final = -1.0
 M = TypeVar("M")
+R = TypeVar("R")
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ def open(
     history_bytes: int = HISTORY_BYTES,
     history_age_s: float = HISTORY_AGE_S,
     snapshot_limit_s: float | None = 60.0,
+    transaction_limit_s: float | None = 30.0,
     commit_bytes: int = 256 * 2**20,
     slow_ms: float = 100.0,
     memory_limit: int = 100 * 2**20,
@@ -64,7 +68,8 @@ def open(
 
     ``durability`` is "full" (each commit is on the disk when the call returns) or "relaxed" (a power cut may undo the last commit, never
     damage the file). ``naive_dates`` is "refuse" or "utc". ``history_bytes`` and ``history_age_s`` bound the change log, ``snapshot_limit_s`` the life of a
-    cursor, ``slow_ms`` is from where on operations are logged to ``docdb.slow``. ``verify`` reads the whole file before it is mapped, and
+    cursor, ``transaction_limit_s`` that of a transaction,
+    ``slow_ms`` is from where on operations are logged to ``docdb.slow``. ``verify`` reads the whole file before it is mapped, and
     then runs the checker. ``native`` False takes py-lmdb's public interface even where the kernels are there.
 
     Raises FormatError, CorruptError, BusyError or another StorageError. Cost: a few milliseconds, whatever the size.
@@ -81,6 +86,7 @@ def open(
         commit_bytes=commit_bytes,
         slow_ms=slow_ms,
         memory_limit=memory_limit,
+        transaction_limit_s=check_limit(transaction_limit_s, "transaction_limit_s"),
     )
     location = os.fspath(path)
     if location == ":memory:":
@@ -206,6 +212,30 @@ class Database:
         """Run a pipeline that begins with ``$documents``."""
         return AggregateCursor(self._session, None, pipeline, **options)
 
+    def transaction(self) -> Transaction:
+        """Return a transaction for ``with``: committed at the end of the block, rolled back when it raises."""
+        self._session.refuse_closed()
+        return Transaction(self._session, self._session.settings.transaction_limit_s)
+
+    def start_transaction(self) -> Transaction:
+        """Return a transaction by hand: end it with ``commit()`` or ``rollback()``."""
+        return self.transaction()
+
+    def run_transaction(self, call: Callable[[Transaction], R], times: int = 3) -> R:
+        """Run ``call(transaction)``, commit and return what it returned; at a conflict run it again, ``times`` times at most.
+
+        What ``call`` raises rolls back and comes out. Between two tries it waits a few milliseconds; from the second retry on, other transactions of
+        this process that touch what it has read wait for it, for at most a second.
+        """
+        self._session.refuse_closed()
+        return run(self._session, call, times, self._session.settings.transaction_limit_s)
+
+    def snapshot(self, *, limit_s: float | None = SAME_AS_CURSORS) -> SnapshotView:
+        """Return the database as it is now, to be read; for ``with``. It ends after ``limit_s`` seconds (None: never), by default as cursors do."""
+        self._session.refuse_closed()
+        given = self._session.settings.snapshot_limit_s if limit_s == SAME_AS_CURSORS else limit_s
+        return SnapshotView(self._session, check_limit(given, "limit_s"))
+
     def check(self, progress: Callable[[str, int], None] | None = None) -> Report:
         """Compare documents, entries, counters and change log in one snapshot; see ``Report.problems``. Reads everything."""
         from docdb.store.check import check
@@ -285,6 +315,12 @@ class Database:
 
     def __bool__(self) -> bool:
         raise InvalidOperation("a Database is neither true nor false", hint="compare with None")
+
+
+def retries_of(database: Database, times: int) -> Retries:
+    """Return the tries of one transaction, for a face that runs its function itself."""
+    database._session.refuse_closed()
+    return Retries(database._session, check_times(times), database._session.settings.transaction_limit_s)
 
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:

@@ -17,6 +17,7 @@ What lives here: every exception docdb raises. What it must not know: anything e
     │   ├── ValidationError           a document the collection's validator refuses
     │   └── BulkWriteError            some operations of a batch failed; the report is in .details
     ├── DeniedError                   ask for rights
+    ├── RolledBack                    nobody: a transaction's function rolled it back; the reason it gave is in .reason
     ├── RetryError                    try again
     │   ├── BusyError                 somebody else holds what is needed
     │   ├── TimeoutExpired            max_time_ms ran out
@@ -40,7 +41,7 @@ from typing import Any
 __all__ = [
     "BulkWriteError", "BusyError", "CollectionError", "ConflictError", "CorruptError", "DeniedError", "DocdbError",
     "DocumentError", "DuplicateKeyError", "FormatError", "FullError", "HistoryLost", "IndexDefinitionError",
-    "InvalidOperation", "NotSupportedError", "QueryError", "RetryError", "RuleError", "SnapshotExpired", "StorageError",
+    "InvalidOperation", "NotSupportedError", "QueryError", "RetryError", "RolledBack", "RuleError", "SnapshotExpired", "StorageError",
     "TimeoutExpired", "TransactionConflict", "TransactionExpired", "UpdateError", "UsageError", "ValidationError",
 ]  # fmt: skip
 
@@ -173,6 +174,17 @@ class DeniedError(DocdbError):
 
     code = 13
     errcode = "DATABASE_PERMISSION_DENIED"
+
+
+class RolledBack(DocdbError):
+    """A transaction was rolled back by its own function; ``reason`` is what it said."""
+
+    code = 251
+    errcode = "DATABASE_TRANSACTION_FAIL"
+
+    def __init__(self, message: str, *, reason: Any = None, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.reason = reason
 
 
 class RetryError(DocdbError):

@@ -23,7 +23,7 @@ from docdb.faces.updating import native_replacement, native_update
 from docdb.language.values import Regex
 from docdb.sessions.operations import DeleteOp, FindAndModifyOp, ReplaceOp, UpdateOp
 
-__all__ = ["AggregateCursor", "DocumentReference", "Query", "check_id"]
+__all__ = ["AggregateCursor", "DocumentReference", "Query", "check_id", "rebound"]
 
 T = TypeVar("T")
 
@@ -282,6 +282,11 @@ class DocumentReference(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<document {self.id!r} of {self._binding.name!r}>"
+
+
+def rebound(reference: DocumentReference[T], binding: Binding[T]) -> DocumentReference[T]:
+    """Return the reference to the same document through another session's collection."""
+    return DocumentReference(binding, reference.id, reference._fields)
 
 
 def check_id(id: Any) -> None:

@@ -16,6 +16,7 @@ from docdb.faces.aggregation import Aggregation
 from docdb.faces.aio_threads import Runner
 from docdb.faces.cursor import CommandCursor, Cursor
 from docdb.query import DocumentReference, Query
+from docdb.transaction import SnapshotView, Transaction
 from tests.fake_session import FakeSession
 
 PAIRS = [
@@ -26,6 +27,8 @@ PAIRS = [
     (Database, aio.AsyncDatabase),
     (DocumentReference, aio.AsyncDocumentReference),
     (Query, aio.AsyncQuery),
+    (SnapshotView, aio.AsyncSnapshotView),
+    (Transaction, aio.AsyncTransaction),
 ]
 # What has another meaning between tasks, or belongs to the rooms below.
 INSIDE = {"batches", "execute", "loaded", "match_id", "object_of", "read", "session", "settings", "stored"}

@@ -16,9 +16,9 @@ NAMES = [
     "Binary", "BulkWriteError", "BusyError", "Collection", "CollectionError", "ConflictError", "CorruptError", "Database",
     "DeleteMany", "DeleteOne", "DeniedError", "DocdbError", "DocumentError", "DuplicateKeyError", "FormatError", "FullError",
     "HistoryLost", "IndexDefinitionError", "InsertOne", "Int64", "InvalidOperation", "MaxKey", "MinKey", "NotSupportedError",
-    "ObjectId", "QueryError", "Regex", "ReplaceOne", "RetryError", "RuleError", "SnapshotExpired", "StorageError",
-    "TimeoutExpired", "Timestamp", "TransactionConflict", "TransactionExpired", "UpdateError", "UpdateMany", "UpdateOne",
-    "UsageError", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
+    "ObjectId", "QueryError", "Regex", "ReplaceOne", "RetryError", "RolledBack", "RuleError", "SnapshotExpired", "SnapshotView",
+    "StorageError", "TimeoutExpired", "Timestamp", "Transaction", "TransactionConflict", "TransactionExpired", "UpdateError",
+    "UpdateMany", "UpdateOne", "UsageError", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
 ]  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class SessionSettings:
     commit_bytes: int = writing.COMMIT_BYTES
     slow_ms: float = 100.0
     memory_limit: int = 100 * 2**20
+    transaction_limit_s: float | None = 30.0
     clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
 
 
@@ -90,6 +91,8 @@ class Page:
 class StoreSession:
     """Fulfils ``operations.Session`` over a store."""
 
+    replace_documents: Any = None  # how a session that is a transaction does ``$out``
+
     def __init__(self, store: Store, settings: SessionSettings) -> None:
         self.store = store
         self.settings = settings
@@ -100,6 +103,15 @@ class StoreSession:
         """Refuse every later call."""
         self._closed = True
         self._points.shut()
+
+    @property
+    def closed(self) -> bool:
+        """Whether every call is refused."""
+        return self._closed
+
+    def refuse_closed(self) -> None:
+        """Raise InvalidOperation when it is closed."""
+        self._open()
 
     # Reading
 
@@ -241,6 +253,9 @@ class StoreSession:
         chosen = plan(query, view)
         self.note_uses(chosen)
         return chosen
+
+    def note_everything(self, name: str) -> None:
+        """Called before a collection's counters are shown; a transaction takes note."""
 
     def note_uses(self, chosen: Plan) -> None:
         """Count the use of each index of a plan."""

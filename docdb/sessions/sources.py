@@ -10,6 +10,7 @@ import datetime as dt
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError, TimeoutExpired
@@ -191,6 +192,9 @@ class PipelineSources:
     def replace_collection(self, collection: str, batches: Batches) -> None:
         """Put the documents in place of the collection's, which keeps its options and indexes; all or nothing."""
         administration.check_name(collection)
+        if self._session.replace_documents is not None:
+            self._session.replace_documents(collection, batches, partial(self._insert, collection))
+            return
         store = self._session.store
         known = self._snapshot.catalog.get(collection)
         scratch = f"{collection[:200]}.out.{uuid.uuid4().hex}"
@@ -199,11 +203,14 @@ class PipelineSources:
             for index in known.indexes if known is not None else ():
                 administration.copy_index(store, scratch, index)
             for batch in batches:
-                self.write(scratch, [Change("insert", document) for document in batch])
+                self._insert(scratch, batch)
             administration.rename_collection(store, scratch, collection, drop_target=True)
         except BaseException:
             administration.drop_collection(store, scratch)
             raise
+
+    def _insert(self, collection: str, batch: Batch) -> None:
+        self.write(collection, [Change("insert", document) for document in batch])
 
     def unique_fields(self, collection: str, *, dense: bool = False) -> Sequence[frozenset[str]]:
         """Return the fields of each unique, not partial index under the pipeline's collation; ``dense``: of each that is not sparse."""
@@ -233,6 +240,7 @@ class PipelineSources:
         if kind == "index":
             return self._session.index_stats(collection)
         view = self._snapshot.view(collection)
+        self._session.note_everything(collection)
         if view.collection is None:
             raise CollectionError(f"there is no collection {collection!r}", code=26)
         return [{"ns": collection, "count": view.document_count(), "size": view.byte_count()}]

@@ -193,13 +193,20 @@ class _Selection:
         if info is not None and info.expiring:
             alive = And((self.query.node, info.alive(self.setting.now)))
             query = self.query._replace(node=alive)
-            return _selected(view, query, self.setting)
+            return self._found(batch, view, query)
         if self.pinned is not None:
+            if batch.reads is not None:
+                batch.reads.note_ids(self.setting.name, [self.pinned])
             if len(self.pinned) > MAX_ID:  # longer than any stored one, and than any key of the engine
                 return []
             (data,) = view.fetch([self.pinned], decode=False)
             return [] if data is None else [(self.pinned, data)]
-        return _selected(view, self.query, self.setting)
+        return self._found(batch, view, self.query)
+
+    def _found(self, batch: WriteBatch, view: View, query: FindQuery) -> list[tuple[bytes, bytes]]:
+        if batch.reads is not None:
+            batch.reads.note_filter(self.setting.name, query.node)
+        return _selected(view, query, self.setting)
 
 
 def _selected(view: View, query: FindQuery, setting: Setting) -> list[tuple[bytes, bytes]]:

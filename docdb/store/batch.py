@@ -27,6 +27,8 @@ __all__ = ["WriteBatch"]
 class WriteBatch:
     """Valid from its begin to ``finish`` or ``abort``, on one thread."""
 
+    reads: Any = None  # who wants to know what a step reads: ``note_ids(name, id keys)``, ``note_filter(name, node)``
+
     def __init__(
         self, txn: EngineTransaction, known: Catalog | None, *, history_bytes: int, history_age_s: float
     ) -> None:

@@ -107,6 +107,14 @@ class LogWriter:
         """Whether the storage transaction holds any commit."""
         return bool(self._parts)
 
+    def unwritten(self) -> Iterator[Change]:
+        """Yield the changes of the callers that have committed in this storage transaction so far."""
+        for part in self._parts:
+            for key, value in part:
+                commit, index = _unpack_key(key)
+                if index != END_INDEX:
+                    yield _unpack_change(commit, index, value)
+
     def commit(self) -> int:
         """Close the commit of this caller; return its number."""
         state = self._state

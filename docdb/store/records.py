@@ -35,10 +35,12 @@ from docdb.store.keyspace import (
 from docdb.store.runs import Documents, PairRun, Run
 
 __all__ = [
-    "DocumentChange", "Prepared", "acceptor", "apply", "count_run", "duplicate_id", "entries_run", "insert_prepared", "prepare", "rivals",
+    "DocumentChange", "Prepared", "acceptor", "apply", "count_run", "duplicate_id", "entries_run", "examine", "insert_prepared", "prepare",
+    "put_examined", "rivals",
 ]  # fmt: skip
 
 Entry = tuple[bytes, bytes]
+Difference = tuple[IndexInfo, list[Entry], list[Entry]]  # an index, the entries that go, those that come
 NOTHING: Final[list[Entry]] = []
 
 
@@ -117,7 +119,14 @@ def apply(
     ``paths`` are the only ones in which documents may differ, where that is known. Raises DuplicateKeyError before anything is put.
     A document may occur once only.
     """
-    differences: list[tuple[IndexInfo, list[Entry], list[Entry]]] = []
+    put_examined(batch, info, changes, examine(batch, info, changes, paths))
+
+
+def examine(
+    batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange], paths: frozenset[Path] | None = None
+) -> list[Difference]:
+    """Return the entries that go and come by index, the unique keys checked; the first half of ``apply``, which puts nothing."""
+    differences: list[Difference] = []
     for index in info.indexes:
         if paths is not None and not index.may_change(paths):
             continue
@@ -126,6 +135,13 @@ def apply(
             _check_unique(batch, info, index, gone, new)
         if gone or new:
             differences.append((index, gone, new))
+    return differences
+
+
+def put_examined(
+    batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange], differences: Sequence[Difference]
+) -> None:
+    """Put changes that ``examine`` has let pass; the second half of ``apply``."""
     added: list[Entry] = []
     removed: list[Entry] = []
     for index, gone, new in differences:  # counted only now: an index further on may have refused

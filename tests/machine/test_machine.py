@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import native_or_skip
+from tests.machine import transactions
 from tests.machine.driver import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,12 @@ SEEDS = {"memory": range(1, 5), "lmdb": range(11, 14), "native": range(21, 24)}
 def test_the_database_does_what_the_model_does(engine: str, seed: int) -> None:
     assert engine != "native" or native_or_skip()
     run(engine, seed, STEPS)
+
+
+@pytest.mark.parametrize(("engine", "seed"), [("memory", 41), ("lmdb", 42), ("native", 43)], ids=str)
+def test_a_transaction_does_what_the_model_does(engine: str, seed: int) -> None:
+    assert engine != "native" or native_or_skip()
+    transactions.run(engine, seed, 500)
 
 
 def test_the_pure_forms_do_what_the_model_does() -> None:
