@@ -21,13 +21,14 @@ from docdb.planner.implication import implies, implies_presence
 from docdb.planner.intervals import EVERYTHING, intersect, is_point, successor
 from docdb.planner.nearness import NEAR_ORDER
 from docdb.planner.queries import SortKeys
-from docdb.planner.views import View
+from docdb.planner.views import Counters, View
 
 __all__ = ["Candidate", "Chooser", "id_access", "is_ordinary", "scan_of", "serves_id_order", "special_candidates"]
 
 FIRST_STEP: Final = 101
 STEP_FACTOR: Final = 4
 MAX_BRANCHES: Final = 100
+COUNTED_OF_HINTED: Final = 10_000
 _ID: Final = ("_id",)
 MAX_ID_BYTES: Final = 240
 FETCH_COST: Final = 2.0  # a document through an entry, against one met in a scan
@@ -102,12 +103,13 @@ def scan_of(
     sort: SortKeys,
     collation: Any,
     known: list[Condition] | None = None,
+    counters: Counters | None = None,
 ) -> Candidate:
     """Return the scan of one index for these conjuncts, whether or not it holds every match.
 
-    ``known`` are the conditions for the index's collation, where they are at hand.
+    ``known`` are the conditions for the index's collation, ``counters`` its counters, where they are at hand.
     """
-    counters = view.counters(index)
+    counters = view.counters(index) if counters is None else counters
     multikey, cut = counters.multikey > 0, counters.cut > 0
     known = conditions(parts, index.collation) if known is None else known
     bounds = bounds_of(index, known, multikey=multikey, cut=cut)
@@ -126,11 +128,19 @@ def scan_of(
 
 
 def special_candidates(
-    view: View, index: Any, parts: tuple[Node, ...], sort: SortKeys, wanted: int | None
+    view: View, index: Any, parts: tuple[Node, ...], sort: SortKeys, collation: Any, wanted: int | None
 ) -> list[Candidate]:
     """Return the paths of an index that is not ordinary, whether or not it holds every match."""
-    from docdb.planner.geo_access import NearScan, geo_candidates, is_geographic  # only what has such indexes needs it
+    # Only what has such indexes needs these.
+    from docdb.planner.geo_access import NearScan, geo_candidates, is_geographic
+    from docdb.planner.wildcard_access import is_wildcard, wildcard_candidates
 
+    if is_wildcard(index):
+
+        def scan(path: Any, known: list[Condition], counters: Counters) -> Candidate:
+            return scan_of(view, path, parts, sort, collation, known, counters)
+
+        return wildcard_candidates(view, index, parts, conditions(parts, index.collation), scan, Candidate)
     if not is_geographic(index):
         return []
     found = []
@@ -155,6 +165,7 @@ class Chooser:
     collation: Any
     wanted: int | None  # skip + limit
     considered: list[Candidate] = field(default_factory=list)
+    only: Any = None  # the one index that may be used
 
     def choose(self, parts: tuple[Node, ...]) -> tuple[Candidate, Candidate | None]:
         """Return the best candidate, and the one to fall back to when the first was only hoped to be short."""
@@ -212,6 +223,8 @@ class Chooser:
 
     def collection_indexes(self) -> list[Any]:
         """Return the indexes that may be chosen."""
+        if self.only is not None:
+            return [self.only]
         return [i for i in self.view.collection.indexes if not i.building and not i.hidden]
 
     def indexes(self, parts: tuple[Node, ...], plain: list[Condition]) -> list[Candidate]:
@@ -241,7 +254,7 @@ class Chooser:
     def _special(self, index: Any, parts: tuple[Node, ...], node: Node) -> list[Candidate]:
         if index.partial_node is not None and not implies(node, index.partial_node):
             return []
-        return special_candidates(self.view, index, parts, self.sort, self.wanted)
+        return special_candidates(self.view, index, parts, self.sort, self.collation, self.wanted)
 
     def _may_help(self, index: Any, known: list[Condition]) -> bool:
         """Tell whether the index can be bounded or give an order: its first field is limited or sorted by, or all of the order is constant."""
@@ -281,6 +294,15 @@ class Chooser:
                     break
         candidate.estimate, candidate.counted = found, found < limit
 
+    def of_one(self, parts: tuple[Node, ...]) -> Candidate | None:
+        """Return the best candidate of the one index that may be used, or None when it serves nothing."""
+        found = self.indexes(parts, conditions(parts, None)) or self._union(
+            parts, max(1, self.view.document_count()) * MAX_BRANCHES
+        )
+        for candidate in found:
+            self.count(candidate, COUNTED_OF_HINTED)
+        return min(found, key=lambda c: (not c.ordered if self.sort else False, c.estimate), default=None)
+
     def _union(self, parts: tuple[Node, ...], limit: int) -> list[Candidate]:
         for number, part in enumerate(parts):
             if isinstance(part, tree.Or) and 0 < len(part.parts) <= MAX_BRANCHES:
@@ -309,7 +331,7 @@ class Chooser:
         if isinstance(identity, Nothing | IdLookup):
             size = len(identity.keys) if isinstance(identity, IdLookup) else 0
             return Candidate(identity, proved, estimate=size, counted=True)
-        inner = Chooser(self.view, (), self.collation, None)
+        inner = Chooser(self.view, (), self.collation, None, only=self.only)
         candidates = [c for c in inner.indexes(parts, known) if c.bounded]
         if identity is not None:
             candidates.append(Candidate(identity, proved))

@@ -24,7 +24,6 @@ from docdb.planner.choice import (
     is_ordinary,
     scan_of,
     serves_id_order,
-    special_candidates,
 )  # fmt: skip
 from docdb.planner.conditions import conjuncts
 from docdb.planner.covering import covers
@@ -122,12 +121,13 @@ def _order_of_near(query: FindQuery, sort: SortKeys) -> SortKeys:
 
 
 def _special(query: FindQuery, view: View, index: Any, parts: tuple[tree.Node, ...], sort: SortKeys) -> Plan:
-    """Use a hinted index that is not ordinary; where its cells do not help, read the documents that it holds."""
+    """Use a hinted index that is not ordinary. Where cells do not help, the documents that a geographic index holds are read."""
     wanted = query.skip + query.limit if query.limit else None
-    found = special_candidates(view, index, parts, sort, wanted)
-    if found:
-        best = min(found, key=lambda candidate: not candidate.ordered)
+    best = Chooser(view, sort, query.collation, wanted, only=index).of_one(parts)
+    if best is not None:
         return _finished(query, view, best, len(parts), sort)
+    if any("$**" in path for path, _ in index.keys):
+        raise QueryError("the hinted wildcard index holds nothing that the filter speaks of", path="hint", code=291)
     query = _with_fields_of(index, query)
     parts = conjuncts(query.node)
     return _finished(query, view, _hinted(query, view, Natural(1), parts, sort), len(parts), sort)
@@ -160,7 +160,7 @@ def _between(query: FindQuery, view: View, hint: Any, sort: SortKeys) -> Plan:
         high = None if item.high == b"\xff" else item.high
         return Plan(query, FullScan(((item.low, high),)), sort=sort, ordered=not sort)
     if not is_ordinary(hint):
-        raise QueryError("a geographic index has no min and max", path="hint", code=51174)
+        raise QueryError("min and max are of indexes with ascending and descending fields", path="hint", code=51174)
     item = key_range(query, hint.keys, hint.collation)
     everything = tuple(EVERYTHING for _ in hint.keys)
     bounds = IndexBounds(everything, (Range(item.low, item.high),), 1, frozenset(), True)

@@ -17,7 +17,9 @@ from docdb.language.collation import parse_collation
 from docdb.language.filters import parse
 from docdb.language.tree import And, Compare, Exists, In, Node, Not, Or, Path, TypeIs, walk
 from docdb.language.values import canonical
+from docdb.sessions.wildcards import check_wildcard, wildcard_projection
 from docdb.store.catalog import CollectionInfo, IndexInfo
+from docdb.store.wildcard_entries import WILDCARD
 
 __all__ = ["default_name", "parse_index", "parse_keys", "same_definition"]
 
@@ -61,13 +63,13 @@ def _parse_pair(pair: Any) -> tuple[Path, Any]:
 
 
 def _parse_path(name: str, way: Any) -> Path:
-    if way in OTHER_KINDS or name.endswith("$**"):
-        kind = way if way in OTHER_KINDS else "wildcard"
-        raise NotSupportedError(f"{kind} indexes are not supported", path=name, code=67)
+    if way in OTHER_KINDS:
+        raise NotSupportedError(f"{way} indexes are not supported", path=name, code=67)
     parts = tuple(name.split("."))
     if not all(parts):
         raise IndexDefinitionError("an index path has no empty part", path=name)
-    if any(part.startswith("$") and part not in ("$id", "$ref", "$db") for part in parts):
+    plain = parts[:-1] if parts[-1] == WILDCARD else parts
+    if any(part.startswith("$") and part not in ("$id", "$ref", "$db") for part in plain):
         raise IndexDefinitionError("a part of an index path may not begin with $", path=name)
     if "\0" in name:
         raise IndexDefinitionError("an index path may not contain NUL", path=repr(name))
@@ -113,6 +115,7 @@ def parse_index(keys: Any, options: Mapping[str, Any], collection: CollectionInf
     geo: dict[str, Any] = {name: fields.pop(name) for name in _GEO_OPTIONS if name in fields}
     if any(way in GEO_KINDS for _, way in parsed):
         fields["geo"] = _check_geo(parsed, fields, geo)
+    check_wildcard(parsed, fields)
     _check_together(parsed, fields)
     return IndexInfo(number=0, keys=parsed, **fields)
 
@@ -129,7 +132,16 @@ def same_definition(left: IndexInfo, right: IndexInfo) -> bool:
 
 def _identity(index: IndexInfo) -> tuple[Any, ...]:
     partial = None if index.partial is None else repr(index.partial_node)
-    return index.keys, index.unique, index.sparse, partial, index.collation, index.expire_after_s, index.geo
+    return (
+        index.keys,
+        index.unique,
+        index.sparse,
+        partial,
+        index.collation,
+        index.expire_after_s,
+        index.geo,
+        index.projection,
+    )
 
 
 def _check_together(keys: Keys, fields: Mapping[str, Any]) -> None:
@@ -235,4 +247,5 @@ _OPTIONS: Final[dict[str, tuple[str | None, Callable[[str, Any], Any]]]] = {
     "sparse": ("sparse", _flag),
     "unique": ("unique", _flag),
     "v": (None, _flag),
+    "wildcardProjection": ("projection", wildcard_projection),
 }

@@ -25,6 +25,7 @@ from docdb.language.tree import TRUE, And, Compare, Node, Not, Path
 from docdb.store import codec
 from docdb.store.geo_entries import GeoEntryMaker
 from docdb.store.keyspace import FORMAT_KEY, STATE_KEY, VERSION_KEY, EntryMaker, EntrySpec
+from docdb.store.wildcard_entries import WILDCARD, WildcardEntryMaker, wildcard_place
 
 __all__ = ["Catalog", "CollectionInfo", "Counters", "FORMAT", "IndexInfo", "State", "first_contents", "load"]
 
@@ -41,7 +42,8 @@ _COUNTERS = struct.Struct(">QQQ")
 class IndexInfo:
     """One index. ``keys`` are (path parts, 1 or -1); ``partial`` is the filter as the user wrote it; ``builder`` names who builds it.
 
-    The ways of a geographic index's geographic fields are "2dsphere" or "2d"; ``geo`` holds its options.
+    The ways of a geographic index's geographic fields are "2dsphere" or "2d"; ``geo`` holds its options. The path of a wildcard ends with
+    ``$**``; ``projection`` says which paths it holds.
     """
 
     number: int
@@ -56,6 +58,7 @@ class IndexInfo:
     building: bool = False
     builder: str = ""
     geo: Mapping[str, Any] | None = None
+    projection: Mapping[str, Any] | None = None
 
     @cached_property
     def partial_node(self) -> Node | None:
@@ -63,8 +66,10 @@ class IndexInfo:
         return None if self.partial is None else parse(self.partial, collation=self.collation)
 
     @cached_property
-    def maker(self) -> EntryMaker | GeoEntryMaker:
+    def maker(self) -> EntryMaker | GeoEntryMaker | WildcardEntryMaker:
         """What makes this index's entries."""
+        if wildcard_place(self.keys) is not None:
+            return WildcardEntryMaker(self.number, self.keys, self.projection, self.collation)
         if any(way not in (1, -1) for _, way in self.keys):
             return GeoEntryMaker(self.number, self.keys, self.geo or {}, self.collation)
         return EntryMaker(
@@ -75,7 +80,8 @@ class IndexInfo:
 
     @cached_property
     def _roots(self) -> frozenset[str] | None:
-        return None if self.partial is not None else frozenset(path[0] for path, _ in self.keys)
+        roots = frozenset(path[0] for path, _ in self.keys)
+        return None if self.partial is not None or WILDCARD in roots else roots
 
     def may_change(self, paths: Iterable[Path]) -> bool:
         """Tell whether a change of these paths can change the index's entries; by their first parts, so it may say yes in vain."""
@@ -92,6 +98,7 @@ class IndexInfo:
             "expireAfterSeconds": self.expire_after_s,
             "collation": self.collation and self.collation.spec,
             **(self.geo or {}),
+            "wildcardProjection": self.projection,
             "hidden": self.hidden,
             "building": self.building,
         }
@@ -106,7 +113,8 @@ class IndexInfo:
             "collation": self.collation and self.collation.spec, "hidden": self.hidden, "building": self.building,
             "builder": self.builder,
         }  # fmt: skip
-        return stored if self.geo is None else {**stored, "geo": dict(self.geo)}
+        special = {"geo": self.geo, "projection": self.projection}
+        return stored | {name: dict(value) for name, value in special.items() if value is not None}
 
     @staticmethod
     def unpack(stored: dict[str, Any]) -> IndexInfo:

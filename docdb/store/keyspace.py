@@ -31,7 +31,7 @@ from docdb.store import codec
 from docdb.store.components import decode_key, split_components
 
 __all__ = [
-    "END_OF_COMMIT", "EntryMaker", "EntrySpec", "FORMAT_KEY", "MAX_ID", "MAX_KEY_SIZE", "NOT_COVERED", "STATE_KEY", "VERSION_KEY",
+    "EMPTY_ARRAY", "END_OF_COMMIT", "EntryMaker", "EntrySpec", "FORMAT_KEY", "MAX_ID", "MAX_KEY_SIZE", "NOT_COVERED", "STATE_KEY", "VERSION_KEY",
     "after_prefix", "change_key", "collection_definition_key", "collection_counters_key", "collection_prefix", "collection_range",
     "component", "cut_limit", "decode_key", "document_key", "entry_range",
     "high_bound", "index_counters_key", "index_prefix", "index_range", "is_coverable",
@@ -63,7 +63,7 @@ class _EmptyArray:
     """Stands for an empty array at the end of a path."""
 
 
-_EMPTY: Final = _EmptyArray()
+EMPTY_ARRAY: Final = _EmptyArray()
 _TYPES[_EmptyArray] = NOT_COVERED
 
 
@@ -168,7 +168,7 @@ def unique_prefix(key: bytes, value: bytes) -> bytes:
 
 
 def _value_key(value: Any, collation: Any) -> bytes:
-    if value is _EMPTY:
+    if value is EMPTY_ARRAY:
         return EMPTY_ARRAY_KEY
     key: bytes = _order_key(value) if collation is None else collation.order_key(value)
     return key
@@ -332,7 +332,7 @@ def _fan_out(
 
 
 def _elements(array: list[Any], itself: bool) -> list[Any]:
-    elements = array if array else [_EMPTY]
+    elements = array if array else [EMPTY_ARRAY]
     return [*elements, array] if itself else elements
 
 

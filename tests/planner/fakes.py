@@ -14,6 +14,7 @@ from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.store import codec
 from docdb.store.keyspace import EntryMaker, EntrySpec
+from docdb.store.wildcard_entries import WildcardEntryMaker, wildcard_place
 
 
 def index(number: int, keys: dict[str, int], **more: Any) -> SimpleNamespace:
@@ -21,7 +22,7 @@ def index(number: int, keys: dict[str, int], **more: Any) -> SimpleNamespace:
     collation = parse_collation(more.pop("collation", None))
     partial = more.pop("partial", None)
     fields = tuple((tuple(name.split(".")), way) for name, way in keys.items())
-    plain = {"unique": False, "sparse": False, "building": False, "hidden": False}
+    plain = {"unique": False, "sparse": False, "building": False, "hidden": False, "projection": None}
     return SimpleNamespace(
         number=number,
         name="_".join(f"{name}_{way}" for name, way in keys.items()),
@@ -30,6 +31,10 @@ def index(number: int, keys: dict[str, int], **more: Any) -> SimpleNamespace:
         partial_node=None if partial is None else parse(partial, collation=collation),
         **plain | more,
     )
+
+
+def _wildcard(definition: SimpleNamespace) -> WildcardEntryMaker:
+    return WildcardEntryMaker(definition.number, definition.keys, definition.projection, definition.collation)
 
 
 class FakeView:
@@ -48,7 +53,7 @@ class FakeView:
     def _entries(self, definition: SimpleNamespace, documents: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
         spec = EntrySpec(definition.number, definition.keys, definition.unique, definition.sparse, definition.collation)
         holds = matcher(definition.partial_node) if definition.partial_node is not None else lambda document: True
-        maker = EntryMaker(spec)
+        maker: Any = EntryMaker(spec) if wildcard_place(definition.keys) is None else _wildcard(definition)
         found = [
             (key[4:], value)
             for document in documents
