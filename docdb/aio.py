@@ -15,7 +15,7 @@ import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 from docdb import command as _command
 from docdb import database as _database
@@ -24,17 +24,21 @@ from docdb.collection import Collection, is_point
 from docdb.database import SAME_AS_CURSORS, Database
 from docdb.errors import TransactionConflict
 from docdb.faces.aio_cursor import AsyncAggregation, AsyncCommandCursor, AsyncCursor
+from docdb.faces.aio_feeds import AsyncChangeStream
 from docdb.faces.aio_threads import Runner, Wrapper, threaded
-from docdb.faces.arguments import AggregateOptions, FindOptions, ModifyOptions
+from docdb.faces.arguments import AggregateOptions, FindOptions, ModifyOptions, WatchOptions
 from docdb.faces.cursor import CommandCursor
 from docdb.faces.results import Result, UpdateAndReturnOutcome
 from docdb.query import DocumentReference, Query
 from docdb.transaction import raise_reason
 
 __all__ = [
-    "AsyncAggregation", "AsyncCollection", "AsyncCommandCursor", "AsyncCursor", "AsyncDatabase",
+    "AsyncAggregation", "AsyncChangeStream", "AsyncCollection", "AsyncCommandCursor", "AsyncCursor", "AsyncDatabase",
     "AsyncDocumentReference", "AsyncQuery", "AsyncSnapshotView", "AsyncTransaction", "open",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    from docdb.feeds.events import Change
 
 T = TypeVar("T")
 M = TypeVar("M")
@@ -195,6 +199,25 @@ class AsyncCollection(Wrapper, Generic[T]):
             return AsyncAggregation(self._inner.aggregate(None, **options), self._runner)  # type: ignore[arg-type]
         inner = self._inner
         return AsyncCommandCursor(lambda: inner.aggregate(pipeline, **options), self._runner)
+
+    def changes(
+        self,
+        filter: Any = None,
+        *,
+        operations: Any = None,
+        pipeline: Any = None,
+        resume_after: Any = None,
+        from_: str = "now",
+    ) -> AsyncChangeStream[Change]:
+        """Return every change of this collection from now on, from ``"oldest"``, or from behind a position."""
+        inner = self._inner.changes(
+            filter, operations=operations, pipeline=pipeline, resume_after=resume_after, from_=from_
+        )
+        return AsyncChangeStream(inner, self._runner)
+
+    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> AsyncChangeStream[dict[str, Any]]:
+        """Return a change stream as pymongo's."""
+        return AsyncChangeStream(self._inner.watch(pipeline, **options), self._runner)
 
     @overload
     def find(
@@ -358,6 +381,17 @@ class AsyncDatabase(Wrapper):
     def snapshot(self, *, limit_s: float | None = SAME_AS_CURSORS) -> AsyncSnapshotView:
         """Return the database as it is now, to be read; for ``async with``."""
         return AsyncSnapshotView(self._inner.snapshot(limit_s=limit_s), self._runner)
+
+    def changes(
+        self, *, operations: Any = None, pipeline: Any = None, resume_after: Any = None, from_: str = "now"
+    ) -> AsyncChangeStream[Change]:
+        """Return every change of all collections from now on, from ``"oldest"``, or from behind a position."""
+        inner = self._inner.changes(operations=operations, pipeline=pipeline, resume_after=resume_after, from_=from_)
+        return AsyncChangeStream(inner, self._runner)
+
+    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> AsyncChangeStream[dict[str, Any]]:
+        """Return a change stream of all collections as pymongo's."""
+        return AsyncChangeStream(self._inner.watch(pipeline, **options), self._runner)
 
     def list_collections(self) -> AsyncCommandCursor[dict[str, Any]]:
         """Return name, type and options of each collection."""

@@ -18,15 +18,17 @@ from docdb.faces.arguments import (
     FindOptions,
     ModifyOptions,
     RemarkOptions,
+    WatchOptions,
     WriteOptions,
     check_options,
+    check_watch,
     flag,
     lenient_number,
     operation_options,
     whole_number,
 )  # fmt: skip
 from docdb.faces.bulk import insert_all, write_all
-from docdb.faces.conditions import encode_find
+from docdb.faces.conditions import encode_find, encode_where
 from docdb.faces.cursor import CommandCursor, Cursor
 from docdb.faces.models import PLAIN, Binding, CollectionOptions, model_of
 from docdb.faces.requests import index_model, operation_of
@@ -48,6 +50,8 @@ from docdb.sessions.administration import check_name
 from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
 
 if TYPE_CHECKING:
+    from docdb.feeds.events import Change
+    from docdb.feeds.streams import ChangeStream
     from docdb.sessions.operations import Session
 
 __all__ = ["Collection", "is_point"]
@@ -141,6 +145,29 @@ class Collection(Binding[T]):
         if pipeline is None:
             return Aggregation(self.session, self.name, options)
         return AggregateCursor(self.session, self.name, pipeline, **options)
+
+    def changes(
+        self,
+        filter: Any = None,
+        *,
+        operations: Any = None,
+        pipeline: Any = None,
+        resume_after: Any = None,
+        from_: str = "now",
+    ) -> ChangeStream[Change]:
+        """Return every change of this collection from now on, from ``"oldest"``, or from behind a position.
+
+        ``filter`` keeps those whose document matches before or after; ``operations`` names the kinds wanted. With a ``pipeline`` the items are documents
+        (``Change.document``) that it made. Raises HistoryLost when the log no longer goes back to the position.
+        """
+        chosen = encode_where(filter) if filter else None
+        return self.session.feeds.changes(
+            self.name, chosen, operations=operations, pipeline=pipeline, resume_after=resume_after, from_=from_
+        )
+
+    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> ChangeStream[dict[str, Any]]:
+        """Return a change stream as pymongo's: documents in MongoDB's form, its options and ``resume_token``."""
+        return self.session.feeds.watch(self.name, pipeline, **check_watch(options))
 
     # pymongo's names: reading
 

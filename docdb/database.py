@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 from docdb.collection import Collection
 from docdb.command import command
 from docdb.engine.base import Engine
 from docdb.engine.lmdb import open_engine
 from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
+from docdb.faces.arguments import WatchOptions, check_watch
 from docdb.query import AggregateCursor
 from docdb.sessions.session import SessionSettings, StoreSession
 from docdb.store import building
@@ -25,6 +26,8 @@ from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
 from docdb.transaction import Retries, SnapshotView, Transaction, check_limit, check_times, run
 
 if TYPE_CHECKING:
+    from docdb.feeds.events import Change
+    from docdb.feeds.streams import ChangeStream
     from docdb.store.check import Report
 
 __all__ = ["Database", "open", "restore"]
@@ -236,6 +239,18 @@ class Database:
         given = self._session.settings.snapshot_limit_s if limit_s == SAME_AS_CURSORS else limit_s
         return SnapshotView(self._session, check_limit(given, "limit_s"))
 
+    def changes(
+        self, *, operations: Any = None, pipeline: Any = None, resume_after: Any = None, from_: str = "now"
+    ) -> ChangeStream[Change]:
+        """Return every change of all collections from now on, from ``"oldest"``, or from behind a position; see ``Collection.changes``."""
+        return self._session.feeds.changes(
+            None, operations=operations, pipeline=pipeline, resume_after=resume_after, from_=from_
+        )
+
+    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> ChangeStream[dict[str, Any]]:
+        """Return a change stream of all collections as pymongo's."""
+        return self._session.feeds.watch(None, pipeline, **check_watch(options))
+
     def check(self, progress: Callable[[str, int], None] | None = None) -> Report:
         """Compare documents, entries, counters and change log in one snapshot; see ``Report.problems``. Reads everything."""
         from docdb.store.check import check
@@ -267,6 +282,7 @@ class Database:
                 "bytes": state.log_bytes,
                 "limit_bytes": self._store.history_bytes,
             },
+            "feeds": self._session.feeds.stats(),
             "writer": {"storage_commits": writer.commits, "callers": writer.callers},
             "storage": self._store.engine.stats(),
         }

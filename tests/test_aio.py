@@ -15,12 +15,14 @@ from docdb.errors import DuplicateKeyError, InvalidOperation, QueryError
 from docdb.faces.aggregation import Aggregation
 from docdb.faces.aio_threads import Runner
 from docdb.faces.cursor import CommandCursor, Cursor
+from docdb.feeds.streams import ChangeStream
 from docdb.query import DocumentReference, Query
 from docdb.transaction import SnapshotView, Transaction
 from tests.fake_session import FakeSession
 
 PAIRS = [
     (Aggregation, aio.AsyncAggregation),
+    (ChangeStream, aio.AsyncChangeStream),
     (Collection, aio.AsyncCollection),
     (CommandCursor, aio.AsyncCommandCursor),
     (Cursor, aio.AsyncCursor),
@@ -31,7 +33,9 @@ PAIRS = [
     (Transaction, aio.AsyncTransaction),
 ]
 # What has another meaning between tasks, or belongs to the rooms below.
-INSIDE = {"batches", "execute", "loaded", "match_id", "object_of", "read", "session", "settings", "stored"}
+INSIDE = {
+    "batches", "execute", "fail", "loaded", "match_id", "object_of", "read", "ring", "session", "settings", "stored",
+}  # fmt: skip
 MIRRORED = [
     pytest.param(sync, asynchronous, name, id=f"{sync.__name__}.{name}")
     for sync, asynchronous in PAIRS

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
+from docdb.engine.bell import Bell
 from docdb.errors import CorruptError, InvalidOperation, UsageError
 
 __all__ = ["CATALOG", "CHANGES", "DOCUMENTS", "ENTRIES", "Engine", "EngineTransaction", "SPACES"]
@@ -190,6 +191,10 @@ class Engine(ABC):
             return transaction.id, transaction.get(space, key, decode)
         finally:
             transaction.abort()
+
+    def bell(self) -> Bell:
+        """Return what is rung after each commit; an engine that other processes share returns one that they share too."""
+        return Bell.in_process()
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Hold the storage alone, of all processes; raises BusyError that names the others."""

@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 
 from docdb.engine import files
 from docdb.engine.base import Engine, EngineTransaction
+from docdb.engine.bell import Bell
 from docdb.engine.presence import Presence
 from docdb.errors import BusyError, InvalidOperation, StorageError, UsageError
 
@@ -300,6 +301,9 @@ class SharedEngine(Engine):
 
     def reader_check(self) -> int:
         return self._require().live().reader_check()
+
+    def bell(self) -> Bell:
+        return Bell.beside(self._require().folder, create=not self.read_only)
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         return self._require().exclusive()

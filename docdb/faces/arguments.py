@@ -15,7 +15,7 @@ from docdb.errors import NotSupportedError, QueryError, UsageError
 
 __all__ = [
     "AggregateOptions", "CountOptions", "DeleteOptions", "FindOptions", "ModifyOptions", "RemarkOptions",
-    "WriteOptions", "check_options", "collation_document", "direction", "flag", "hint_of", "key_pairs",
+    "WatchOptions", "WriteOptions", "check_options", "check_watch", "collation_document", "direction", "flag", "hint_of", "key_pairs",
     "lenient_number", "named_sort", "nearest", "operation_options", "sort_document", "whole_number",
 ]  # fmt: skip
 
@@ -100,6 +100,19 @@ class AggregateOptions(TypedDict, total=False):
     comment: Any
 
 
+class WatchOptions(TypedDict, total=False):
+    """What ``watch`` takes by name besides its pipeline."""
+
+    full_document: str | None
+    full_document_before_change: str | None
+    resume_after: Any
+    start_after: Any
+    show_expanded_events: bool | None
+    batch_size: int | None
+    max_await_time_ms: int | None
+    comment: Any
+
+
 # Known to pymongo and meaningless here. A falsy value asks for nothing and is let through.
 _UNSUPPORTED: Final[dict[str, str]] = {
     "allow_partial_results": "there are no shards",
@@ -109,6 +122,7 @@ _UNSUPPORTED: Final[dict[str, str]] = {
     "oplog_replay": "use changes(resume_after=...)",
     "read_concern": "every read is a snapshot",
     "session": "call the method on db.transaction()'s collection instead",
+    "start_at_operation_time": "a position says it exactly: resume_after",
     "show_record_id": "documents have no number besides _id",
     "snapshot": "every cursor is a snapshot",
     "write_concern": "durability is chosen when the database is opened",
@@ -132,6 +146,13 @@ def check_options(method: str, options: Mapping[str, Any], known: type) -> None:
                 raise NotSupportedError(f"{method}() does not support {name}", path=name, hint=_UNSUPPORTED[name])
             continue
         raise UsageError(f"{method}() takes no argument {name!r}", path=name, hint=nearest(name, names), code=40415)
+
+
+def check_watch(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of ``watch`` that say something here: nothing waits for a batch."""
+    check_options("watch", options, WatchOptions)
+    advice = ("batch_size", "comment", "max_await_time_ms")
+    return {name: value for name, value in options.items() if name not in advice}
 
 
 def operation_options(method: str, options: Mapping[str, Any], known: type, **placed: Any) -> dict[str, Any]:

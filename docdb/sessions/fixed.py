@@ -307,6 +307,12 @@ class FixedSession(StoreSession):
     index_stats = guarded(StoreSession.index_stats)
     collection_info = guarded(StoreSession.collection_info)
 
+    @property
+    def feeds(self) -> NoReturn:
+        """Refuse: what is told afterwards does not belong to one picture."""
+        self.store.check()
+        raise InvalidOperation(f"a {self.store.what} has no feeds", hint="ask the database", code=NOT_HERE)
+
     def execute(
         self, name: str, operations: Sequence[Operation], *, ordered: bool = True, max_time_ms: float | None = None
     ) -> list[Outcome | DocdbError]:

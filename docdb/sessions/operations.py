@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from docdb.errors import DocdbError
 from docdb.planner.queries import FindQuery
 from docdb.store.catalog import CollectionInfo
+
+if TYPE_CHECKING:
+    from docdb.sessions.feeding import Feeds
 
 __all__ = [
     "DeleteOp", "FindAndModifyOp", "InsertOp", "Operation", "Outcome", "ReplaceOp", "Session", "UpdateOp",
@@ -109,6 +112,10 @@ class Session(Protocol):
     """What a Collection speaks to: the database has one; a transaction and a user have theirs."""
 
     settings: Any  # ``naive_utc`` and the other choices of ``docdb.open``
+
+    @property
+    def feeds(self) -> Feeds:
+        """Return what makes change streams and live queries."""
 
     def execute(
         self, name: str, operations: Sequence[Operation], *, ordered: bool = True, max_time_ms: float | None = None

@@ -34,6 +34,7 @@ from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.sessions import administration, writing
+from docdb.sessions.feeding import Feeds
 from docdb.sessions.operations import Operation, Outcome
 from docdb.store import records
 from docdb.store.batch import WriteBatch
@@ -98,10 +99,12 @@ class StoreSession:
         self.settings = settings
         self._closed = False
         self._points = Points(store, self.get, self.match_id)
+        self._feeds = Feeds(self)
 
     def close(self) -> None:
-        """Refuse every later call."""
+        """Refuse every later call, and end the feeds."""
         self._closed = True
+        self._feeds.close()
         self._points.shut()
 
     @property
@@ -284,6 +287,12 @@ class StoreSession:
         """Return a snapshot without a limit, for export, backup and the checker."""
         self._open()
         return self.store.snapshot()
+
+    @property
+    def feeds(self) -> Feeds:
+        """Change streams and live queries."""
+        self._open()
+        return self._feeds
 
     # Writing
 

@@ -23,7 +23,7 @@ from docdb.store.catalog import State
 if TYPE_CHECKING:
     from docdb.store.runs import Documents
 
-__all__ = ["Change", "CommitEnd", "LogWriter", "read"]
+__all__ = ["Change", "CommitEnd", "LogWriter", "key_of", "read", "unpack_change", "unpack_end", "unpack_key"]
 
 INSERT: Final = "i"
 UPDATE: Final = "u"
@@ -111,9 +111,9 @@ class LogWriter:
         """Yield the changes of the callers that have committed in this storage transaction so far."""
         for part in self._parts:
             for key, value in part:
-                commit, index = _unpack_key(key)
+                commit, index = unpack_key(key)
                 if index != END_INDEX:
-                    yield _unpack_change(commit, index, value)
+                    yield unpack_change(commit, index, value)
 
     def commit(self) -> int:
         """Close the commit of this caller; return its number."""
@@ -145,7 +145,7 @@ class LogWriter:
         freed = 0
         for batch in txn.scan(CHANGES, b"", _KEY.pack(state.last_commit, 0)):
             for key, value in batch:
-                commit, _ = _unpack_key(key)
+                commit, _ = unpack_key(key)
                 over = state.log_bytes - freed > self._cap
                 if len(doomed) >= steps or (commit >= state.oldest_commit and not over):
                     break
@@ -167,7 +167,7 @@ class LogWriter:
         horizon = time.time_ns() // 1_000 - self._age_us
         for _ in range(AGE_CHECK_COMMITS * 2):
             end = txn.get(CHANGES, _KEY.pack(state.oldest_commit, END_INDEX))
-            if end is None or state.oldest_commit >= state.last_commit or _unpack_end(end)[0] >= horizon:
+            if end is None or state.oldest_commit >= state.last_commit or unpack_end(end)[0] >= horizon:
                 return
             state.oldest_commit += 1
 
@@ -180,28 +180,36 @@ def read(txn: EngineTransaction, after: int, until: int | None = None) -> Iterat
     high = _KEY.pack(until + 1, 0) if until is not None else b"\xff" * 13
     for batch in txn.scan(CHANGES, _KEY.pack(after + 1, 0), high):
         for key, value in batch:
-            commit, index = _unpack_key(key)
+            commit, index = unpack_key(key)
             if index == END_INDEX:
-                yield CommitEnd(commit, *_unpack_end(value))
+                yield CommitEnd(commit, *unpack_end(value))
             else:
-                yield _unpack_change(commit, index, value)
+                yield unpack_change(commit, index, value)
 
 
-def _unpack_key(key: bytes) -> tuple[int, int]:
+def key_of(commit: int, index: int) -> bytes:
+    """Return the key of a record."""
+    return _KEY.pack(commit, index)
+
+
+def unpack_key(key: bytes) -> tuple[int, int]:
+    """Return commit and index of a record's key."""
     if len(key) != _KEY.size:
         raise CorruptError("a key of the change log has a wrong length")
     commit, index = _KEY.unpack(key)
     return commit, index
 
 
-def _unpack_end(value: bytes) -> tuple[int, int]:
+def unpack_end(value: bytes) -> tuple[int, int]:
+    """Return the clock in microseconds and the number of changes of a commit's end record."""
     if len(value) != _END.size:
         raise CorruptError("an end record of the change log has a wrong length")
     clock, changes = _END.unpack(value)
     return clock, changes
 
 
-def _unpack_change(commit: int, index: int, value: bytes) -> Change:
+def unpack_change(commit: int, index: int, value: bytes) -> Change:
+    """Return the change in a record."""
     if len(value) < _HEAD.size:
         raise CorruptError(f"change {commit}.{index} is cut off")
     operation, collection, length = _HEAD.unpack_from(value)

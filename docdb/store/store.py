@@ -111,7 +111,9 @@ class Store:
         self._seen_id = -1  # the storage commit up to which _catalog is known to be the newest
         self._index_uses: dict[int, int] = {}
         self._mutex = threading.Lock()
-        self.bells: list[Callable[[], None]] = []  # rung after each commit, outside the storage transaction
+        self.bell = engine.bell()  # rung after each commit, outside the storage transaction
+        self.bells: list[Callable[[], None]] = []  # called then too, on the writer's thread
+        self.hub: Any = None  # what wakes the readers of the log (feeds/hub.py); made by the first of them
         self.about = self._establish()
         self.writer = Writer(self._begin, self._committed, self._repair, self._landed)
         _living.add(self)
@@ -230,6 +232,7 @@ class Store:
                 self._seen_id = max(self._seen_id, batch.txn.id + 1)
         if self.writer.commits % READER_CHECK_COMMITS == 0:
             self.engine.reader_check()
+        self.bell.ring(batch.state.last_commit)
         for bell in self.bells:
             bell()
 
@@ -262,6 +265,7 @@ class Store:
 
     def renew_locks(self) -> None:
         """Begin anew in a forked child."""
+        self.hub = None
         self._mutex = threading.Lock()
         self.writer.forget()
         self.forget()
@@ -277,5 +281,8 @@ class Store:
         return self.catalog().get(name)
 
     def close(self) -> None:
-        """Close the engine."""
+        """Close the engine, and end the thread that reads the log."""
+        hub, self.hub = self.hub, None
+        if hub is not None:
+            hub.stop()
         self.engine.close()

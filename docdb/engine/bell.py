@@ -1,0 +1,160 @@
+"""The bell: how the writer of a commit wakes those who read the change log, in this process and in others.
+
+What lives here: ``Bell``, a word in memory that all processes share (the file ``bell`` beside the data), and its two reference forms. What it must
+not know: commits (a ring carries a number that differs from the one before), the log, who waits and why.
+
+A bell is a hint. It may ring for nothing, and it stays silent when its writer is killed between commit and bell, or where the file could not be
+made; so whoever waits looks at the log itself from time to time (``POLL_S``).
+
+Linux has the futex: a waiter sleeps in the kernel on the word itself, and while nobody sleeps ringing is two stores. Elsewhere a condition serves
+the process and a short sleep the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import platform
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import docdb._native as _native
+
+__all__ = ["NAME", "POLL_S", "Bell"]
+
+NAME: Final = "bell"
+SIZE: Final = 4096
+POLL_S: Final = 0.05  # how long a waiter trusts a bell that other processes ring too
+BLIND_POLL_S: Final = 0.002  # and one that they cannot ring
+
+
+class Bell:
+    """One word, rung with a number. ``memory`` is a mapping; ``shared`` tells whether all who write can ring it."""
+
+    def __init__(self, memory: mmap.mmap, *, shared: bool) -> None:
+        self._memory = memory
+        self._form = _form()
+        self.poll_s = POLL_S if shared and self._form.FUTEX else BLIND_POLL_S
+
+    @staticmethod
+    def in_process() -> Bell:
+        """Return a bell for a storage that lives in this process alone."""
+        return Bell(mmap.mmap(-1, SIZE), shared=True)
+
+    @staticmethod
+    def beside(folder: Path, *, create: bool) -> Bell:
+        """Return the bell of a database's folder; without the right or the room to make its file, one that others cannot ring."""
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        with contextlib.suppress(OSError):
+            fd = os.open(folder / NAME, flags, 0o644)
+            try:
+                if os.fstat(fd).st_size < SIZE:
+                    # Not truncated to size: a store into a hole of a full disk is SIGBUS.
+                    if not hasattr(os, "posix_fallocate"):
+                        os.write(fd, bytes(SIZE))
+                    else:
+                        os.posix_fallocate(fd, 0, SIZE)
+                return Bell(mmap.mmap(fd, SIZE), shared=True)
+            finally:
+                os.close(fd)
+        return Bell(mmap.mmap(-1, SIZE), shared=False)
+
+    def ring(self, number: int) -> None:
+        """Wake all who wait. Cost while nobody does: a tenth of a microsecond."""
+        self._form.ring(self._memory, number & 0xFFFFFFFF)
+
+    def value(self) -> int:
+        """Return the number rung last, to be passed to ``wait`` after a look at the log."""
+        return int(self._form.value(self._memory))
+
+    def wait(self, seen: int, timeout_s: float) -> None:
+        """Sleep until a number other than ``seen`` was rung, at most ``timeout_s``; may return for nothing."""
+        self._form.wait(self._memory, seen, max(0, int(timeout_s * 1e9)))
+
+    def nudge(self) -> None:
+        """Wake those who wait, of all processes, for a reason that is not in the log (one of them is to end)."""
+        self.ring(self.value() ^ 0x80000000)
+
+
+class _Futex:
+    """The reference form on Linux: the same system call through ctypes."""
+
+    FUTEX = True
+    WAIT: Final = 0
+    WAKE: Final = 1
+
+    def __init__(self, number: int) -> None:
+        import ctypes
+
+        self._ctypes = ctypes
+        self._call = ctypes.CDLL(None, use_errno=True).syscall
+        self._number = number
+
+        class Limit(ctypes.Structure):
+            _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+
+        self._limit = Limit
+
+    def _word(self, memory: mmap.mmap) -> Any:
+        return self._ctypes.c_uint32.from_buffer(memory)
+
+    def ring(self, memory: mmap.mmap, number: int) -> None:
+        word = self._word(memory)
+        word.value = number
+        most = 2**31 - 1
+        self._call(self._number, self._ctypes.byref(word), self.WAKE, most, None, None, 0)
+
+    def value(self, memory: mmap.mmap) -> int:
+        return int(self._word(memory).value)
+
+    def wait(self, memory: mmap.mmap, seen: int, timeout_ns: int) -> None:
+        word = self._word(memory)
+        # A compiled ringer of another process asks the second word whether anybody may be asleep.
+        self._ctypes.c_uint32.from_buffer(memory, 4).value = 1
+        limit = self._limit(timeout_ns // 10**9, timeout_ns % 10**9)
+        seen_word = self._ctypes.c_uint32(seen)
+        pointer = self._ctypes.byref
+        if timeout_ns:
+            self._call(self._number, pointer(word), self.WAIT, seen_word, pointer(limit), None, 0)
+
+
+class _Condition:
+    """The reference form elsewhere: wakes this process; others are found by looking."""
+
+    FUTEX = False
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+
+    def ring(self, memory: mmap.mmap, number: int) -> None:
+        with self._condition:
+            memory[:4] = number.to_bytes(4, sys.byteorder)
+            self._condition.notify_all()
+
+    def value(self, memory: mmap.mmap) -> int:
+        return int.from_bytes(memory[:4], sys.byteorder)
+
+    def wait(self, memory: mmap.mmap, seen: int, timeout_ns: int) -> None:
+        with self._condition:
+            if self.value(memory) == seen:
+                self._condition.wait(timeout_ns / 1e9)
+
+
+FUTEX_NUMBERS: Final = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "i686": 240, "armv7l": 240}
+
+
+def _form() -> Any:
+    """Return what rings on this machine: the kernel, the system call, or a condition."""
+    if _native.AVAILABLE and sys.platform == "linux":
+        with contextlib.suppress(ImportError):
+            from docdb._native import bell
+
+            if bell.FUTEX:
+                return bell
+    number = FUTEX_NUMBERS.get(platform.machine())
+    if sys.platform == "linux" and number is not None and sys.maxsize > 2**32:
+        return _Futex(number)
+    return _Condition()

@@ -1,0 +1,1 @@
+"""Feeds: what is told of every commit. See ``streams`` (change streams), ``live`` (live queries), ``hub`` (who wakes them)."""

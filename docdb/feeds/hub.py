@@ -1,0 +1,187 @@
+"""The hub: the one thread of a process that waits for commits of a store and wakes its feeds.
+
+What lives here: ``Hub``. What it must not know: what a feed makes of the news.
+
+The thread lives while there are feeds. It waits for the bell, and looks at the storage's transaction id from time to time, since a bell can be lost
+(``engine/bell.py``). Change streams are rung and read the log themselves. For live queries the hub reads each new change once and tells ``router``
+which queries it concerns; so 100,000 queries cost a change one look into the predicate index.
+
+Order of locks: the hub's own lock is the last; nothing is called under it that waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from docdb.errors import DocdbError
+from docdb.feeds.waiting import Feed
+from docdb.store.store import Snapshot, Store
+
+__all__ = ["Hub", "Router"]
+
+PATIENCE: Final = 20  # looks at a failing storage before its feeds get the error
+
+
+class Router(Protocol):
+    """What the hub hands new commits to (``routing.LiveRouter``)."""
+
+    def advance(self, snapshot: Snapshot) -> None:
+        """Take everything behind what was taken last."""
+
+    def fail(self, error: BaseException) -> None:
+        """The storage can no longer be read."""
+
+    def forget(self, remains: Any) -> None:
+        """Take out what a collected feed has left."""
+
+
+class Hub:
+    """One a store. Streams ``join`` and ``leave``; live queries ``hold`` and ``release``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._streams: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
+        self._held = 0
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._buried: deque[Any] = deque()
+        self._pid = os.getpid()
+        self._seen_id = -1
+        self._failures = 0
+        self._timers: Callable[[], float | None] | None = None
+        self.router: Router | None = None
+        self.wakes = 0
+
+    @property
+    def store(self) -> Store:
+        """The store whose commits are told."""
+        return self._store
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this is the child of the process that made the hub."""
+        return self._pid != os.getpid()
+
+    @property
+    def streams(self) -> int:
+        """How many change streams are open."""
+        return len(self._streams)
+
+    def join(self, feed: Feed[Any]) -> None:
+        """Ring this feed at every commit from now on."""
+        with self._lock:
+            self._streams.add(feed)
+            self._start()
+
+    def hold(self) -> None:
+        """Keep the thread for one more live query, which the router rings."""
+        with self._lock:
+            self._held += 1
+            self._start()
+
+    def release(self) -> None:
+        """Take one ``hold`` back; the thread ends with the last feed."""
+        with self._lock:
+            self._held -= 1
+        self._end_when_idle()
+
+    def watch_with(self, timers: Callable[[], float | None]) -> None:
+        """Call ``timers`` in each round; it returns how many seconds the hub may sleep at most."""
+        self._timers = timers
+
+    def leave(self, feed: Feed[Any]) -> None:
+        """Ring this feed no longer; the thread ends with the last one."""
+        if self.foreign:
+            return
+        with self._lock:
+            self._streams.discard(feed)
+        self._end_when_idle()
+
+    def bury(self, remains: Any) -> None:
+        """Note what a collected feed leaves; taken out by the hub's thread. Takes no lock."""
+        self._buried.append(remains)
+
+    def stop(self) -> None:
+        """End the thread, and wait for it; before the store is closed."""
+        with self._lock:
+            thread = self._thread
+            self._stopping.set()
+        if thread is not None and thread is not threading.current_thread() and not self.foreign:
+            while thread.is_alive():
+                self._store.bell.nudge()
+                thread.join(0.05)
+
+    def _start(self) -> None:
+        if self._thread is not None and self._thread.is_alive() and not self._stopping.is_set():
+            return
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(self._stopping,), name="docdb-feeds", daemon=True)
+        self._thread.start()
+
+    def _end_when_idle(self) -> None:
+        with self._lock:
+            if self._streams or self._held or self._thread is None:
+                return
+            self._stopping.set()
+            self._thread = None
+        self._store.bell.nudge()
+
+    def _run(self, stopping: threading.Event) -> None:
+        bell, engine = self._store.bell, self._store.engine
+        while not stopping.is_set():
+            rung = bell.value()
+            pause = bell.poll_s
+            try:
+                if self._buried:
+                    self._sweep()
+                if engine.last_id() != self._seen_id:
+                    self._advance()
+                if self._timers is not None:
+                    due = self._timers()
+                    pause = pause if due is None else min(pause, due)
+                self._failures = 0
+            except Exception as error:
+                if stopping.is_set():
+                    return
+                self._note(error)
+            bell.wait(rung, pause)
+
+    def _advance(self) -> None:
+        with self._store.snapshot() as snapshot:
+            if snapshot.txn.id == self._seen_id:
+                return  # the commit is not visible yet: the next look will show it
+            if self.router is not None:
+                self.router.advance(snapshot)
+            self._seen_id = snapshot.txn.id
+        self.wakes += 1
+        with self._lock:
+            feeds = list(self._streams)
+        for feed in feeds:
+            feed.ring()
+
+    def _sweep(self) -> None:
+        while self._buried:
+            remains = self._buried.popleft()
+            if remains is not None and self.router is not None:
+                self.router.forget(remains)
+        self._end_when_idle()
+
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1 or not isinstance(error, DocdbError):
+            logging.getLogger("docdb.feeds").error("reading the change log", exc_info=error)
+        if self._failures >= PATIENCE:
+            self._failures = 0
+            if self.router is not None:
+                self.router.fail(error)
+            with self._lock:
+                feeds = list(self._streams)
+            for feed in feeds:
+                feed.fail(error)

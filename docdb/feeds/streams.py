@@ -1,0 +1,160 @@
+"""Change streams: every committed change once, in order.
+
+What lives here: ``ChangeStream`` and ``StreamOptions``. What it must not know: how the hub learns of commits, sessions.
+
+A stream holds a place in the log and a buffer of what it has read; it reads in short snapshots and keeps none. What it passes over moves its place
+too, so that a stream over a quiet collection does not fall behind the history.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from docdb.errors import HistoryLost, InvalidOperation
+from docdb.feeds import history
+from docdb.feeds.events import Change
+from docdb.feeds.judging import Judge
+from docdb.feeds.positions import Place, Position
+from docdb.feeds.waiting import Feed, check_start
+
+if TYPE_CHECKING:
+    from docdb.feeds.hub import Hub
+
+__all__ = ["ChangeStream", "Shape", "StreamOptions"]
+
+T = TypeVar("T")
+# From changes to (place of the change it came from, what the reader gets).
+Shape = Callable[[list[Change]], list[tuple[Place, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What a stream delivers: of one collection or all (None), these operations or all, whose image before or after the judge accepts.
+
+    ``shape`` makes of the changes what the reader gets.
+    """
+
+    collection: str | None = None
+    operations: frozenset[str] | None = None
+    judge: Judge | None = None
+    shape: Shape | None = None
+
+
+class ChangeStream(Feed[T]):
+    """Changes as they are committed, of all processes: ``for change in stream``, ``async for``, ``next(timeout_s)``, ``try_next()``.
+
+    ``position`` is where it has got to: ``changes(resume_after=position)`` goes on behind it, in this process or another. A reader who falls behind the
+    retained history gets HistoryLost, which names the oldest position left; then ``restart`` goes on.
+    """
+
+    __slots__ = ("_buffer", "_done", "_mutex", "_names", "_options", "_place", "_seen_id")
+
+    def __init__(self, hub: Hub, options: StreamOptions, *, resume_after: Any = None, from_: str = "now") -> None:
+        super().__init__(hub)
+        check_start(from_)
+        self._options = options
+        self._mutex = threading.Lock()
+        self._buffer: deque[tuple[Place, Any]] = deque()
+        self._seen_id = -1
+        with hub.store.snapshot() as snapshot:
+            if resume_after is not None:
+                place = self._resumed(snapshot, resume_after)
+            else:
+                place = history.newest(snapshot) if from_ == "now" else history.oldest(snapshot)
+            self._begin_at(snapshot, place)
+        hub.join(self)
+
+    def _resumed(self, snapshot: Any, position: Any) -> Place:
+        about = self._hub.store.about
+        try:
+            place = Position.parse(position, about).place
+        except HistoryLost as lost:
+            lost.oldest = str(Position(about["database_id"], about["epoch"], *history.oldest(snapshot)))
+            raise
+        history.check_reach(self._hub.store, snapshot, place)
+        return place
+
+    def _begin_at(self, snapshot: Any, place: Place) -> None:
+        self._names = history.Names.at(snapshot, place)
+        self._place = self._done = place
+        self._buffer.clear()
+
+    @property
+    def position(self) -> str:
+        """Where the stream has got to: the text to resume behind what was delivered last."""
+        about = self._hub.store.about
+        return str(Position(about["database_id"], about["epoch"], *self._done))
+
+    @property
+    def resume_token(self) -> dict[str, str]:
+        """The position in pymongo's form."""
+        return {"_data": self.position}
+
+    def restart(self, from_: str = "oldest") -> None:
+        """Go on after HistoryLost: from the oldest change left, or from now. What lies between is lost, as asked."""
+        check_start(from_)
+        if self._closed:
+            raise InvalidOperation("the change stream is closed")
+        with self._mutex, self._hub.store.snapshot() as snapshot:
+            self._begin_at(snapshot, history.newest(snapshot) if from_ == "now" else history.oldest(snapshot))
+            self._seen_id = -1
+
+    def _look(self) -> T | None:
+        with self._mutex:
+            while not self._buffer:
+                if not self._fill():
+                    return None
+            self._done, item = self._buffer.popleft()
+            if not self._buffer:
+                self._done = self._place
+            return item  # type: ignore[no-any-return]
+
+    def _fill(self) -> bool:
+        """Read on; return whether there was anything, wanted or not."""
+        store = self._hub.store
+        if store.engine.last_id() == self._seen_id:
+            return False
+        with store.snapshot() as snapshot:
+            found, place = history.read_changes(store, snapshot, self._names, self._place)
+            moved = place != self._place
+            if not moved:
+                self._seen_id = snapshot.txn.id
+        wanted = self._wanted(found)
+        shape = self._options.shape
+        if shape is None:
+            self._buffer.extend([((change.commit, change.index), change) for change in wanted])
+        else:
+            self._buffer.extend(shape(wanted))
+        self._place = place  # behind what may raise: asked again, the stream says the same again
+        if not self._buffer:
+            self._done = place
+        return moved
+
+    def _wanted(self, found: list[Change]) -> list[Change]:
+        options = self._options
+        name, judge = options.collection, options.judge
+        if name is not None:
+            found = [change for change in found if change.collection == name or (change.detail or {}).get("to") == name]
+        if options.operations is not None:
+            found = [change for change in found if change.operation in options.operations]
+        return found if judge is None else [change for change in found if _passes(change, judge)]
+
+    def _leave(self) -> None:
+        self._buffer.clear()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{'open' if self.alive else 'closed'} change stream on {self._options.collection or 'all collections'!r}>"
+        )
+
+
+def _passes(change: Change, judge: Judge) -> bool:
+    """Tell whether a change of the catalog, or one of a document that matches before or after it."""
+    if change.detail is not None:
+        return True
+    before, after = change.images
+    return bool(after and judge(after)) or bool(before and judge(before))

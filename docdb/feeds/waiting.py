@@ -1,0 +1,179 @@
+"""Waiting for news, on a thread or in a task.
+
+What lives here: ``Feed``, what every feed is for the hub: something that can be rung and closed. What it must not know: what the news is.
+
+A feed is rung by the hub's thread, which must not wait for anybody: ringing releases a lock, or posts to an event loop. The one who waits first
+makes the bell silent, then looks, then waits; so no ring is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from docdb.errors import InvalidOperation, UsageError
+
+if TYPE_CHECKING:
+    from docdb.feeds.hub import Hub
+
+__all__ = ["Feed", "check_start", "check_timeout"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Feed[Any]")
+
+
+class Feed(Generic[T]):
+    """Items that come as time goes by: iterate with ``for`` or ``async for``, or ask with ``next`` and ``try_next``.
+
+    ``close()`` may be called from anywhere, another thread too: it wakes whoever waits, and iterating ends. A feed that is collected unused closes itself.
+    """
+
+    __slots__ = ("__weakref__", "_closed", "_error", "_hub", "_ring")
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._closed = False
+        self._error: BaseException | None = None
+        self._ring: Callable[[], None] | None = None
+
+    # What a feed must say
+
+    def _look(self) -> T | None:
+        """Return the next item without waiting, or None. Called on the thread of the one who reads."""
+        raise NotImplementedError
+
+    def _leave(self) -> None:
+        """Give up what is held; called once, with the close."""
+
+    # The face
+
+    @property
+    def alive(self) -> bool:
+        """Whether more may come: not closed."""
+        return not self._closed
+
+    def try_next(self) -> T | None:
+        """Return the next item, or None when there is none now."""
+        return None if self._closed else self._checked()
+
+    def next(self, timeout_s: float | None = None) -> T:
+        """Return the next item; wait for it at most ``timeout_s``, without a limit when None.
+
+        Raises StopIteration when the feed is closed or the time is up (``alive`` tells which).
+        """
+        check_timeout(timeout_s)
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        lock = threading.Lock()
+        lock.acquire()
+        previous, self._ring = self._ring, _releaser(lock)
+        try:
+            while not self._closed:
+                item = self._checked()
+                if item is not None:
+                    return item
+                left = -1.0 if until is None else until - time.monotonic()
+                if until is not None and left <= 0 or not lock.acquire(timeout=left):
+                    break
+        finally:
+            self._ring = previous
+        raise StopIteration
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        return self.next()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        loop = asyncio.get_running_loop()
+        event = asyncio.Event()
+
+        def ring() -> None:
+            # The loop may be gone before the feed is.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(event.set)
+
+        previous, self._ring = self._ring, ring
+        try:
+            while not self._closed:
+                event.clear()
+                item = self._checked()
+                if item is not None:
+                    return item
+                await event.wait()
+        finally:
+            self._ring = previous
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """End the feed and wake whoever waits for it. Twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._hub.leave(self)
+            self._leave()
+            self.ring()
+
+    def ring(self) -> None:
+        """Say that there may be news; never waits."""
+        ring = self._ring
+        if ring is not None:
+            ring()
+
+    def fail(self, error: BaseException) -> None:
+        """End the feed with an error, which the reader gets."""
+        self._error = error
+        self.ring()
+
+    def _checked(self) -> T | None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            self.close()
+            raise error
+        if self._hub.foreign:
+            raise InvalidOperation("the feed was made before the process forked", hint="make it anew in the child")
+        return self._look()
+
+    def __enter__(self: F) -> F:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Not close(): this may run anywhere, under the hub's lock too.
+        if not getattr(self, "_closed", True):
+            self._closed = True
+            self._hub.bury(self._remains())
+
+    def _remains(self) -> Any:
+        """Return what the hub must still take out of its tables when the feed is collected."""
+        return None
+
+
+def _releaser(lock: threading.Lock) -> Callable[[], None]:
+    def ring() -> None:
+        with contextlib.suppress(RuntimeError):  # rung twice
+            lock.release()
+
+    return ring
+
+
+def check_timeout(timeout_s: Any) -> None:
+    """Refuse what is no number of seconds."""
+    if timeout_s is not None and (
+        isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or timeout_s < 0
+    ):
+        raise UsageError("a time limit is a number of seconds, or None", path="timeout_s")
+
+
+def check_start(from_: Any) -> None:
+    """Refuse what is neither end of the history."""
+    if from_ not in ("now", "oldest"):
+        raise UsageError('history is read from "oldest" or from "now"', path="from_")

@@ -1,0 +1,149 @@
+"""Feeds over a session: what ties streams and live queries to planner, catalog and store.
+
+What lives here: ``Feeds``. What it must not know: how a feed is told of commits (``feeds/hub.py``), which face called.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from docdb.errors import QueryError, UsageError
+from docdb.language import filters
+from docdb.language.values import canonical
+from docdb.sessions import administration
+
+if TYPE_CHECKING:
+    from docdb.feeds.hub import Hub
+    from docdb.feeds.streams import ChangeStream, Shape
+    from docdb.feeds.waiting import Feed
+    from docdb.sessions.session import StoreSession
+    from docdb.store.store import Store
+
+__all__ = ["Feeds", "hub_of"]
+
+_making: Final = threading.Lock()
+
+
+def hub_of(store: Store) -> Hub:
+    """Return the hub of a store, made now when it has none."""
+    hub: Hub | None = store.hub
+    if hub is None:
+        from docdb.feeds.hub import Hub  # no feed, no thread, and nothing of it loaded
+
+        with _making:
+            if store.hub is None:
+                store.hub = Hub(store)
+            hub = store.hub
+            assert hub is not None
+    return hub
+
+
+class Feeds:
+    """The feeds of one session; they end with it."""
+
+    def __init__(self, session: StoreSession) -> None:
+        self._session = session
+        self._streams: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
+
+    def changes(
+        self,
+        name: str | None,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        operations: Collection[str] | None = None,
+        pipeline: Sequence[Mapping[str, Any]] | None = None,
+        resume_after: Any = None,
+        from_: str = "now",
+        judge: Any = None,
+    ) -> ChangeStream[Any]:
+        """Return a change stream of a collection, or of all (None); with a pipeline its items are documents."""
+        from docdb.feeds.judging import judge_of
+
+        naive_utc = self._session.settings.naive_utc
+        if filter:
+            judge = judge_of(filters.parse(filter, naive_utc=naive_utc, near=False))
+        shape = None if pipeline is None else self._shape(pipeline)
+        return self._stream(name, _operations(operations), judge, shape, resume_after, from_)
+
+    def watch(
+        self,
+        name: str | None,
+        pipeline: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        full_document: str | None = None,
+        full_document_before_change: str | None = None,
+        resume_after: Any = None,
+        start_after: Any = None,
+        show_expanded_events: bool | None = None,
+    ) -> ChangeStream[dict[str, Any]]:
+        """Return a change stream in MongoDB's form."""
+        _check_choice("full_document", full_document, ("default", "required", "updateLookup", "whenAvailable"))
+        _check_choice("full_document_before_change", full_document_before_change, ("off", "required", "whenAvailable"))
+        shape = self._shape(
+            pipeline or (),
+            full=full_document not in (None, "default"),
+            before=full_document_before_change not in (None, "off"),
+            expanded=bool(show_expanded_events),
+        )
+        resume_after = resume_after if resume_after is not None else start_after
+        return self._stream(name, None, None, shape, resume_after, "now")
+
+    def _shape(
+        self, pipeline: Sequence[Mapping[str, Any]], *, full: bool = True, before: bool = True, expanded: bool = True
+    ) -> Shape:
+        from docdb.feeds.pipelines import shape_of
+
+        pipeline = canonical(pipeline, "", naive_utc=self._session.settings.naive_utc)
+        return shape_of(pipeline, self._session.settings.clock(), full=full, before=before, expanded=expanded)
+
+    def _stream(
+        self,
+        name: str | None,
+        operations: frozenset[str] | None,
+        judge: Any,
+        shape: Shape | None,
+        resume_after: Any,
+        from_: str,
+    ) -> ChangeStream[Any]:
+        from docdb.feeds.streams import ChangeStream, StreamOptions
+
+        if name is not None:
+            administration.check_name(name)
+        options = StreamOptions(name, operations, judge, shape)
+        stream: ChangeStream[Any] = ChangeStream(
+            hub_of(self._session.store), options, resume_after=resume_after, from_=from_
+        )
+        self._streams.add(stream)
+        return stream
+
+    def stats(self) -> dict[str, Any]:
+        """Return what ``db.stats()`` shows of feeds."""
+        hub = self._session.store.hub
+        return {"change_streams": 0 if hub is None else hub.streams}
+
+    def close(self) -> None:
+        """End all feeds of the session."""
+        for stream in list(self._streams):
+            stream.close()
+
+
+def _operations(wanted: Any) -> frozenset[str] | None:
+    from docdb.feeds.events import CATALOG_OPERATIONS, DOCUMENT_OPERATIONS
+
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    known = {*DOCUMENT_OPERATIONS.values(), *CATALOG_OPERATIONS.values()}
+    for operation in wanted:
+        if operation not in known:
+            raise UsageError(f"{operation!r} is no operation", path="operations", hint=", ".join(sorted(known)))
+    return frozenset(wanted)
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise QueryError(f"{name} is one of {', '.join(choices)}", path=name, code=2)

@@ -1,0 +1,108 @@
+"""Feeds over processes: changes of others arrive, writers killed between commit and bell lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import docdb
+
+SOON_S = 30.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+WRITER = """
+    import sys, docdb
+    db = docdb.open(sys.argv[1])
+    for n in range(int(sys.argv[2]), int(sys.argv[3])):
+        db["a"].insert_one({"_id": n})
+    db.close()
+"""
+
+
+def test_changes_of_two_processes_come_once_in_commit_order(tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "d") as db:
+        stream = db["a"].changes(operations="insert")
+        writers = [start(WRITER, tmp_path / "d", first, first + 100) for first in (0, 1_000)]
+        found = [stream.next(SOON_S) for _ in range(200)]
+        assert [writer.wait(SOON_S) for writer in writers] == [0, 0]
+        for writer in writers:
+            writer.communicate()
+        ids = [change.id for change in found]
+        assert sorted(ids) == [*range(100), *range(1_000, 1_100)]
+        assert [n for n in ids if n < 1_000] == list(range(100))
+        commits = [change.commit for change in found]
+        assert commits == sorted(commits)
+
+
+KILLED = """
+    import os, signal, sys, docdb
+    db = docdb.open(sys.argv[1])
+    db._store.bell.ring = lambda number: os.kill(os.getpid(), signal.SIGKILL)
+    db["a"].insert_one({"_id": int(sys.argv[2])})
+"""
+
+
+def test_a_writer_killed_between_commit_and_bell_is_heard(tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "d") as db:
+        stream = db["a"].changes(operations="insert")
+        for n in range(3):
+            writer = start(KILLED, tmp_path / "d", n)
+            assert stream.next(SOON_S).id == n
+            assert writer.wait(SOON_S) == -signal.SIGKILL
+            writer.communicate()
+
+
+READER = """
+    import sys, docdb
+    db = docdb.open(sys.argv[1], read_only=True)
+    stream = db["a"].changes(operations="insert")
+    print("ready", flush=True)
+    print(stream.next(30).id, flush=True)
+    db.close()
+"""
+
+
+def test_a_read_only_process_hears_too(tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "d") as db:
+        db["a"].insert_one({"_id": 0})
+        reader = start(READER, tmp_path / "d")
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+        db["a"].insert_one({"_id": 1})
+        assert reader.communicate(timeout=SOON_S)[0] == "1\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_makes_feeds_of_its_own(tmp_path: Path) -> None:
+    script = """
+        import os, sys, docdb
+        db = docdb.open(sys.argv[1])
+        inherited = db["a"].changes()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                inherited.try_next()
+            except docdb.errors.InvalidOperation:
+                stream = db["a"].changes(operations="insert")
+                db["a"].insert_one({"_id": 1})
+                os._exit(stream.next(30).id)
+            os._exit(9)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(code, inherited.next(30).operation, inherited.next(30).id, flush=True)
+        db.close()
+    """
+    child: Any = start("import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(script), tmp_path / "d")
+    assert child.communicate(timeout=SOON_S)[0] == "1 create 1\n"
