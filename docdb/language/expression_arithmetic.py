@@ -295,10 +295,12 @@ def _round(name: str, value: Any, places: int, mode: str) -> Any:
     if places == 0:
         whole = float(math.trunc(value)) if mode == ROUND_DOWN else float(round(value))
     else:
-        exact = Decimal(repr(value))
+        exact = DECIMAL.create_decimal(
+            Decimal(value)
+        )  # what the double holds, not its shortest spelling: 0.29 is below 0.29
         if -int(exact.as_tuple().exponent) <= places:
             return value
-        whole = float(exact.quantize(Decimal(1).scaleb(-places), mode))
+        whole = float(exact.quantize(Decimal(1).scaleb(-places), mode, DECIMAL))
     return math.copysign(whole, value)
 
 

@@ -19,7 +19,7 @@ from docdb.language.order import compare
 from docdb.language.values import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, MISSING, Int64, is_number, type_name
 
 __all__ = [
-    "Constant", "DECIMAL", "Maker", "Scope", "Term", "arguments", "as_decimal", "between", "double_to_decimal", "fail", "fixed",
+    "Constant", "DECIMAL", "Failing", "Maker", "Scope", "Term", "arguments", "as_decimal", "between", "double_to_decimal", "fail", "fixed",
     "integer_of", "is_long", "is_nullish", "make_integer", "named", "named_terms", "truth", "variadic", "widest",
 ]  # fmt: skip
 
@@ -39,6 +39,22 @@ class Constant:
 
     def __call__(self, variables: dict[str, Any]) -> Any:
         return self.value
+
+
+class Failing:
+    """A term that fails for every document.
+
+    As in MongoDB the expression that keeps it is refused while it is compiled, whether it would be asked for or not; what a constant
+    condition rules out is not kept.
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Term) -> None:
+        self._run = run
+
+    def __call__(self, variables: dict[str, Any]) -> Any:
+        return self._run(variables)
 
 
 class Scope:
@@ -111,12 +127,15 @@ def arguments(scope: Scope, spec: Any) -> list[Term]:
 
 
 def folded(terms: list[Term], run: Term) -> Term:
-    """Return a constant when all arguments are; what fails is left to fail when it is asked for."""
+    """Return a constant when all arguments are, a Failing when that fails or one of them does."""
+    for term in terms:
+        if isinstance(term, Failing):
+            return term
     if all(isinstance(term, Constant) for term in terms):
         try:
             return Constant(run({}))
         except QueryError:
-            return run
+            return Failing(run)
     return run
 
 

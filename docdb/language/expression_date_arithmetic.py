@@ -60,26 +60,18 @@ def weekday_of(value: Any) -> int:
     return fail(f"unknown day {value!r}", 5439016)
 
 
-def _local(date: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-    return date.astimezone(zone).replace(tzinfo=None)
-
-
-def _absolute(local: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-    return local.replace(tzinfo=zone).astimezone(dt.UTC)
-
-
-def add_units(date: dt.datetime, unit: str, amount: int, zone: dt.tzinfo = dt.UTC) -> dt.datetime:
+def add_units(date: dt.datetime, unit: str, amount: int, zone: dates.Zone = dt.UTC) -> dt.datetime:
     """Return a date moved by units; days and more keep the wall clock of the zone, months end at their last day."""
     try:
         if unit in ("hour", "minute", "second", "millisecond"):
             return date + dt.timedelta(milliseconds=amount * _MILLISECONDS[unit])
-        local = _local(date, zone)
+        local = dates.local_of(date, zone)
         if unit in _MILLISECONDS:
-            return _absolute(local + dt.timedelta(milliseconds=amount * _MILLISECONDS[unit]), zone)
+            return dates.moment_of(local + dt.timedelta(milliseconds=amount * _MILLISECONDS[unit]), zone)
         months = local.year * 12 + local.month - 1 + amount * _MONTHS[unit]
         year, month = divmod(months, 12)
         day = min(local.day, calendar.monthrange(year, month + 1)[1]) if 1 <= year <= 9999 else local.day
-        return _absolute(local.replace(year=year, month=month + 1, day=day), zone)
+        return dates.moment_of(local.replace(year=year, month=month + 1, day=day), zone)
     except (OverflowError, ValueError):
         fail("the date lies outside the years 1 to 9999", 5166406 if unit in _MILLISECONDS else 5976500)
 
@@ -135,35 +127,35 @@ def _diff(scope: Scope, spec: Any, name: str) -> Term:
         if unit in ("hour", "minute", "second", "millisecond"):
             if unit != "hour":
                 zone = dt.UTC
-            offset = (last.astimezone(zone).utcoffset() or dt.timedelta()) - (
-                first.astimezone(zone).utcoffset() or dt.timedelta()
-            )
+            offset = dates.offset_of(last, zone) - dates.offset_of(first, zone)
             extra = int(offset // _MS // _MILLISECONDS[unit])
         else:
             extra = 0
-        found = _count_units(_local(last, zone), unit, first_day) - _count_units(_local(first, zone), unit, first_day)
+        found = _count_units(dates.local_of(last, zone), unit, first_day) - _count_units(
+            dates.local_of(first, zone), unit, first_day
+        )
         return make_integer(found - extra, True)
 
     return folded(list(terms.values()), run)
 
 
-def truncate(date: dt.datetime, unit: str, size: int = 1, zone: dt.tzinfo = dt.UTC, first_day: int = 6) -> dt.datetime:
+def truncate(date: dt.datetime, unit: str, size: int = 1, zone: dates.Zone = dt.UTC, first_day: int = 6) -> dt.datetime:
     """Return the lower bound of the bin of so many units a date lies in; bins are counted from 2000-01-01 in the zone."""
-    local = _local(date, zone)
+    local = dates.local_of(date, zone)
     try:
         if unit in _MONTHS:
             width = size * _MONTHS[unit]
             months = (local.year * 12 + local.month - 1 - 24000) // width * width + 24000
-            return _absolute(dt.datetime(months // 12, months % 12 + 1, 1), zone)
+            return dates.moment_of(dt.datetime(months // 12, months % 12 + 1, 1), zone)
         if unit in ("hour", "minute", "second", "millisecond"):
-            base = _absolute(_BASE, zone)
+            base = dates.moment_of(_BASE, zone)
             width = size * _MILLISECONDS[unit]
             return base + dt.timedelta(milliseconds=int((date - base) // _MS) // width * width)
         base = _BASE
         if unit == "week":
             base += dt.timedelta(days=(first_day - _BASE.weekday()) % 7)
         width = size * _MILLISECONDS[unit]
-        return _absolute(base + dt.timedelta(milliseconds=int((local - base) // _MS) // width * width), zone)
+        return dates.moment_of(base + dt.timedelta(milliseconds=int((local - base) // _MS) // width * width), zone)
     except (OverflowError, ValueError):
         fail("the date lies outside the years 1 to 9999", 5439005)
 

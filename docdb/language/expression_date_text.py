@@ -22,7 +22,7 @@ from docdb.language.expression_core import (
     is_nullish,
     named_terms,
 )
-from docdb.language.expression_dates import as_date, week_of_year, zone_of
+from docdb.language.expression_dates import Zone, as_date, local_of, moment_of, offset_of, week_of_year, zone_of
 from docdb.language.values import is_number, type_name
 
 __all__ = ["OPERATORS", "read_date"]
@@ -59,6 +59,7 @@ _LOOSE: Final = (
     ),
     re.compile(r"(?P<day>\d{1,2})[.-](?P<month>\d{1,2})[.-](?P<year>\d{4})(?P<rest>.*)\Z", re.ASCII),
 )
+_AROUND: Final = " \t\n\v\f\r\0\u00a0"
 _TIME: Final = re.compile(
     r"[T,\s]*(?:(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d{1,9}))?)?\s*(?P<half>am|pm)?)?"
     r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?(?:\d{2})?)?\s*\Z",
@@ -66,8 +67,13 @@ _TIME: Final = re.compile(
 )
 
 
-def _zone(text: str | None, default: dt.tzinfo) -> dt.tzinfo:
-    return default if not text else zone_of(text.upper()) or default
+def _zone(text: str | None, default: Zone) -> Zone:
+    """Return the zone a date's text names, the default for none; beside another zone than UTC it may name none."""
+    if not text:
+        return default
+    if default is not dt.UTC:
+        fail(f"the date names the zone {text!r}, and another stands beside it", 241)
+    return zone_of("UTC" if text.upper() == "Z" else text.upper()) or default
 
 
 def _month_of(name: str) -> int:
@@ -77,13 +83,14 @@ def _month_of(name: str) -> int:
     return fail(f"{name!r} is no month", 241)
 
 
-def read_date(text: str, zone: dt.tzinfo) -> dt.datetime:
+def read_date(text: str, zone: Zone) -> dt.datetime:
     """Return the date a text stands for, in the zone when it names none; raise QueryError 241 when it is none."""
-    match = _ISO.match(text.strip())
+    body = text.strip(_AROUND)
+    match = _ISO.match(body)
     found: dict[str, Any] = match.groupdict() if match else {}
     if not match:
         for pattern in _LOOSE:
-            match = pattern.match(text.strip())
+            match = pattern.match(body)
             time = _TIME.match(match["rest"]) if match else None
             if match and time:
                 found = {**match.groupdict(), **time.groupdict()}
@@ -96,14 +103,14 @@ def read_date(text: str, zone: dt.tzinfo) -> dt.datetime:
         hour = hour % 12 + (12 if found["half"].lower() == "pm" else 0)
     fraction = int((found["fraction"] or "0").ljust(6, "0")[:3]) * 1000
     try:
-        day = dt.datetime(int(found["year"]), month, int(found["day"]), tzinfo=_zone(found["zone"], zone))
+        day = dt.datetime(int(found["year"]), month, int(found["day"]))
         extra = dt.timedelta(hours=1) if hour == 24 else dt.timedelta()
         time_of_day: dict[str, Any] = {
             "minute": int(found["minute"] or 0),
             "second": int(found["second"] or 0),
             "microsecond": fraction,
         }
-        return (day.replace(hour=min(hour, 23), **time_of_day) + extra).astimezone(dt.UTC)
+        return moment_of(day.replace(hour=min(hour, 23), **time_of_day) + extra, _zone(found["zone"], zone))
     except (ValueError, OverflowError) as error:
         raise QueryError(f"cannot read a date in {text!r}", code=241) from error
 
@@ -139,13 +146,11 @@ def _pattern_of(form: str) -> re.Pattern[str]:
         raise QueryError("a format names each part once", code=241) from error
 
 
-def _read_with(text: str, form: str, zone: dt.tzinfo) -> dt.datetime:
+def _read_with(text: str, form: str, zone: Zone) -> dt.datetime:
     match = _pattern_of(form).match(text)
     if match is None:
         fail(f"{text!r} does not have the format {form!r}", 241)
     found = {key: value for key, value in match.groupdict().items() if value is not None}
-    if "offset" in found:
-        zone = dt.timezone(dt.timedelta(minutes=int(found["offset"])))
     if "zone" in found:
         zone = _zone(found["zone"], zone)
     try:
@@ -160,7 +165,9 @@ def _read_with(text: str, form: str, zone: dt.tzinfo) -> dt.datetime:
             day = dt.datetime(int(found["year"]), month, int(found.get("day", 1)))
         clock: dict[str, Any] = {key: int(found.get(key, 0)) for key in ("hour", "minute", "second")}
         clock["microsecond"] = int(found.get("millisecond", 0)) * 1000
-        return day.replace(**clock, tzinfo=zone).astimezone(dt.UTC)
+        if "offset" in found:
+            zone = dt.timedelta(minutes=int(found["offset"]))
+        return moment_of(day.replace(**clock), zone)
     except (ValueError, KeyError, OverflowError) as error:
         raise QueryError(f"{text!r} with the format {form!r} is no date", code=241) from error
 
@@ -199,32 +206,36 @@ def _from_string(scope: Scope, spec: Any, name: str) -> Term:
     return folded(list(terms.values()), run)
 
 
-def _offset(date: dt.datetime) -> int:
-    return int((date.utcoffset() or dt.timedelta()).total_seconds()) // 60
+def _offset(date: dt.datetime, offset: dt.timedelta) -> str:
+    return str(offset // dt.timedelta(minutes=1))
 
 
-def _clock_offset(date: dt.datetime) -> str:
-    minutes = _offset(date)
+def _clock_offset(date: dt.datetime, offset: dt.timedelta) -> str:
+    minutes = offset // dt.timedelta(minutes=1)
     return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}{abs(minutes) % 60:02d}"
 
 
-_WRITERS: Final[dict[str, Callable[[dt.datetime], str]]] = {
-    "%": lambda d: "%", "B": lambda d: _MONTHS[d.month - 1].capitalize(), "G": lambda d: f"{d.isocalendar().year:04d}",
-    "H": lambda d: f"{d.hour:02d}", "L": lambda d: f"{d.microsecond // 1000:03d}", "M": lambda d: f"{d.minute:02d}",
-    "S": lambda d: f"{d.second:02d}", "U": lambda d: f"{week_of_year(d):02d}", "V": lambda d: f"{d.isocalendar().week:02d}",
-    "Y": lambda d: f"{d.year:04d}", "Z": lambda d: str(_offset(d)),
-    "b": lambda d: _MONTHS[d.month - 1][:3].capitalize(), "d": lambda d: f"{d.day:02d}", "j": lambda d: f"{d.timetuple().tm_yday:03d}",
-    "m": lambda d: f"{d.month:02d}", "u": lambda d: str(d.isoweekday()), "w": lambda d: str(d.isoweekday() % 7 + 1),
+_WRITERS: Final[dict[str, Callable[[dt.datetime, dt.timedelta], str]]] = {
+    "%": lambda d, o: "%", "B": lambda d, o: _MONTHS[d.month - 1].capitalize(), "G": lambda d, o: f"{d.isocalendar().year:04d}",
+    "H": lambda d, o: f"{d.hour:02d}", "L": lambda d, o: f"{d.microsecond // 1000:03d}", "M": lambda d, o: f"{d.minute:02d}",
+    "S": lambda d, o: f"{d.second:02d}", "U": lambda d, o: f"{week_of_year(d):02d}", "V": lambda d, o: f"{d.isocalendar().week:02d}",
+    "Y": lambda d, o: f"{d.year:04d}", "Z": _offset,
+    "b": lambda d, o: _MONTHS[d.month - 1][:3].capitalize(), "d": lambda d, o: f"{d.day:02d}", "j": lambda d, o: f"{d.timetuple().tm_yday:03d}",
+    "m": lambda d, o: f"{d.month:02d}", "u": lambda d, o: str(d.isoweekday()), "w": lambda d, o: str(d.isoweekday() % 7 + 1),
     "z": _clock_offset,
 }  # fmt: skip
 
 
-def format_date(date: dt.datetime, form: str) -> str:
-    """Return a local date written as the format asks."""
+def format_date(date: dt.datetime, offset: dt.timedelta, form: str) -> str:
+    """Return a local date, so far ahead of UTC, written as the format asks."""
 
     def write(match: re.Match[str]) -> str:
         writer = _WRITERS.get(match[1])
-        return writer(date) if writer else fail(f"unknown format specifier '%{match[1]}'", 18536 if match[1] else 18535)
+        return (
+            writer(date, offset)
+            if writer
+            else fail(f"unknown format specifier '%{match[1]}'", 18536 if match[1] else 18535)
+        )
 
     return re.sub(r"%(.?)", write, form, flags=re.DOTALL)
 
@@ -243,9 +254,9 @@ def _to_string(scope: Scope, spec: Any, name: str) -> Term:
             return on_null(v)
         if zone is None or ("format" in terms and is_nullish(form)):
             return None
-        date = as_date(value).astimezone(zone)
+        date = as_date(value)
         default = "%Y-%m-%dT%H:%M:%S.%L" + ("Z" if zone is dt.UTC else "")
-        return format_date(date, str(form) if "format" in terms else default)
+        return format_date(local_of(date, zone), offset_of(date, zone), str(form) if "format" in terms else default)
 
     return folded(list(terms.values()), run)
 
@@ -261,7 +272,7 @@ def _to_parts(scope: Scope, spec: Any, name: str) -> Term:
             return None
         if type(iso) is not bool:
             fail(f"iso8601 of {name} is a bool, not {type_name(iso)}", 40521)
-        date = as_date(value).astimezone(zone)
+        date = local_of(as_date(value), zone)
         clock = {
             "hour": date.hour,
             "minute": date.minute,
@@ -319,7 +330,7 @@ def _date_part(name: str, key: str, value: Any) -> int | None:
     return whole
 
 
-def _assembled(parts: dict[str, int], iso: bool, zone: dt.tzinfo) -> dt.datetime:
+def _assembled(parts: dict[str, int], iso: bool, zone: Zone) -> dt.datetime:
     try:
         if iso:
             first = dt.datetime.fromisocalendar(parts["isoWeekYear"], 1, 1)
@@ -330,7 +341,7 @@ def _assembled(parts: dict[str, int], iso: bool, zone: dt.tzinfo) -> dt.datetime
         clock = dict(
             zip(("hours", "minutes", "seconds", "milliseconds"), (parts.get(key, 0) for key in _CLOCK), strict=True)
         )
-        return (local + dt.timedelta(**clock)).replace(tzinfo=zone).astimezone(dt.UTC)
+        return moment_of(local + dt.timedelta(**clock), zone)
     except (ValueError, OverflowError):
         fail("the date lies outside the years 1 to 9999", 40523)
 

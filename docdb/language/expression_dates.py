@@ -16,7 +16,12 @@ from docdb.errors import QueryError
 from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded, is_nullish, make_integer
 from docdb.language.values import ObjectId, Timestamp, type_name
 
-__all__ = ["OPERATORS", "as_date", "epoch_date", "object_id_date", "zone_of"]
+__all__ = [
+    "OPERATORS", "Zone", "as_date", "epoch_date", "local_of", "moment_of", "object_id_date", "offset_of", "zone_of",
+]  # fmt: skip
+
+# A place of the world, or a fixed offset: those of MongoDB reach 100:39 hours, those of dt.timezone end below 24.
+Zone = dt.tzinfo | dt.timedelta
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _OFFSET: Final = re.compile(r"([+-])(\d{2}):?(\d{2})?\Z", re.ASCII)
@@ -31,15 +36,13 @@ def epoch_date(milliseconds: int) -> dt.datetime:
 
 
 @lru_cache(256)
-def _zone(name: str) -> dt.tzinfo:
-    if name in ("UTC", "GMT", "Z"):
+def _zone(name: str) -> Zone:
+    if name in ("UTC", "GMT"):
         return dt.UTC
     match = _OFFSET.match(name)
     if match:
         minutes = int(match[2]) * 60 + int(match[3] or 0)
-        if minutes >= 1440:
-            raise QueryError(f"the offset {name!r} is a day or more", code=40485)
-        return dt.timezone(dt.timedelta(minutes=-minutes if match[1] == "-" else minutes))
+        return dt.timedelta(minutes=-minutes if match[1] == "-" else minutes) if minutes else dt.UTC
     try:
         if not name or name.startswith(("/", ".")) or ".." in name:
             raise ValueError(name)
@@ -50,13 +53,35 @@ def _zone(name: str) -> dt.tzinfo:
         ) from error
 
 
-def zone_of(value: Any) -> dt.tzinfo | None:
+def zone_of(value: Any) -> Zone | None:
     """Return the zone a value names, None for null."""
     if is_nullish(value):
         return None
     if type(value) is not str:
         fail(f"a time zone is text, not {type_name(value)}", 40517)
     return _zone(value)
+
+
+def local_of(date: dt.datetime, zone: Zone) -> dt.datetime:
+    """Return the wall clock of a zone at a moment, without a zone."""
+    try:
+        if isinstance(zone, dt.timedelta):
+            return date.replace(tzinfo=None) + zone
+        return date.astimezone(zone).replace(tzinfo=None)
+    except OverflowError as error:
+        raise QueryError("the local date lies outside the years 1 to 9999", code=241) from error
+
+
+def moment_of(local: dt.datetime, zone: Zone) -> dt.datetime:
+    """Return the moment of a wall clock in a zone; raises OverflowError beyond the years 1 to 9999."""
+    if isinstance(zone, dt.timedelta):
+        return (local - zone).replace(tzinfo=dt.UTC)
+    return local.replace(tzinfo=zone).astimezone(dt.UTC)
+
+
+def offset_of(date: dt.datetime, zone: Zone) -> dt.timedelta:
+    """Return how far the wall clock of a zone is ahead of UTC at a moment."""
+    return local_of(date, zone) - date.replace(tzinfo=None)
 
 
 def object_id_date(value: ObjectId) -> dt.datetime:
@@ -97,7 +122,7 @@ def _part(read: Callable[[dt.datetime], int], long: bool = False) -> Maker:
             if is_nullish(value):
                 return None
             place = zone_of(zone(v))
-            return None if place is None else make_integer(read(as_date(value).astimezone(place)), long)
+            return None if place is None else make_integer(read(local_of(as_date(value), place)), long)
 
         return folded([source, zone], run)
 

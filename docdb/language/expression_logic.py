@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from docdb.language.expression_core import (
     Constant,
+    Failing,
     Maker,
     Scope,
     Term,
@@ -27,11 +28,15 @@ __all__ = ["OPERATORS"]
 
 def _and(scope: Scope, spec: Any, name: str) -> Term:
     terms = arguments(scope, spec)
+    if terms and isinstance(last := terms[-1], Constant) and not truth(last.value):
+        return Constant(False)  # decided without the others, which may fail
     return folded(terms, lambda v: all(truth(term(v)) for term in terms))
 
 
 def _or(scope: Scope, spec: Any, name: str) -> Term:
     terms = arguments(scope, spec)
+    if terms and isinstance(last := terms[-1], Constant) and truth(last.value):
+        return Constant(True)  # decided without the others, which may fail
     return folded(terms, lambda v: any(truth(term(v)) for term in terms))
 
 
@@ -59,7 +64,10 @@ def _cond(scope: Scope, spec: Any, name: str) -> Term:
     test, yes, no = (scope.compile(part) for part in parts)
     if isinstance(test, Constant):
         return yes if truth(test.value) else no
-    return lambda v: yes(v) if truth(test(v)) else no(v)
+    return next(
+        (term for term in (test, yes, no) if isinstance(term, Failing)),
+        lambda v: yes(v) if truth(test(v)) else no(v),
+    )
 
 
 def _if_null(scope: Scope, spec: Any, name: str) -> Term:
@@ -90,6 +98,17 @@ def _branch(scope: Scope, spec: Any) -> tuple[Term, Term]:
     return scope.compile(spec["case"]), scope.compile(spec["then"])
 
 
+def _reachable(pairs: list[tuple[Term, Term]], default: Term | None) -> tuple[list[tuple[Term, Term]], Term | None]:
+    """Return the branches that constant cases leave, and what stands after them."""
+    kept = []
+    for case, then in pairs:
+        if not isinstance(case, Constant):
+            kept.append((case, then))
+        elif truth(case.value):
+            return kept, then
+    return kept, default
+
+
 def _switch(scope: Scope, spec: Any, name: str) -> Term:
     if not isinstance(spec, dict):
         fail("$switch takes an object", 40060)
@@ -104,6 +123,12 @@ def _switch(scope: Scope, spec: Any, name: str) -> Term:
         fail("$switch needs at least one branch", 40068)
     default = scope.compile(spec["default"]) if "default" in spec else None
 
+    if default is None and all(isinstance(case, Constant) and not truth(case.value) for case, _ in pairs):
+        fail("no branch of $switch can apply and it has no default", 40069)
+    pairs, default = _reachable(pairs, default)
+    if not pairs and default is not None:
+        return default
+
     def run(v: dict[str, Any]) -> Any:
         for case, then in pairs:
             if truth(case(v)):
@@ -112,8 +137,6 @@ def _switch(scope: Scope, spec: Any, name: str) -> Term:
             fail("no branch of $switch applies and it has no default", 40066)
         return default(v)
 
-    if default is None and all(isinstance(case, Constant) and not truth(case.value) for case, _ in pairs):
-        fail("no branch of $switch can apply and it has no default", 40069)
     return folded([term for pair in pairs for term in pair] + ([default] if default else []), run)
 
 

@@ -15,6 +15,7 @@ from docdb.language.values import MISSING, Regex, type_name
 
 __all__ = ["OPERATORS"]
 
+_MAX_PATTERN: Final = 16384
 _FLAGS: Final = {"i": re.I, "m": re.M, "s": re.S, "x": re.X, "u": re.NOFLAG}
 
 
@@ -25,6 +26,8 @@ def _compiled(pattern: str, options: str) -> re.Pattern[str]:
         if option not in _FLAGS:
             fail(f"unknown regular expression option {option!r}", 51108, hint="the options are i, m, s, x")
         flags |= _FLAGS[option]
+    if len(pattern.encode()) > _MAX_PATTERN:
+        fail(f"a regular expression has at most {_MAX_PATTERN} bytes", 51111)
     try:
         return re.compile(pattern, flags)
     except (re.error, RecursionError, OverflowError) as error:
@@ -58,6 +61,18 @@ def _one(pattern: re.Pattern[str], text: str) -> Any:
     return None if match is None else _found(match)
 
 
+def _all(pattern: re.Pattern[str], text: str) -> list[Any]:
+    """Return every match. As in MongoDB the search ends where a match reaches the end of the text: no empty match follows there."""
+    found: list[Any] = []
+    at = 0
+    while match := pattern.search(text, at):
+        found.append(_found(match))
+        at = match.end() + (match.end() == match.start())
+        if at >= len(text):
+            break
+    return found
+
+
 def _making(search: Any, nothing: Any) -> Maker:
     def make(scope: Scope, spec: Any, name: str) -> Term:
         if not isinstance(spec, dict):
@@ -84,6 +99,6 @@ def _making(search: Any, nothing: Any) -> Maker:
 
 OPERATORS: Final[dict[str, Maker]] = {
     "$regexFind": _making(_one, None),
-    "$regexFindAll": _making(lambda pattern, text: [_found(match) for match in pattern.finditer(text)], []),
+    "$regexFindAll": _making(_all, []),
     "$regexMatch": _making(lambda pattern, text: pattern.search(text) is not None, False),
 }

@@ -39,7 +39,8 @@ def _combining(name: str, code: int, combine: Callable[[list[list[Any]], Key], l
     """Return the maker of a set operation over any number of arrays; null gives null."""
 
     def make(scope: Scope, spec: Any, operator: str) -> Term:
-        terms = arguments(scope, spec)
+        # As in MongoDB constants come last: the order counts for which of null and an error is seen first.
+        terms = sorted(arguments(scope, spec), key=lambda term: isinstance(term, Constant))
         key = scope.sort_key() or order_key
 
         def run(v: dict[str, Any]) -> Any:

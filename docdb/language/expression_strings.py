@@ -17,6 +17,7 @@ from docdb.language.expression_core import (
     Maker,
     between,
     fail,
+    fits_long,
     fixed,
     is_nullish,
     named,
@@ -87,7 +88,9 @@ def _concat(values: list[Any]) -> Any:
     return "".join(values)
 
 
-def _index_of(codes: tuple[int, int], encode: Callable[[str], Any], name: str) -> Maker:
+def _index_of(codes: tuple[int, int], encode: Callable[[str], Any], name: str, by_position: bool = False) -> Maker:
+    """Return the maker of a search; ``by_position``: a match, be it empty, begins before the end of what is searched."""
+
     def run(text: Any, part: Any, *bounds: Any) -> Any:
         if is_nullish(text):
             return None
@@ -104,6 +107,8 @@ def _index_of(codes: tuple[int, int], encode: Callable[[str], Any], name: str) -
                 fail(f"the bounds of {name} are not negative", 40097)
             limits[i] = at
         low, high = limits[0] or 0, len(whole) if limits[1] is None else limits[1]
+        if by_position and low >= min(high, len(whole)):
+            return 0 if not whole and not part and not low else -1
         return -1 if low > len(whole) or high < low else whole.find(encode(part), low, high)
 
     return between(2, 4, run)
@@ -153,7 +158,7 @@ def _sub_bytes(text: Any, start: Any, count: Any) -> str:
 
 
 def _cut(value: Any) -> int:
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not (math.isfinite(value) and fits_long(int(value))):
         fail(f"{value} is no position", 31109)
     if isinstance(value, Decimal):
         # MongoDB's conversion gives the smallest 64 bit integer for what does not fit: negative, whatever its sign was.
@@ -217,7 +222,7 @@ def _replace(name: str, count: int) -> Maker:
 OPERATORS: Final[dict[str, Maker]] = {
     "$concat": variadic(_concat),
     "$indexOfBytes": _index_of((40091, 40092), str.encode, "$indexOfBytes"),
-    "$indexOfCP": _index_of((40093, 40094), str, "$indexOfCP"),
+    "$indexOfCP": _index_of((40093, 40094), str, "$indexOfCP", True),
     "$ltrim": _trim("$ltrim", True, False),
     "$replaceAll": _replace("$replaceAll", -1),
     "$replaceOne": _replace("$replaceOne", 1),

@@ -70,6 +70,14 @@ def _to_bool(value: Any) -> bool:
     return value != 0 if is_number(value) or type(value) is bool else True
 
 
+def _body(value: bytes | uuid.UUID) -> bytes:
+    """Return the bytes of a binary value; those of the old subtype 2 begin with their length."""
+    if type(value) is uuid.UUID:
+        return value.bytes
+    body = bytes(value)  # type: ignore[arg-type]
+    return len(body).to_bytes(4, "little") + body if getattr(value, "subtype", 0) == 2 else body
+
+
 def _integer(value: Any, to: str, low: int, high: int, order: str = "little") -> int:
     if type(value) is str:
         if not _INTEGER.match(value) or len(value.lstrip("+-0")) > 19:
@@ -81,9 +89,8 @@ def _integer(value: Any, to: str, low: int, high: int, order: str = "little") ->
         whole = int(value)
     elif type(value) is dt.datetime:
         whole = milliseconds_of(value)
-    elif isinstance(value, bytes):
-        if getattr(value, "subtype", 0) == 2:
-            value = len(value).to_bytes(4, "little") + bytes(value)  # the old binary subtype carries its length
+    elif isinstance(value, bytes | uuid.UUID):
+        value = _body(value)
         if len(value) not in ((1, 2, 4) if to == "int" else (1, 2, 4, 8)):
             _no_conversion(value, to)
         whole = int.from_bytes(value, order, signed=True)  # type: ignore[arg-type]
@@ -167,7 +174,9 @@ def _to_string(value: Any, options: dict[str, Any]) -> str:
     if type(value) is dt.datetime:
         return date_text(value)
     if isinstance(value, bytes | uuid.UUID):
-        return _binary_text(value, options.get("format", "auto"))
+        if "format" not in options:
+            fail("binData to text needs a format", 4341115)
+        return _binary_text(value, options["format"])
     if isinstance(value, dict | list):
         return json.dumps(value, default=str, separators=(",", ":"), ensure_ascii=False)
     if type(value) is ObjectId:
@@ -176,7 +185,7 @@ def _to_string(value: Any, options: dict[str, Any]) -> str:
 
 
 def _binary_text(value: Any, form: str) -> str:
-    body = value.bytes if type(value) is uuid.UUID else bytes(value)
+    body = _body(value)
     is_uuid = type(value) is uuid.UUID or (getattr(value, "subtype", 0) == 4 and len(body) == 16)
     if form == "auto":
         form = "uuid" if is_uuid else "base64"
@@ -210,15 +219,17 @@ def _to_binary(value: Any, options: dict[str, Any]) -> Any:
 
 def _read_binary(text: str, form: str, subtype: int) -> Any:
     try:
-        if form == "uuid" or (form == "auto" and subtype == 4):
-            if subtype != 4 or not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+        if form == "auto":
+            fail("text to binData needs a format other than auto", 241)
+        if (form == "uuid") != (subtype == 4):
+            fail("the format uuid and subtype 4 go together", 241)
+        if form == "uuid":
+            if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
                 fail(f"{text!r} is no UUID of subtype 4", 241)
             return uuid.UUID(text)
-        body = _FORMATS["base64" if form == "auto" else form][1](text)
+        body = _FORMATS[form][1](text)
     except (ValueError, binascii.Error) as error:
         raise QueryError(f"{text!r} is not in the format {form}", code=241) from error
-    if subtype == 4 and len(body) == 16:
-        return uuid.UUID(bytes=body)
     return Binary(body, subtype) if subtype else body
 
 
@@ -244,7 +255,7 @@ _CONVERSIONS: Final[dict[str, tuple[frozenset[str], Callable[[Any, dict[str, Any
     "decimal": (_NUMBERS | {"date"}, lambda v, o: _to_decimal(v)),
     "double": (
         _NUMBERS | {"date", "binData"},
-        lambda v, o: _binary_double(v, o.get("byteOrder")) if isinstance(v, bytes) else _to_double(v),
+        lambda v, o: _binary_double(v, o.get("byteOrder")) if isinstance(v, bytes | uuid.UUID) else _to_double(v),
     ),
     "int": (
         _NUMBERS | {"binData"},
@@ -259,10 +270,11 @@ _CONVERSIONS: Final[dict[str, tuple[frozenset[str], Callable[[Any, dict[str, Any
 }
 
 
-def _binary_double(value: bytes, order: str | None) -> float:
-    if len(value) not in (4, 8):
+def _binary_double(value: bytes | uuid.UUID, order: str | None) -> float:
+    body = _body(value)
+    if len(body) not in (4, 8):
         return float(_no_conversion(value, "double"))
-    (result,) = struct.unpack((">" if order == "big" else "<") + ("f" if len(value) == 4 else "d"), value)
+    (result,) = struct.unpack((">" if order == "big" else "<") + ("f" if len(body) == 4 else "d"), body)
     return float(result)
 
 
@@ -431,7 +443,7 @@ OPERATORS: Final[dict[str, Maker]] = {
     "$toLong": _short("long"),
     "$toObject": _from_json(dict, "object"),
     "$toObjectId": _short("objectId"),
-    "$toString": _short("string"),
+    "$toString": _short("string", {"format": "auto"}),
     "$toUUID": _short("binData", {"subtype": 4, "format": "uuid"}),
     "$tsIncrement": _timestamp_part("$tsIncrement", 5687302, lambda value: value.inc),
     "$tsSecond": _timestamp_part("$tsSecond", 5687301, lambda value: value.time),

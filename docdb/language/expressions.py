@@ -30,10 +30,10 @@ from docdb.language import (
     expression_strings,
     expression_types,
 )
-from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded
+from docdb.language.expression_core import Constant, Failing, Maker, Scope, Term, fail, folded
 from docdb.language.values import MISSING, Timestamp
 
-__all__ = ["Expression", "OPERATORS", "check_variable", "compile_expression", "field_path", "read_path"]
+__all__ = ["Expression", "OPERATORS", "check_variable", "compile_expression", "field_path", "now", "read_path"]
 
 SYSTEM_VARIABLES: Final = frozenset({"CLUSTER_TIME", "CURRENT", "NOW", "REMOVE", "ROOT"})
 _REFUSED_VARIABLES: Final = frozenset({"JS_SCOPE", "IS_MR", "USER_ROLES", "SEARCH_META"})
@@ -69,10 +69,13 @@ class Expression:
 
 
 def compile_expression(spec: Any, *, variables: Iterable[str] = frozenset(), collation: Any = None) -> Expression:
-    """Compile an expression; raises QueryError with MongoDB's code. ``variables`` are the user variables it may name."""
+    """Compile an expression; raises QueryError with MongoDB's code, also for a constant part that fails. ``variables`` are the user variables it may name."""
     reads: set[str | None] = set()
     scope = Scope(_compile, frozenset(variables), collation, reads)
-    return Expression(spec, _compile(scope, spec), reads, collation)
+    term = _compile(scope, spec)
+    if isinstance(term, Failing):
+        term({})
+    return Expression(spec, term, reads, collation)
 
 
 def field_path(text: str) -> tuple[str, ...]:

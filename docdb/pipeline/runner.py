@@ -17,6 +17,7 @@ from typing import Any, Final
 from docdb.errors import NotSupportedError, QueryError, UpdateError
 from docdb.language.expression_core import fail
 from docdb.language.expressions import check_variable, compile_expression
+from docdb.language.expressions import now as this_moment
 from docdb.pipeline import (
     filling,
     stages_flow,
@@ -206,7 +207,7 @@ def pipeline_update(
         collection=None,
         collation=collation,
         variables=dict(variables or {}),
-        now=now or dt.datetime.now(dt.UTC),
+        now=now or this_moment(),
         memory_limit=0,
     )
     builder = Builder(context, frozenset(context.variables), compile=_compile)

@@ -6,14 +6,13 @@ stage by name.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from docdb.errors import QueryError
 from docdb.language.expression_core import fail
-from docdb.language.expressions import Expression, compile_expression
+from docdb.language.expressions import Expression, compile_expression, now
 from docdb.language.order import order_key
 from docdb.pipeline.context import Batch, Batches, Context
 
@@ -63,8 +62,7 @@ class Builder:
 
     def start_variables(self) -> Variables:
         """Return the variables a run begins with."""
-        now = self.context.now or dt.datetime.now(dt.UTC)
-        return {**self.context.variables, "NOW": now}
+        return {**self.context.variables, "NOW": self.context.now or now()}
 
 
 def check_options(

@@ -10,7 +10,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from docdb.errors import (
@@ -24,6 +24,7 @@ from docdb.errors import (
 )
 from docdb.language import filters
 from docdb.language.collation import Collation
+from docdb.language.expressions import now
 from docdb.language.matching import matcher
 from docdb.language.order import order_key
 from docdb.language.projection import parse_projection
@@ -59,7 +60,7 @@ class SessionSettings:
     slow_ms: float = 100.0
     memory_limit: int = 100 * 2**20
     transaction_limit_s: float | None = 30.0
-    clock: Callable[[], dt.datetime] = field(default=lambda: dt.datetime.now(dt.UTC))
+    clock: Callable[[], dt.datetime] = now
 
 
 class Page:

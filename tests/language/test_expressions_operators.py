@@ -11,7 +11,7 @@ import pytest
 
 from docdb.errors import QueryError
 from docdb.language.expressions import compile_expression
-from docdb.language.values import MISSING, Int64, ObjectId, Regex, type_name
+from docdb.language.values import MISSING, Binary, Int64, ObjectId, Regex, type_name
 
 DAY = dt.datetime(2024, 2, 29, 13, 5, 7, 250000, tzinfo=dt.UTC)
 DOCUMENT: dict[str, Any] = {"n": None, "i": 3, "d": DAY, "a": [3, 1, 2], "s": "Grüße", "o": {"x": 1, "y": 2}}
@@ -117,6 +117,36 @@ VALUES: list[tuple[Any, Any]] = [
     ({"$week": "$d"}, 8),
     ({"$zip": {"inputs": [[1, 2], ["a"]], "useLongestLength": True, "defaults": [0, "z"]}}, [[1, "a"], [2, "z"]]),
 ]
+VALUES += [
+    ({"$dateAdd": {"startDate": "$d", "unit": "day", "amount": 1, "timezone": "+99:99"}}, DAY + dt.timedelta(days=1)),
+    (
+        {"$dateFromParts": {"year": 2020, "hour": 12, "timezone": "-99:99"}},
+        dt.datetime(2020, 1, 5, 16, 39, tzinfo=dt.UTC),
+    ),
+    ({"$dateFromString": {"dateString": "2020-01-01T12:00:00-99:99"}}, dt.datetime(2020, 1, 5, 16, 39, tzinfo=dt.UTC)),
+    ({"$dateToString": {"date": "$d", "format": "%d %H:%M %z %Z", "timezone": "+25:00"}}, "01 14:05 +2500 1500"),
+    (
+        {"$dateTrunc": {"date": "$d", "unit": "hour", "timezone": "+99:99"}},
+        DAY.replace(hour=12, minute=21, second=0, microsecond=0),
+    ),
+    ({"$hour": {"date": "$d", "timezone": "-25:00"}}, 12),
+    ({"$indexOfCP": ["hello", "", 5]}, -1),
+    ({"$indexOfCP": ["", "", 0]}, 0),
+    ({"$indexOfBytes": ["hello", "", 5]}, 5),
+    ({"$or": [{"$divide": [1, "$gone.x"]}, {"$add": ["$s", 1]}, True]}, True),
+    ({"$and": [{"$add": ["$s", 1]}, False]}, False),
+    ({"$round": [2.675, 2]}, 2.67),
+    ({"$trunc": [0.29, 2]}, 0.28),
+    ({"$trunc": [0.1, 100]}, 0.1),
+    ({"$setUnion": [{"$literal": "x"}, "$gone"]}, None),
+    ({"$size": {"$regexFindAll": {"input": "abc", "regex": ""}}}, 3),
+    ({"$size": {"$regexFindAll": {"input": "", "regex": ""}}}, 1),
+    ({"$size": {"$regexFindAll": {"input": "hello", "regex": "l*"}}}, 4),
+    ({"$switch": {"branches": [{"case": True, "then": 1}, {"case": {"$divide": [1, 0]}, "then": 2}]}}, 1),
+    ({"$cond": [False, {"$divide": [1, 0]}, 3]}, 3),
+    ({"$toDate": "\0 2024-02-29T13:05:07.250Z\0"}, DAY),
+    ({"$toString": Binary(b"hello", 2)}, "BQAAAGhlbGxv"),
+]
 CODES: list[tuple[Any, int]] = [
     ({"$abs": "x"}, 28765),
     ({"$add": ["$d", "$d"]}, 16612),
@@ -127,7 +157,20 @@ CODES: list[tuple[Any, int]] = [
     ({"$divide": [1, 0]}, 2),
     ({"$filter": {"input": 1, "cond": 1}}, 28651),
     ({"$hour": {"date": "$d", "timezone": "Nowhere/Land"}}, 40485),
-    ({"$hour": {"date": "$d", "timezone": "+25:00"}}, 40485),
+    ({"$hour": {"date": "$d", "timezone": "Z"}}, 40485),
+    ({"$hour": {"date": dt.datetime(9999, 12, 31, tzinfo=dt.UTC), "timezone": "+25:00"}}, 241),
+    ({"$dateFromString": {"dateString": "2024-02-29T13:05:07Z", "timezone": "Europe/Rome"}}, 241),
+    ({"$dateFromString": {"dateString": "2024-02-29 +999999999999", "format": "%Y-%m-%d %Z"}}, 241),
+    ({"$substr": ["abc", 1e20, 1]}, 31109),
+    ({"$substrBytes": ["abc", 0, 1e308]}, 31109),
+    ({"$regexFind": {"input": "a", "regex": "é" * 8193}}, 51111),
+    ({"$convert": {"input": b"a", "to": "string"}}, 4341115),
+    ({"$convert": {"input": "YQ==", "to": "binData", "format": "auto"}}, 241),
+    ({"$convert": {"input": "YQ==", "to": {"type": "binData", "subtype": 4}, "format": "base64"}}, 241),
+    ({"$convert": {"input": "$i", "to": "int", "onNull": {"$divide": [1, 0]}}}, 2),
+    ({"$toInt": uuid.UUID(int=0)}, 241),
+    ({"$toDouble": uuid.UUID(int=0)}, 241),
+    ({"$setUnion": [{"$literal": "x"}, "$a"]}, 17043),
     ({"$ifNull": [1]}, 1257300),
     ({"$in": [1, 2]}, 40081),
     ({"$map": {"input": 1, "in": 1}}, 16883),
@@ -152,6 +195,22 @@ def test_refusal(spec: Any, code: int) -> None:
     with pytest.raises(QueryError) as caught:
         compile_expression(spec)(DOCUMENT)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({"$ifNull": ["$i", {"$divide": [1, 0]}, 1]}, id="behind a value that is there"),
+        pytest.param({"$cond": ["$i", 1, {"$divide": [1, 0]}]}, id="branch of a condition"),
+        pytest.param({"a": {"b": [{"$divide": [1, 0]}]}}, id="within an object"),
+        pytest.param(
+            {"$switch": {"branches": [{"case": "$i", "then": 1}], "default": {"$divide": [1, 0]}}}, id="default"
+        ),
+    ],
+)
+def test_a_constant_part_that_fails_is_refused_when_compiled(spec: Any) -> None:
+    with pytest.raises(QueryError, match="divide by zero"):
+        compile_expression(spec)
 
 
 @pytest.mark.parametrize(
