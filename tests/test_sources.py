@@ -208,3 +208,18 @@ def test_a_hint_of_a_pipeline_names_an_index(db, hint):
     with pytest.raises(QueryError) as caught:
         db["source"].aggregate([], hint=hint)
     assert caught.value.code == 2
+
+
+def test_now_of_a_pipeline_survives_its_storage(db):
+    filled(db, "source", {"_id": 1})
+    db["source"].aggregate([{"$set": {"at": "$$NOW"}}, {"$out": "target"}])
+    (seen,) = db["target"].aggregate([{"$project": {"part": {"$millisecond": "$at"}, "at": 1}}])
+    assert seen["at"].microsecond == seen["part"] * 1000
+
+
+def test_now_of_an_update_is_in_whole_milliseconds(db):
+    filled(db, "target", {"_id": 1})
+    db["target"].update_one(
+        {}, [{"$set": {"same": {"$eq": ["$$NOW", {"$dateTrunc": {"date": "$$NOW", "unit": "millisecond"}}]}}}]
+    )
+    assert content(db) == [{"_id": 1, "same": True}]
