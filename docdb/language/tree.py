@@ -18,7 +18,7 @@ from typing import Any
 
 __all__ = [
     "And", "Bits", "Compare", "ElemMatch", "Exists", "Expr", "FALSE", "GeoIntersects", "GeoWithin", "In", "Mod", "Near", "Node",
-    "Not", "Or", "Path", "Pattern", "Schema", "Size", "TRUE", "TypeIs", "children", "walk",
+    "Not", "Or", "Path", "Pattern", "Schema", "Size", "TRUE", "Text", "TypeIs", "children", "walk",
 ]  # fmt: skip
 
 Path = tuple[str, ...]
@@ -172,6 +172,21 @@ class Near(Node):
     metres: bool
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Node):
+    """A text search. ``spec`` says which text counts (``language/text_search.py``): the planner sets it from the collection's text index.
+
+    Stands at the top of a filter or in an $or there, once. ``proved``: one of the words is known to be found.
+    """
+
+    search: str
+    language: str | None = None
+    case: bool = False
+    diacritics: bool = False
+    spec: Any = None
+    proved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
