@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from docdb.errors import NotSupportedError, QueryError, UpdateError
+from docdb.errors import QueryError, UpdateError
 from docdb.faces.conditions import Combining, LogicCommand, QueryCommand, encode_element, operands_of
 from docdb.faces.expression_builders import aggregate
 from docdb.language.server_date import ServerDate
@@ -163,9 +163,17 @@ def json_schema(schema: Mapping[str, Any]) -> QueryCommand:
     return QueryCommand("$jsonSchema", schema)
 
 
-def text(search: str | Mapping[str, Any], **options: Any) -> QueryCommand:
-    """Ask for a full-text search."""
-    raise NotSupportedError("text search is not supported", path="$text", hint="use regex()")
+def text(
+    search: str | Mapping[str, Any],
+    *,
+    language: str | None = None,
+    case_sensitive: bool | None = None,
+    diacritic_sensitive: bool | None = None,
+) -> QueryCommand:
+    """Search for words, "phrases" and -unwanted words; a condition of its own, without a field. Needs a text index."""
+    given = {"$language": language, "$caseSensitive": case_sensitive, "$diacriticSensitive": diacritic_sensitive}
+    operand: dict[str, Any] = {"$search": search} if isinstance(search, str) else dict(search)
+    return QueryCommand("$text", operand | {name: value for name, value in given.items() if value is not None})
 
 
 def geo_near(geometry: Any, max_distance: float | None = None, min_distance: float | None = None) -> QueryCommand:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from docdb import command as _
-from docdb.errors import NotSupportedError, QueryError, UpdateError
+from docdb.errors import QueryError, UpdateError
 from docdb.faces.conditions import LogicCommand, encode_find, encode_where
 from docdb.language.server_date import ServerDate
 from docdb.language.updates import Command
@@ -133,9 +133,20 @@ def test_lists_are_lists(make, values):
         make(values)
 
 
-def test_not_supported_says_so():
-    with pytest.raises(NotSupportedError):
-        _.text("a")
+@pytest.mark.parametrize(
+    ("made", "filter"),
+    [
+        (_.text("a -b"), {"$text": {"$search": "a -b"}}),
+        (_.text({"$search": "a", "$language": "fr"}), {"$text": {"$search": "a", "$language": "fr"}}),
+        (
+            _.text("a", language="de", case_sensitive=True, diacritic_sensitive=False),
+            {"$text": {"$search": "a", "$language": "de", "$caseSensitive": True, "$diacriticSensitive": False}},
+        ),
+    ],
+    ids=["words", "document", "options"],
+)
+def test_text_search(made, filter):
+    assert dict(made) == filter
 
 
 PLACE = {"type": "Point", "coordinates": [1, 2]}

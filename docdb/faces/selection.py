@@ -161,9 +161,15 @@ class Selection(NamedTuple):
         """Return the planner's input."""
         if (self.min is not None or self.max is not None) and self.hint is None:
             raise QueryError("min and max bound an index", path="min", hint="name the index with hint", code=51173)
+        metadata = frozenset() if self.projection is None else self.projection.metadata
+        sorted_by = [path[1] for path, _ in self.keys if path[0] == "$meta"]
+        if metadata or sorted_by:
+            from docdb.language.metadata import check_text_score  # loaded at the first query of its kind
+
+            check_text_score(self.node, (*metadata, *sorted_by))
         return FindQuery(
             self.filter, self.node, self.projection, self.keys, self.skip, self.limit or None, self.hint, self.collation, self.after,
-            self.min, self.max, self.return_key, self.let, bool(self.collation_spec) and self.collation is None, self.fields,
+            self.min, self.max, self.return_key, self.let, bool(self.collation_spec) and self.collation is None, self.fields, metadata,
         )  # fmt: skip
 
     def operation(self) -> dict[str, Any]:

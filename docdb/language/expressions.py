@@ -29,6 +29,7 @@ from docdb.language import (
     expression_sets,
     expression_strings,
     expression_types,
+    metadata,
 )
 from docdb.language.expression_core import Constant, Failing, Maker, Scope, Term, fail, folded
 from docdb.language.values import MISSING, Timestamp
@@ -36,6 +37,7 @@ from docdb.language.values import MISSING, Timestamp
 __all__ = ["Expression", "OPERATORS", "check_variable", "compile_expression", "field_path", "now", "read_path"]
 
 SYSTEM_VARIABLES: Final = frozenset({"CLUSTER_TIME", "CURRENT", "NOW", "REMOVE", "ROOT"})
+_NO_METADATA: Final[frozenset[str]] = frozenset()
 _REFUSED_VARIABLES: Final = frozenset({"JS_SCOPE", "IS_MR", "USER_ROLES", "SEARCH_META"})
 _USER_VARIABLE: Final = re.compile(r"[a-z\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*\Z")
 
@@ -43,7 +45,7 @@ _USER_VARIABLE: Final = re.compile(r"[a-z\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010f
 class Expression:
     """A compiled expression. ``paths`` are the field paths it reads, None when it may read the whole document; ``constant`` tells whether it reads nothing."""
 
-    __slots__ = ("_term", "collation", "constant", "paths", "spec")
+    __slots__ = ("_term", "collation", "constant", "metadata", "paths", "spec")
 
     def __init__(self, spec: Any, term: Term, reads: set[str | None], collation: Any) -> None:
         self.spec = spec
@@ -52,6 +54,7 @@ class Expression:
         self.paths: frozenset[str] | None = (
             None if None in reads else frozenset(path for path in reads if path is not None)
         )
+        self.metadata = metadata.asked_by(reads) if reads else _NO_METADATA
         self._term = term
 
     def __call__(self, document: dict[str, Any], variables: dict[str, Any] | None = None) -> Any:
@@ -163,6 +166,8 @@ def _variable(scope: Scope, text: str) -> Term:
     if name in ("CLUSTER_TIME", "NOW"):
         value_of: Term = _now if name == "NOW" else _cluster_time
         return (lambda v: MISSING) if parts else value_of
+    if not parts and name in ("CURRENT", "ROOT"):
+        return lambda v: metadata.bare(v.get(name, MISSING))
     if not parts:
         return lambda v: v.get(name, MISSING)
     return lambda v: read_path(v.get(name, MISSING), parts)
@@ -256,7 +261,7 @@ def _let(scope: Scope, spec: Any, name: str) -> Term:
 
 _KNOWN_ELSEWHERE: Final = frozenset({
     "$_internalFindElemMatch", "$accumulator", "$createObjectId", "$encStrContains", "$encStrEndsWith", "$encStrStartsWith",
-    "$function", "$meta", "$toHashedIndexKey",
+    "$function", "$toHashedIndexKey",
 })  # fmt: skip
 OPERATORS: Final[dict[str, Maker]] = dict(
     sorted(
@@ -264,6 +269,7 @@ OPERATORS: Final[dict[str, Maker]] = dict(
             "$const": _literal,
             "$let": _let,
             "$literal": _literal,
+            "$meta": metadata.meta,
             **expression_arithmetic.OPERATORS,
             **expression_arrays.OPERATORS,
             **expression_date_arithmetic.OPERATORS,

@@ -39,6 +39,8 @@ class Scope:
     element: bool = False  # inside $elemMatch
     near: bool = True  # the documents may come in the order of $near
     nested: bool = False  # inside $or, $nor or $not
+    negated: bool = False  # inside $nor or $not
+    text: bool = True  # a text search may be asked for
 
     def deeper(self) -> Scope:
         """Return the scope one level down."""
@@ -49,8 +51,12 @@ class Scope:
         return replace(self, element=True)
 
     def inside_choice(self) -> Scope:
-        """Return the scope inside a $or, $nor or $not, one level down."""
+        """Return the scope inside a $or, one level down."""
         return replace(self, depth=self.depth + 1, nested=True)
+
+    def inside_negation(self) -> Scope:
+        """Return the scope inside a $nor or $not, one level down."""
+        return replace(self, depth=self.depth + 1, nested=True, negated=True)
 
     def canonical(self, value: Any, where: str) -> Any:
         """Return the canonical form of a value of the filter; a value that cannot be is the filter's error."""
@@ -75,13 +81,14 @@ class Scope:
 class Bound:
     """An expression together with the values of its variables."""
 
-    __slots__ = ("constant", "expression", "paths", "variables")
+    __slots__ = ("constant", "expression", "metadata", "paths", "variables")
 
     def __init__(self, expression: Any, variables: Mapping[str, Any]) -> None:
         self.expression = expression
         self.variables = variables
         self.paths = expression.paths
         self.constant = expression.constant
+        self.metadata = expression.metadata
 
     def __call__(self, document: Any, variables: Any = None) -> Any:
         return self.expression(document, self.variables)

@@ -39,11 +39,13 @@ def parse(
     expressions: Callable[..., Any] | None = None,
     naive_utc: bool = False,
     near: bool = True,
+    text: bool | None = None,
 ) -> Node:
     """Return the tree of a filter document (None is ``{}``, which matches all).
 
     ``collation`` is a parsed collation or None; ``let`` holds the values of ``$$name`` in ``$expr``; ``expressions``
-    compiles those (default: ``compile_expression``); ``naive_utc`` reads dates without a zone as UTC; ``near`` allows $near. Raises
+    compiles those (default: ``compile_expression``); ``naive_utc`` reads dates without a zone as UTC; ``near`` allows $near,
+    ``text`` $text (default: as ``near``). Raises
     QueryError with the path of the mistake, NotSupportedError for what MongoDB knows and docdb does not. Cost: one
     pass over the filter.
 
@@ -57,7 +59,10 @@ def parse(
     if let is not None and not isinstance(let, Mapping):
         raise QueryError(f"let is a document, not {type(let).__name__}", path="let", code=14)
     quick = _comparisons(filter) if collation is None and type(filter) is dict else None
-    return quick or _document(Scope(collation, let, expressions, naive_utc, 0, near=near), filter, "")
+    if quick is not None:
+        return quick
+    scope = Scope(collation, let, expressions, naive_utc, 0, near=near, text=near if text is None else text)
+    return _document(scope, filter, "")
 
 
 def _comparisons(filter: dict[Any, Any]) -> Node | None:
@@ -178,7 +183,7 @@ def _not(scope: Scope, path: Path, value: Any, where: str) -> Node:
     if isinstance(value, Mapping):
         if not value:
             raise QueryError("$not needs operators, not an empty document", path=where)
-        return Not(_operators(scope.inside_choice(), path, value, where))
+        return Not(_operators(scope.inside_negation(), path, value, where))
     pattern = fields.pattern_of(scope, path, scope.canonical(value, where), where)
     if pattern is None:
         raise QueryError("$not needs a regular expression or a document of operators", path=where)
@@ -247,7 +252,7 @@ def _or(scope: Scope, value: Any, where: str) -> Node:
 
 
 def _nor(scope: Scope, value: Any, where: str) -> Node:
-    return Not(_disjunction(_branches(scope.inside_choice(), value, where)))
+    return Not(_disjunction(_branches(scope.inside_negation(), value, where)))
 
 
 def _expr(scope: Scope, value: Any, where: str) -> Node:
@@ -258,6 +263,12 @@ def _expr(scope: Scope, value: Any, where: str) -> Node:
 
 def _json_schema(scope: Scope, value: Any, where: str) -> Node:
     return Schema(compile_schema(scope.canonical(value, where), path=where))
+
+
+def _text(scope: Scope, value: Any, where: str) -> Node:
+    from docdb.language.text_filters import text  # loaded at the first search
+
+    return text(scope, value, where)
 
 
 def _comment(scope: Scope, value: Any, where: str) -> Node:
@@ -312,6 +323,7 @@ DOCUMENT_OPERATORS: Final[dict[str, Callable[[Scope, Any, str], Node]]] = {
     "$nor": _nor,
     "$or": _or,
     "$sampleRate": _sample_rate,
+    "$text": _text,
 }
 
 _NESTING_OPERATORS: Final[dict[str, Callable[[Scope, Path, Any, str], Node]]] = {
@@ -321,7 +333,6 @@ _NESTING_OPERATORS: Final[dict[str, Callable[[Scope, Path, Any, str], Node]]] = 
 }
 
 UNSUPPORTED_OPERATORS: Final[dict[str, str]] = {
-    "$text": "use $regex, or keep an array of words and index it",
     "$where": "docdb runs no JavaScript; use $expr",
 }
 

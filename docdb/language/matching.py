@@ -128,6 +128,12 @@ def _schema(node: tree.Schema) -> Test:
     return lambda document: bool(schema(document))
 
 
+def _text(node: tree.Text) -> Test:
+    from docdb.language.text_search import judge  # loaded at the first search
+
+    return judge(node)
+
+
 def _leaf_matcher(node: tree.Node) -> Test:
     path, test, fans_out = leaf_of(node)
     if not path:
@@ -247,6 +253,8 @@ def _judge(node: tree.Node, document: Any) -> tuple[bool, int | None]:
     if isinstance(node, tree.Or) and _is_one_set(node):
         tests = [leaf_of(part)[1] for part in node.parts]
         return _judge_values(document, node.parts[0].path, lambda value: any(test(value) for test in tests))  # type: ignore[attr-defined]
+    if isinstance(node, tree.Text) and node.spec is None:
+        return True, None  # only the plan knows the index; what is asked for a position was found by it
     if type(node) in _BUILDERS:
         return matcher(node)(document), None
     return _judge_leaf(node, document)
@@ -483,6 +491,7 @@ _BUILDERS: Final[dict[type, Callable[[Any], Test]]] = {
     tree.Not: _not,
     tree.Or: _or,
     tree.Schema: _schema,
+    tree.Text: _text,
 }
 _TESTS: Final[dict[type, Callable[[Any], tuple[Test, bool]]]] = {
     tree.Bits: _bits,

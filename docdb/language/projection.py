@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from docdb.errors import NotSupportedError, QueryError
+from docdb.errors import QueryError
 from docdb.language import tree as nodes
 from docdb.language.filter_operators import Scope
 from docdb.language.filters import parse
@@ -45,7 +45,7 @@ class Projection:
     """A projection ready to apply.
 
     ``needs_position``: it holds a positional ``$``. ``fields``: the top-level names it reads, None for all.
-    ``inclusion_paths``: its paths (``_id`` among them unless left out) when it does nothing but include, else None.
+    ``metadata``: what it asks of ``$meta``. ``inclusion_paths``: its paths (``_id`` among them unless left out) when it does nothing but include, else None.
     """
 
     __slots__ = (
@@ -56,10 +56,12 @@ class Projection:
         "fields",
         "includes",
         "inclusion_paths",
+        "metadata",
         "needs_position",
     )
 
-    def __init__(self, shape: Shape, includes: bool, positional: Path | None) -> None:
+    def __init__(self, shape: Shape, includes: bool, positional: Path | None, metadata: frozenset[str]) -> None:
+        self.metadata = metadata
         self._shape = shape
         self._positional = positional
         self._computes = _computes(shape)
@@ -84,7 +86,8 @@ class Projection:
         if self._positional is not None:
             shown = _at_position(document, self._positional, position, ".".join(self._positional))
         if not self.includes:
-            return _exclude(self._shape, shown)
+            result = _exclude(self._shape, shown)
+            return _compute(self._shape, result, document) if self._computes else result
         result = _include(self._shape, shown)
         return _compute(self._shape, result, document) if self._computes else result
 
@@ -134,6 +137,7 @@ class _Parser:
         self.id_flag: bool | None = None
         self.positional: Path | None = None
         self.has_elem_match = False
+        self.metadata: set[str] = set()
 
     def projection(self) -> Projection:
         includes = self.includes
@@ -141,7 +145,7 @@ class _Parser:
             includes = self.has_elem_match or (self.id_flag is True)
         if includes and "_id" not in self.shape:
             self.shape = {"_id": KEEP, **self.shape}
-        return Projection(self.shape, includes, self.positional)
+        return Projection(self.shape, includes, self.positional, frozenset(self.metadata))
 
     def read(self, spec: Mapping[str, Any], prefix: Path) -> None:
         for name, value in spec.items():
@@ -199,9 +203,15 @@ class _Parser:
         elif name == "$slice":
             self._slice(path, value, text)
         elif name == "$meta":
-            raise NotSupportedError("$meta is not supported", path=f"{text}.$meta")
+            self._meta(path, value, text)
         else:
             self._compute(path, value, text)
+
+    def _meta(self, path: Path, value: Mapping[str, Any], text: str) -> None:
+        """What is known beside the fields goes with inclusion and exclusion alike."""
+        expression = self.scope.compile(self.scope.canonical(value, text))
+        self.metadata |= expression.metadata
+        self._place(path, _Computed(expression), text)
 
     def _elem_match(self, path: Path, condition: Any, text: str) -> None:
         if not isinstance(condition, Mapping):
@@ -263,6 +273,7 @@ class _Parser:
         if isinstance(value, Mapping) and (name := next(iter(value))) not in OPERATORS:
             raise QueryError(f"unknown expression {name}", path=text, code=31325)
         expression = self.scope.compile(self.scope.canonical(value, text))
+        self.metadata |= expression.metadata
         if path != ("_id",):
             self._become(True, text)
         elif self.includes is None:
@@ -374,7 +385,7 @@ def _exclude(shape: Shape, document: dict[str, Any]) -> dict[str, Any]:
         leaf = shape.get(name, KEEP)
         if leaf is KEEP:
             result[name] = value
-        elif leaf is not DROP:
+        elif leaf is not DROP and leaf.__class__ is not _Computed:
             shown = _exclude_below(leaf, value) if leaf.__class__ is dict else leaf(value)
             if shown is not MISSING:
                 result[name] = shown

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from docdb.errors import NotSupportedError, QueryError
+from docdb.errors import QueryError
 from docdb.language.filter_operators import integral
 from docdb.language.matching import position_of
 from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, invert, order_key
@@ -43,13 +43,22 @@ def parse_sort(spec: Any, direction: Any = 1) -> tuple[Key, ...]:
     if len(pairs) > MAX_KEYS:
         raise QueryError(f"a sort takes at most {MAX_KEYS} fields", path="sort", code=13103)
     words = not isinstance(spec, Mapping)
-    keys = tuple([(_path(name), _direction(name, way, words)) for name, way in pairs])
+    keys = tuple([_key(name, way, words) for name, way in pairs])
     names = [path for path, _ in keys]
     if len(set(names)) < len(names):
         raise QueryError("a sort names a field twice", path="sort", code=2)
     if (NATURAL,) in names and len(names) > 1:
         raise QueryError("$natural stands alone", path=f"sort.{NATURAL}", code=2)
     return keys
+
+
+def _key(name: Any, way: Any, words: bool) -> Key:
+    path = _path(name)
+    if isinstance(way, Mapping) and "$meta" in way:
+        from docdb.language.metadata import meta_direction  # loaded at the first sort of its kind
+
+        return meta_direction(way, f"sort.{name}"), -1
+    return path, _direction(name, way, words)
 
 
 def _pairs(spec: Any, direction: Any) -> list[tuple[Any, Any]]:
@@ -92,8 +101,6 @@ def _path(name: Any) -> Path:
 def _direction(name: str, value: Any, words: bool) -> int:
     where = f"sort.{name}"
     if isinstance(value, Mapping):
-        if "$meta" in value:
-            raise NotSupportedError("sorting by $meta is not supported", path=where)
         raise QueryError("a sort direction is 1 or -1", path=where, code=17312)
     if words and isinstance(value, str) and value in _WORDS:
         return _WORDS[value]
@@ -125,6 +132,10 @@ def sort_key(keys: tuple[Key, ...], collation: Any = None) -> Callable[[dict[str
         rows = _rows([(document, path) for path in paths])
         return min(_joined(row, ways, encode) for row in rows)
 
+    if any(path[0] == "$meta" for path in paths):
+        from docdb.language.metadata import with_chance
+
+        return with_chance(keys, key)
     return key
 
 

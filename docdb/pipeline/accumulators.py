@@ -15,7 +15,7 @@ from docdb.errors import NotSupportedError
 from docdb.language.expression_core import fail, integer_of, is_nullish
 from docdb.language.expression_folds import Average, Deviation, Extreme, Percentile, Sum, check_method, percentile_ranks
 from docdb.language.values import MISSING, type_name
-from docdb.pipeline.ordering import document_key, parse_sort
+from docdb.pipeline.ordering import document_key
 from docdb.pipeline.stage import Builder, Variables
 
 __all__ = ["ACCUMULATORS", "Accumulator", "compile_accumulator"]
@@ -248,7 +248,7 @@ def _best(reverse: bool, single: bool) -> Callable[[Builder, Any, str], Accumula
         if not isinstance(spec["sortBy"], dict):
             fail(f"the sortBy of {name} is an object", 5788604)
         read = (lambda variables: 1) if single else _counting(builder, spec["n"])
-        key, output = document_key(parse_sort(spec["sortBy"]), builder.key), builder.expression(spec["output"])
+        key, output = document_key(builder.sort_keys(spec["sortBy"]), builder.key), builder.expression(spec["output"])
         return Accumulator(
             lambda document, variables: (key(document), output(document, variables)),
             lambda variables: Best(read(variables), reverse, single),

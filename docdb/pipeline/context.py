@@ -59,9 +59,13 @@ class Context(Protocol):
         """Return how many bytes a stage may hold."""
 
     def source(
-        self, collection: str, filter: Mapping[str, Any] | None = None, sort: Sequence[tuple[str, int]] | None = None
-    ) -> Batches:
-        """Return the documents of a collection (none when it does not exist) that match the filter under ``collation``; an index may serve."""
+        self, collection: str, filter: Mapping[str, Any] | None = None, sort: Sequence[tuple[str, int]] | None = None,
+        *, metadata: frozenset[str] = frozenset(),
+    ) -> Batches:  # fmt: skip
+        """Return the documents of a collection (none when it does not exist) that match the filter under ``collation``; an index may serve.
+
+        They carry ``metadata`` (``language/metadata.py``).
+        """
 
     def nearest(self, collection: str, near: Any, filter: Mapping[str, Any]) -> Batches:
         """Return the documents that match the filter and a ``tree.Near``, nearest first; a geographic index of its field serves."""

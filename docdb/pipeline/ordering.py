@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from docdb.errors import NotSupportedError
 from docdb.language.expression_core import fail
 from docdb.language.expressions import field_path
+from docdb.language.metadata import meta_direction, with_chance
 from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, invert
 from docdb.language.values import is_number
 
@@ -31,13 +31,18 @@ def parse_sort(spec: Any) -> tuple[SortKey, ...]:
         fail("$sort names at least one field", 15976)
     if len(spec) > 32:
         fail("$sort takes at most 32 fields", 13103)
-    return tuple((field_path(path), _direction(path, value)) for path, value in spec.items())
+    return tuple(_key(path, value) for path, value in spec.items())
+
+
+def _key(path: str, value: Any) -> SortKey:
+    parts = field_path(path)
+    if isinstance(value, dict) and "$meta" in value:
+        return meta_direction(value, path), -1
+    return parts, _direction(path, value)
 
 
 def _direction(path: str, value: Any) -> int:
     if isinstance(value, dict):
-        if "$meta" in value:
-            raise NotSupportedError("sorting by $meta is not supported", path=path)
         fail("a sort direction is 1 or -1", 17312, path=path)
     if not is_number(value):
         fail("a sort direction is 1 or -1", 15974, path=path)
@@ -81,4 +86,6 @@ def document_key(keys: tuple[SortKey, ...], key: Callable[[Any], bytes]) -> Call
             return NULL_KEY if direction > 0 else invert(NULL_KEY)
         return min(found) if direction > 0 else invert(max(found))
 
-    return lambda document: tuple([component(document, parts, direction) for parts, direction in keys])
+    return with_chance(
+        keys, lambda document: tuple([component(document, parts, direction) for parts, direction in keys])
+    )

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from docdb.language.expression_core import fail
 from docdb.language.expressions import Expression, field_path
+from docdb.language.metadata import FIELD
 from docdb.language.values import MISSING, is_number
 
 __all__ = ["Shape", "add_fields", "parse_add_fields", "parse_project", "parse_unset"]
@@ -90,6 +91,7 @@ def parse_project(spec: Any, compile_value: Compile) -> tuple[Shape, bool]:
         del tree["_id"]
     elif "_id" not in tree:
         tree = {"_id": KEEP, **tree}
+    tree[FIELD] = KEEP  # what is known beside the fields goes along
     computes = _computes(tree)
 
     def keep(document: dict[str, Any], v: dict[str, Any]) -> dict[str, Any]:

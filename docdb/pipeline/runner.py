@@ -18,6 +18,7 @@ from docdb.errors import NotSupportedError, QueryError, UpdateError
 from docdb.language.expression_core import fail
 from docdb.language.expressions import check_variable, compile_expression
 from docdb.language.expressions import now as this_moment
+from docdb.language.metadata import Metadata, stripped
 from docdb.pipeline import (
     filling,
     stages_flow,
@@ -35,15 +36,16 @@ __all__ = ["Front", "Pipeline", "STAGES", "compile_pipeline", "evaluate_let", "p
 
 
 class Pipeline:
-    """A compiled pipeline. ``starts`` tells that it brings its own documents, ``writes`` that its last stage writes."""
+    """A compiled pipeline. ``starts`` tells that it brings its own documents, ``writes`` that its last stage writes, ``metadata`` what it asks of ``$meta``."""
 
-    __slots__ = ("_builder", "stages", "starts", "writes")
+    __slots__ = ("_builder", "metadata", "stages", "starts", "writes")
 
     def __init__(self, builder: Builder, stages: list[Stage]) -> None:
         self._builder = builder
         self.stages = tuple(stages)
         self.starts = bool(stages) and stages[0].starts
         self.writes = bool(stages) and stages[-1].writes
+        self.metadata = frozenset(builder.metadata.used)
 
     def run(self, source: Iterable[Batch]) -> Batches:
         """Yield the batches of the result; nothing runs before the first is asked for."""
@@ -51,7 +53,11 @@ class Pipeline:
         variables = self._builder.start_variables()
         flow: Batches = _watched(source, context)
         for stage in self.stages:
+            if stage.writes and self.metadata:
+                flow = stripped(flow)
             flow = stage.run(flow, variables)
+        if self.metadata:
+            flow = stripped(flow)
         return (batch for batch in flow if batch)
 
 
@@ -61,9 +67,9 @@ def _watched(source: Iterable[Batch], context: Context) -> Batches:
         yield batch
 
 
-def compile_pipeline(stages: Any, *, context: Context) -> Pipeline:
-    """Compile a pipeline; raises QueryError with the path of the stage. Variables are those of the context."""
-    builder = Builder(context, frozenset(context.variables), compile=_compile)
+def compile_pipeline(stages: Any, *, context: Context, metadata: Iterable[str] = ()) -> Pipeline:
+    """Compile a pipeline; raises QueryError with the path of the stage. Variables are those of the context, ``metadata`` is what documents carry."""
+    builder = Builder(context, frozenset(context.variables), compile=_compile, metadata=Metadata(metadata))
     return Pipeline(builder, _compile(builder, stages))
 
 
@@ -72,8 +78,14 @@ def _compile(builder: Builder, stages: Any) -> list[Stage]:
         fail("a pipeline is an array of stages", 14)
     if len(stages) > 1000:
         fail("a pipeline has at most 1000 stages", 7749501)
-    compiled = [_compile_stage(builder, stage, at) for at, stage in enumerate(stages)]
+    compiled = []
+    for at, stage in enumerate(stages):
+        compiled.append(_compile_stage(builder, stage, at))
+        if compiled[-1].name in _NEW_DOCUMENTS:
+            builder.metadata.available.clear()
     for at, stage in enumerate(compiled):
+        if stage.searches and (at or builder.within == "$facet"):
+            fail("$text stands in the first stage of a pipeline", 17313, path=f"{at}.$match")
         if stage.starts and at:
             fail(f"{stage.name} stands first in its pipeline", 40602, path=f"{at}.{stage.name}")
         if stage.name == "$geoNear" and not all(
@@ -83,6 +95,11 @@ def _compile(builder: Builder, stages: Any) -> list[Stage]:
         if stage.writes and at < len(compiled) - 1:
             fail(f"{stage.name} stands last in its pipeline", 40601, path=f"{at}.{stage.name}")
     return _sorted_to_limit(builder, compiled)
+
+
+_NEW_DOCUMENTS: Final = frozenset(
+    {"$bucket", "$bucketAuto", "$collStats", "$count", "$documents", "$facet", "$group", "$indexStats", "$sortByCount"}
+)  # of which nothing is known beside their fields
 
 
 def _sorted_to_limit(builder: Builder, stages: list[Stage]) -> list[Stage]:

@@ -13,8 +13,10 @@ from typing import Any, Final
 from docdb.errors import QueryError
 from docdb.language.expression_core import fail
 from docdb.language.expressions import Expression, compile_expression, now
+from docdb.language.metadata import Metadata, is_sorted_by
 from docdb.language.order import order_key
 from docdb.pipeline.context import Batch, Batches, Context
+from docdb.pipeline.ordering import SortKey, parse_sort
 
 __all__ = ["BATCH", "Builder", "Stage", "Variables", "check_options", "each", "in_batches", "whole"]
 
@@ -32,11 +34,12 @@ class Stage:
     spec: Any = None
     starts: bool = False  # brings its own documents: first in its pipeline
     writes: bool = False  # last in its pipeline
+    searches: bool = False  # looks for words: first in its pipeline, so that an index serves it
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """What is known while a pipeline is compiled: context, variables in scope, depth, and what the pipeline is part of."""
+    """What is known while a pipeline is compiled: context, variables in scope, depth, what the pipeline is part of and what its documents carry."""
 
     context: Context
     variables: frozenset[str] = frozenset()
@@ -44,6 +47,7 @@ class Builder:
     source: str | None = None  # the collection it reads, when that is not the context's
     depth: int = 0
     compile: Callable[[Builder, Any], list[Stage]] = field(default=lambda builder, stages: [])
+    metadata: Metadata = field(default_factory=Metadata)
 
     @property
     def key(self) -> Callable[[Any], bytes]:
@@ -52,13 +56,22 @@ class Builder:
 
     def expression(self, spec: Any, *more: str) -> Expression:
         """Return the compiled expression; ``more`` are variables known beside those in scope."""
-        return compile_expression(spec, variables=self.variables | set(more), collation=self.context.collation)
+        expression = compile_expression(spec, variables=self.variables | set(more), collation=self.context.collation)
+        self.metadata.ask(expression.metadata)
+        return expression
+
+    def sort_keys(self, spec: Any) -> tuple[SortKey, ...]:
+        """Return the paths and directions of a sort document."""
+        keys = parse_sort(spec)
+        self.metadata.ask(is_sorted_by(keys))
+        return keys
 
     def inner(self, within: str, *more: str, source: str | None = None) -> Builder:
         """Return the builder of a pipeline inside a stage."""
         if self.depth >= 20:
             raise QueryError("pipelines are nested at most 20 deep", code=232)
-        return Builder(self.context, self.variables | set(more), within, source, self.depth + 1, self.compile)
+        carried = self.metadata.branch() if within == "$facet" else Metadata()
+        return Builder(self.context, self.variables | set(more), within, source, self.depth + 1, self.compile, carried)
 
     def start_variables(self) -> Variables:
         """Return the variables a run begins with."""

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from docdb.language import filters, matching
+from docdb.language import filters, matching, tree
 from docdb.language.expression_core import fail, integer_of
 from docdb.language.expressions import Expression, compile_expression, field_path
+from docdb.language.metadata import TEXT_SCORE
 from docdb.language.values import MISSING, Int64, is_number
 from docdb.pipeline.context import Batch, Batches
 from docdb.pipeline.ordering import document_key, parse_sort
@@ -42,22 +43,28 @@ def match(builder: Builder, spec: Any, name: str) -> Stage:
 
     def compile_bound(inner: Any, **more: Any) -> _Bound:
         expression = compile_expression(inner, variables=builder.variables, collation=builder.context.collation)
+        builder.metadata.ask(expression.metadata)
         return _Bound(expression, cell)
 
-    node = filters.parse(spec, collation=builder.context.collation, expressions=compile_bound, near=False)
-    test = matching.matcher(node)
+    node = filters.parse(spec, collation=builder.context.collation, expressions=compile_bound, near=False, text=True)
+    searches = any(isinstance(part, tree.Text) for part in tree.walk(node))
+    if searches:
+        builder.metadata.available.add(TEXT_SCORE)
+
+    known = None if searches else matching.matcher(node)
 
     def run(batches: Batches, variables: Variables) -> Batches:
+        test = known or matching.matcher(node)  # a search that no plan has taken over is refused here
         for batch in batches:
             cell[0] = variables
             yield [document for document in batch if test(document)]
 
-    return Stage(name, run, spec)
+    return Stage(name, run, spec, searches=searches)
 
 
 def sort(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $sort."""
-    key = document_key(parse_sort(spec), builder.key)
+    key = document_key(builder.sort_keys(spec), builder.key)
     memory = builder.context.memory_limit
 
     def run(batches: Batches, variables: Variables) -> Batches:

@@ -17,6 +17,7 @@ from docdb.language.expressions import Expression, field_path
 from docdb.language.geo_filters import near_point
 from docdb.language.geo_matching import nearest
 from docdb.language.geojson import GeometryError, is_place, read_pair
+from docdb.language.metadata import FIELD, NEAR_DISTANCE, NEAR_POINT
 from docdb.language.planar import Pair
 from docdb.language.values import is_number
 from docdb.pipeline.context import Batches, Context
@@ -50,13 +51,14 @@ def geo_near(builder: Builder, spec: Any, name: str) -> Stage:
         fail("the query of $geoNear is a filter document", 14)
     chosen = match(builder, query, name)
     outermost = builder.depth == 0
+    builder.metadata.available |= {NEAR_DISTANCE, NEAR_POINT}
 
     def run(documents: Batches, variables: Variables) -> Batches:
         near = _near(parsed, builder, variables)
         # Only the outermost pipeline has no variables but those that the context knows.
         found = builder.context.nearest(_collection(builder), near, query if outermost else {})
         for batch in found if outermost else chosen.run(found, variables):
-            yield list(_measured(near, parsed, batch))
+            yield list(_measured(near, parsed, batch, bool(builder.metadata.used)))
 
     return Stage(name, run, spec)
 
@@ -188,7 +190,9 @@ def _field(parsed: _Spec, builder: Builder, spherical: bool, geojson: bool, poin
     return key
 
 
-def _measured(near: tree.Near, parsed: _Spec, documents: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _measured(
+    near: tree.Near, parsed: _Spec, documents: Iterable[dict[str, Any]], carries: bool
+) -> Iterator[dict[str, Any]]:
     find = nearest(near)
     for document in documents:
         place = find(document)
@@ -199,4 +203,6 @@ def _measured(near: tree.Near, parsed: _Spec, documents: Iterable[dict[str, Any]
             document = with_path(document, parsed.distance, distance * parsed.multiplier)
         if parsed.places is not None:
             document = with_path(document, parsed.places, value)
+        if carries:
+            document = {**document, FIELD: {NEAR_DISTANCE: distance * parsed.multiplier, NEAR_POINT: value}}
         yield document

@@ -12,6 +12,7 @@ from typing import Any, Final
 from docdb.errors import NotSupportedError
 from docdb.language.expression_core import fail, integer_of
 from docdb.language.expressions import Expression, check_variable, field_path
+from docdb.language.metadata import bare, stripped
 from docdb.language.values import MISSING, is_number
 from docdb.pipeline.context import Batch, Batches
 from docdb.pipeline.joining import FieldJoin, equality_filter, local_values
@@ -47,9 +48,10 @@ class _Joined:
         if self.collection is None:
             return iter(())
         parts = [part for part in (extra, self.filter) if part]
-        return self.builder.context.source(
-            self.collection, {"$and": parts} if len(parts) == 2 else parts[0] if parts else None
-        )
+        filter = {"$and": parts} if len(parts) == 2 else parts[0] if parts else None
+        wanted = frozenset(self.builder.metadata.used)
+        more: dict[str, Any] = {"metadata": wanted} if wanted else {}
+        return self.builder.context.source(self.collection, filter, **more)
 
     def run(self, variables: Variables) -> Batches:
         return self.flow(self.read(), variables)
@@ -57,7 +59,7 @@ class _Joined:
     def flow(self, batches: Batches, variables: Variables) -> Batches:
         for stage in self.stages:
             batches = stage.run(batches, variables)
-        return batches
+        return stripped(batches) if self.builder.metadata.used else batches
 
 
 def _collection_name(value: Any, name: str) -> str | None:
@@ -223,7 +225,7 @@ def facet(builder: Builder, spec: Any, name: str) -> Stage:
             flow: Batches = iter([list(documents)])
             for stage in stages:
                 flow = stage.run(flow, variables)
-            result[field] = [document for batch in flow for document in batch]
+            result[field] = [bare(document) for batch in flow for document in batch]
         yield [result]
 
     return Stage(name, run, spec)

@@ -9,6 +9,7 @@ from typing import Any
 
 from docdb.language.expression_core import fail
 from docdb.language.expressions import Expression
+from docdb.language.metadata import FIELD
 from docdb.language.values import MISSING, type_name
 from docdb.pipeline.context import Batches
 from docdb.pipeline.projecting import parse_add_fields, parse_project, parse_unset
@@ -49,7 +50,7 @@ def _replacing(expression: Expression, spec: Any, name: str) -> Stage:
         value = expression(document, variables)
         if type(value) is not dict:
             fail(f"the new root of {name} is an object, not {type_name(value)}", 40228)
-        return value
+        return _carrying(value, document)
 
     return Stage(name, each(replace), spec)
 
@@ -65,10 +66,14 @@ def redact(builder: Builder, spec: Any, name: str) -> Stage:
     def run(batches: Batches, variables: Variables) -> Batches:
         known = {**variables, **_DECISIONS}
         for batch in batches:
-            found = [_redacted(expression, document, {**known, "ROOT": document}) for document in batch]
-            yield [document for document in found if document is not MISSING]
+            found = [(_redacted(expression, document, {**known, "ROOT": document}), document) for document in batch]
+            yield [_carrying(new, document) for new, document in found if new is not MISSING]
 
     return Stage(name, run, spec)
+
+
+def _carrying(new: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    return {**new, FIELD: document[FIELD]} if FIELD in document else new
 
 
 def _redacted(expression: Expression, document: dict[str, Any], variables: Variables) -> Any:

@@ -18,7 +18,7 @@ from docdb.language.expression_date_arithmetic import UNITS, add_units
 from docdb.language.values import MISSING, is_number
 from docdb.pipeline.accumulators import ACCUMULATORS
 from docdb.pipeline.context import Batch
-from docdb.pipeline.ordering import SortKey, document_key, parse_sort
+from docdb.pipeline.ordering import SortKey, document_key
 from docdb.pipeline.projecting import parse_add_fields
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options, whole
 from docdb.pipeline.window_functions import FUNCTIONS, Partition
@@ -169,7 +169,7 @@ def set_window_fields(builder: Builder, spec: Any, name: str) -> Stage:
         fail("the sortBy of $setWindowFields is an object", 14)
     if not isinstance(spec["output"], dict):
         fail("the output of $setWindowFields is an object", 14)
-    keys = parse_sort(sort) if sort else None
+    keys = builder.sort_keys(sort) if sort else None
     partition_by = builder.expression(spec.get("partitionBy"))
     outputs = [(field, _output(builder, field, item, sort, keys)) for field, item in spec["output"].items()]
     columns_spec = {field: f"$$value{i}" for i, (field, _) in enumerate(outputs)}

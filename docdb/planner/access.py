@@ -20,7 +20,7 @@ from docdb.planner.bounds import IndexBounds, Range
 from docdb.planner.views import View
 
 __all__ = [
-    "Access", "FullScan", "IdLookup", "IndexIntersection", "IndexScan", "IndexUnion", "Nothing", "Work",
+    "Access", "CountedAccess", "FullScan", "IdLookup", "IndexIntersection", "IndexScan", "IndexUnion", "Nothing", "Work",
 ]  # fmt: skip
 
 FIRST_FETCH: Final = 16
@@ -57,6 +57,21 @@ class Access:
                 size = min(size * 2, FETCH)
         if waiting:
             yield _fetch(view, work, waiting, program, decode)
+
+
+@dataclass(frozen=True, slots=True)
+class CountedAccess(Access):
+    """Base of paths over one index that count what they deliver without reading it, and say of themselves what explain shows."""
+
+    index: Any
+
+    def count(self, view: View) -> int:
+        """Return how many documents it delivers."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """Return what explain shows of it."""
+        raise NotImplementedError
 
 
 def _fetch(view: View, work: Work, ids: list[bytes], program: Any, decode: Any) -> list[Any]:

@@ -324,6 +324,10 @@ class Chooser:
                 chosen.append(best.access)
         return Candidate(IndexUnion(tuple(chosen)), frozenset(), False, True, used, True)
 
+    def branch(self, leaves: tuple[Node, ...], rest: tuple[Node, ...]) -> Candidate | None:
+        """Return the path for one branch of an $or (``rest``: what must match beside it); None where only a full scan is."""
+        return self._branch(leaves, rest, self.view.document_count() + 1)
+
     def _branch(self, leaves: tuple[Node, ...], rest: tuple[Node, ...], limit: int) -> Candidate | None:
         parts = leaves + rest
         known = conditions(parts, None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from docdb.engine.base import id_of_entry
 from docdb.language import tree
+from docdb.language.metadata import FIELD, INDEX_KEY
 from docdb.language.order import MAX_KEY, NULL_KEY, order_key
 from docdb.language.tree import Node, Path
 from docdb.language.values import MISSING
@@ -20,6 +21,7 @@ from docdb.planner.access import Access, IndexScan, Work
 from docdb.planner.choice import is_ordinary, scan_of
 from docdb.planner.components import covered_values, id_value, split_entry
 from docdb.planner.conditions import conjuncts
+from docdb.planner.intervals import Bound, Intervals
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.views import View
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from docdb.planner.plan import Plan
 
 __all__ = [
-    "covered_documents", "covers", "distinct_from_index", "index_keys", "is_single_key", "reached", "value_key",
+    "covered_documents", "covers", "distinct_from_index", "index_keys", "is_single_key", "reached", "value_key", "with_index_key",
 ]  # fmt: skip
 
 Document = dict[str, Any]
@@ -115,6 +117,23 @@ def _keys_of(document: Document, paths: list[Path]) -> Document:
     for path in paths:
         values = list(reached(document, path))
         found[".".join(path)] = values[0] if values else None
+    return found
+
+
+def with_index_key(access: IndexScan, batches: Iterator[list[Document]]) -> Iterator[list[Document]]:
+    """Yield the documents with the key that the scan found them by; of several in its bounds the first."""
+    fields = [(path, intervals) for (path, _), intervals in zip(access.index.keys, access.bounds.fields, strict=True)]
+    key_of = value_key(access.index.collation)
+    for batch in batches:
+        yield [{**document, FIELD: {INDEX_KEY: _found_key(document, fields, key_of)}} for document in batch]
+
+
+def _found_key(document: Document, fields: list[tuple[Path, Intervals]], key_of: Callable[[Any], bytes]) -> Document:
+    found: Document = {}
+    for path, intervals in fields:
+        values = list(reached(document, path)) or [None]
+        inside = (v for v in values if any(i.low <= Bound(key_of(v)) < i.high for i in intervals))
+        found[".".join(path)] = next(inside, values[0])
     return found
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from docdb.language import tree
+from docdb.language.metadata import FIELD
 from docdb.language.programs import compile_program
 from docdb.language.tree import Node, Path
 from docdb.planner.access import (
     Access,
+    CountedAccess,
     FullScan,
     IdLookup,
     IndexIntersection,
@@ -85,7 +87,8 @@ def _executed(plan: Plan, view: View) -> dict[str, Any]:
 
 
 def _index_name(access: Access) -> str | None:
-    return access.index.name if isinstance(access, IndexScan) else None
+    index = getattr(access, "index", None)
+    return None if index is None else str(index.name)
 
 
 def _path(access: Access) -> dict[str, Any]:
@@ -103,6 +106,8 @@ def _path(access: Access) -> dict[str, Any]:
         shown["direction"] = "backward" if access.reverse else "forward"
         shown["merge"] = access.merge > 0
         shown["multikey"] = access.repeats
+    elif isinstance(access, CountedAccess):
+        shown |= access.describe()
     elif isinstance(access, IdLookup):
         shown["bounds"] = {"_id": [repr(decode_component(key)) for key in access.keys]}
     elif isinstance(access, FullScan):
@@ -169,9 +174,14 @@ def _stages(plan: Plan, in_memory: bool) -> list[str]:
     query = plan.query
     steps = [
         (True, type(plan.access).__name__),
-        (isinstance(plan.access, IndexScan | IndexUnion | IndexIntersection | IdLookup) and not plan.covered, "fetch"),
+        (
+            isinstance(plan.access, IndexScan | IndexUnion | IndexIntersection | IdLookup | CountedAccess)
+            and not plan.covered,
+            "fetch",
+        ),
         (not plan.exact, "filter"),
         (bool(query.after), "after"),
+        (plan.score is not None and plan._carries, "score"),
         (in_memory, "top" if query.limit else "sort"),
         (bool(query.skip), "skip"),
         (bool(query.limit), "limit"),
@@ -214,7 +224,7 @@ def _wanted_keys(node: Node, plan: Plan) -> list[tuple[str, int]]:
         place = equal if only_points(condition.intervals) else limited
         if condition.path not in equal + limited:
             place.append(condition.path)
-    order = () if plan.sort == NEAR_ORDER else plan.sort
+    order = () if plan.sort == NEAR_ORDER else [key for key in plan.sort if key[0][0] != FIELD]
     sort = [(path, way) for path, way in order if path not in equal]
     if sort and sort[0][1] < 0 and len(sort) == 1:
         sort = [(sort[0][0], 1)]  # read backward, so that one index serves both

@@ -16,11 +16,12 @@ from typing import Any
 
 from docdb.errors import TimeoutExpired
 from docdb.language import matching, tree
+from docdb.language.metadata import FIELD, INDEX_KEY, TEXT_SCORE, bare
 from docdb.language.programs import compile_program
 from docdb.language.sorting import sort_key
 from docdb.pipeline.spill import HEAP_LIMIT, ordered
 from docdb.planner import covering
-from docdb.planner.access import FIRST_FETCH, Access, FullScan, IndexScan, Nothing, Work
+from docdb.planner.access import FIRST_FETCH, Access, CountedAccess, FullScan, IndexScan, Nothing, Work
 from docdb.planner.choice import Candidate
 from docdb.planner.conditions import conjuncts
 from docdb.planner.nearness import NEAR_ORDER, near_key
@@ -53,6 +54,7 @@ class Plan:
     budget: int = 0
     considered: list[Candidate] = field(default_factory=list)
     last: dict[str, Any] | None = None
+    score: Callable[[Any], float] | None = None  # of a text search whose path does not tell
 
     def run(
         self, view: View, deadline: float | None = None, *, work: Work | None = None
@@ -71,7 +73,8 @@ class Plan:
         for batch in _page(arranged, query):
             if batch:
                 self.last = batch[-1]
-                yield batch if project is None else [project(document) for document in batch]
+                shown = batch if project is None else [project(document) for document in batch]
+                yield [bare(document) for document in shown] if self._carries and not query.carries else shown
 
     def select(self, view: View, deadline: float | None = None) -> Iterator[list[tuple[bytes, bytes]]]:
         """Yield batches of (id key, stored bytes) of the documents, for writes; sort, skip and limit apply."""
@@ -137,12 +140,25 @@ class Plan:
 
     def _filtered(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
         if self.exact:
-            return self.access.read(view, work, first=self._first())
+            return self._carrying(self.access.read(view, work, first=self._first()))
         program, matches = _filter(self.query.node, view)
-        batches = self.access.read(view, work, program=program)
+        batches = self._carrying(self.access.read(view, work, program=program))
         if matches is None:
             return batches
         return ([document for document in batch if matches(document)] for batch in batches)
+
+    @property
+    def _carries(self) -> bool:
+        """Whether documents carry what is known of them beside their fields."""
+        return bool(self.query.metadata) or any(path[0] == FIELD for path, _ in self.sort)
+
+    def _carrying(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the documents with what is known of them, where somebody asks."""
+        if self.query.metadata and isinstance(self.access, IndexScan) and INDEX_KEY in self.query.metadata:
+            return covering.with_index_key(self.access, batches)
+        if self.score is not None and self._carries:
+            return _scored(batches, self.score)
+        return batches
 
     def _first(self) -> int:
         """Return how many documents to fetch at first: no more than wanted, where each one fetched is delivered."""
@@ -189,6 +205,9 @@ class Plan:
         if self.sort == NEAR_ORDER:
             return near_key(next(part for part in conjuncts(self.query.node) if isinstance(part, tree.Near)))
         key: Callable[[Any], bytes] = sort_key(self.sort, self.query.collation)
+        score = self.score
+        if score is not None and self._carries:
+            return lambda document: key({**document, FIELD: {TEXT_SCORE: score(document)}})
         return key
 
     def _first_of_all(self, view: View, work: Work, deadline: float | None) -> Iterator[list[dict[str, Any]]] | None:
@@ -198,7 +217,9 @@ class Plan:
             return None
         if self.covered or self.fallback is not None or self.query.after or self.query.collation is not None:
             return None
-        if self.sort == NEAR_ORDER or any(path == ("$natural",) for path, _ in self.sort):
+        if self.sort == NEAR_ORDER or any(path[0] in ("$natural", FIELD) for path, _ in self.sort):
+            return None
+        if self.query.metadata:
             return None
         stored = self.stored(view, deadline, work)
         return None if stored is None else iter((smallest(stored, self.sort, wanted),))
@@ -228,6 +249,8 @@ class Plan:
             if access.whole:
                 return view.document_count()
             return sum(view.document_range_count(low, high or b"\xff") for low, high in access.ranges)
+        if self.exact and isinstance(access, CountedAccess):
+            return access.count(view)
         for scan in self.exact_scans():
             if not scan.repeats or covering.is_single_key(scan):
                 return sum(view.entry_count(scan.index, item.low, item.high) for item in scan.bounds.ranges)
@@ -267,6 +290,11 @@ def _filter(node: tree.Node, view: View) -> tuple[Any, Callable[[Any], bool] | N
     if program is not None and program.exact and view.applies_programs:
         return program, None
     return program, matching.matcher(node)
+
+
+def _scored(batches: Iterator[list[dict[str, Any]]], score: Callable[[Any], float]) -> Iterator[list[dict[str, Any]]]:
+    for batch in batches:
+        yield [{**document, FIELD: {TEXT_SCORE: score(document)}} for document in batch]
 
 
 def _projector(query: FindQuery) -> Callable[[dict[str, Any]], dict[str, Any]] | None:

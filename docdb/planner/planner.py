@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from docdb.errors import QueryError
 from docdb.language import tree
+from docdb.language.metadata import INDEX_KEY
 from docdb.language.order import invert, order_key
 from docdb.planner.access import Access, FullScan, IdLookup, IndexScan, Nothing
 from docdb.planner.bounds import IndexBounds, Range
@@ -61,6 +62,10 @@ def plan(query: FindQuery, view: View) -> Plan:
     if tree.FALSE in parts:
         return Plan(query, Nothing(), exact=True, ordered=True, sort=sort)
     hint = read_hint(query.hint, collection.indexes)
+    if _find_text(parts):
+        return _searching(query, view, hint, parts, sort)
+    if getattr(hint, "text", None) is not None:
+        raise QueryError("a text index serves nothing but $text", path="hint", code=291)
     near = next((part for part in parts if isinstance(part, tree.Near)), None)
     if near is not None:
         check_near(near, collection.indexes)
@@ -76,6 +81,8 @@ def plan(query: FindQuery, view: View) -> Plan:
         return _finished(query, view, _hinted(query, view, hint, parts, sort), len(parts), sort)
     chooser = Chooser(view, sort, query.collation, wanted)
     best, fallback = chooser.choose(parts)
+    if INDEX_KEY in query.metadata:
+        best, fallback = _with_a_key(best, chooser.considered), None
     if query.after and fallback is not None:
         best, fallback = fallback, None  # a page is not raced: what comes before its token would count
     made = _finished(query, view, best, len(parts), sort)
@@ -85,6 +92,30 @@ def plan(query: FindQuery, view: View) -> Plan:
         made.budget = max(fallback.estimate, 100)
         made.covered = made.fallback.covered = False
     return made
+
+
+def _with_a_key(best: Candidate, considered: list[Candidate]) -> Candidate:
+    """Return the best candidate that finds documents by a key of an index, where there is one: the key is asked for."""
+    scans = [c for c in considered if isinstance(c.access, IndexScan)]
+    return best if isinstance(best.access, IndexScan) or not scans else min(scans, key=lambda c: c.estimate)
+
+
+def _searching(query: FindQuery, view: View, hint: Any, parts: tuple[tree.Node, ...], sort: SortKeys) -> Plan:
+    from docdb.planner.text_access import text_choice  # loaded at the first search
+
+    choice = text_choice(query, view, hint, parts, sort)
+    exact = choice.node == tree.TRUE or isinstance(choice.access, Nothing)
+    ordered = not sort or choice.ordered or isinstance(choice.access, Nothing)
+    return Plan(query._replace(node=choice.node), choice.access, exact, ordered, sort, score=choice.score)
+
+
+def _find_text(parts: tuple[tree.Node, ...]) -> bool:
+    """Tell whether a text search stands among the conjuncts, or in an $or among them."""
+    return any(
+        isinstance(part, tree.Text)
+        or (isinstance(part, tree.Or) and any(isinstance(leaf, tree.Text) for leaf in tree.walk(part)))
+        for part in parts
+    )
 
 
 def _by_one_id(query: FindQuery) -> Plan | None:

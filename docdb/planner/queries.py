@@ -29,6 +29,7 @@ class FindQuery(NamedTuple):
     ``filter`` is what the user wrote (for explain), ``node`` the same parsed. ``sort`` holds path parts and 1 or -1; ``$natural`` stands as
     ``(("$natural",), 1)``. ``after`` is the keyset token of the last document of the page before: the order is then completed by ``_id``.
     ``after`` is empty for the first page. ``simple``: plain order was asked for, so that the collection's collation does not enter.
+    ``metadata`` is what the documents are to carry in ``$meta`` (``language/metadata.py``); with ``carries`` they keep it, for the stages of a pipeline.
     ``fields`` is the projection as written. ``min`` (inclusive) and ``max`` (exclusive) bound the keys of the hinted index. ``limit`` None or 0 is no limit.
     """
 
@@ -47,3 +48,5 @@ class FindQuery(NamedTuple):
     let: Mapping[str, Any] | None = None
     simple: bool = False
     fields: Any = None
+    metadata: frozenset[str] = frozenset()
+    carries: bool = False

@@ -15,6 +15,7 @@ from docdb.language import filters
 from docdb.language.collation import parse_collation
 from docdb.language.values import canonical
 from docdb.sessions.indexing import collation_of, default_name, parse_index, parse_keys, same_definition
+from docdb.sessions.text_indexes import refuse_second_text_index
 from docdb.store import building
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
@@ -159,6 +160,7 @@ def _start(batch: WriteBatch, name: str, wanted: IndexInfo) -> IndexInfo | None:
             )
         if same_definition(replace(known, unique=wanted.unique, expire_after_s=wanted.expire_after_s), wanted):
             raise IndexDefinitionError(f"the same index exists under the name {known.name!r}", path="name", code=85)
+    refuse_second_text_index(info, wanted)
     if wanted.name == "_id_":
         raise IndexDefinitionError("the name _id_ belongs to the index on _id", path="name", code=67)
     index = replace(wanted, number=batch.state.next_index, building=True, builder=building.builder_name())

@@ -17,6 +17,7 @@ from docdb.language.collation import parse_collation
 from docdb.language.filters import parse
 from docdb.language.tree import And, Compare, Exists, In, Node, Not, Or, Path, TypeIs, walk
 from docdb.language.values import canonical
+from docdb.sessions.text_indexes import EVERY_FIELD, TEXT, TEXT_OPTIONS, expanded, text_options
 from docdb.sessions.wildcards import check_wildcard, wildcard_projection
 from docdb.store.catalog import CollectionInfo, IndexInfo
 from docdb.store.wildcard_entries import WILDCARD
@@ -27,10 +28,10 @@ MOST_FIELDS: Final = 32
 MOST_EXPIRE_S: Final = 2**31 - 1
 # Kinds of index other than 1 and -1, by the release that brings them.
 GEO_KINDS: Final = ("2d", "2dsphere")
-OTHER_KINDS: Final = frozenset({"columnstore", "geoHaystack", "hashed", "text", "wildcard"})
+OTHER_KINDS: Final = frozenset({"columnstore", "geoHaystack", "hashed", "wildcard"})
 ALLOWED_IN_PARTIAL: Final = (And, Compare, Exists, In, Or, TypeIs)
 
-Keys = tuple[tuple[Path, Any], ...]  # 1, -1, or one of GEO_KINDS
+Keys = tuple[tuple[Path, Any], ...]  # 1, -1, "text", or one of GEO_KINDS
 
 
 def parse_keys(keys: Any) -> Keys:
@@ -63,6 +64,8 @@ def _parse_pair(pair: Any) -> tuple[Path, Any]:
 
 
 def _parse_path(name: str, way: Any) -> Path:
+    if way == TEXT and name == EVERY_FIELD:
+        return (EVERY_FIELD,)
     if way in OTHER_KINDS:
         raise NotSupportedError(f"{way} indexes are not supported", path=name, code=67)
     parts = tuple(name.split("."))
@@ -78,7 +81,7 @@ def _parse_path(name: str, way: Any) -> Path:
 
 def _parse_direction(name: str, way: Any) -> Any:
     if isinstance(way, str):
-        if way in GEO_KINDS:
+        if way in GEO_KINDS or way == TEXT:
             return way
         if way in ("asc", "desc"):
             return 1 if way == "asc" else -1
@@ -95,7 +98,7 @@ def default_name(keys: Keys) -> str:
 
 def parse_index(keys: Any, options: Mapping[str, Any], collection: CollectionInfo | None) -> IndexInfo:
     """Return the definition (number 0) of an index. Raises IndexDefinitionError that names the option."""
-    parsed = parse_keys(keys)
+    parsed = parse_keys(expanded(keys, options))
     fields: dict[str, Any] = {}
     for name, value in options.items():
         entry = _OPTIONS.get(name)
@@ -115,6 +118,9 @@ def parse_index(keys: Any, options: Mapping[str, Any], collection: CollectionInf
     geo: dict[str, Any] = {name: fields.pop(name) for name in _GEO_OPTIONS if name in fields}
     if any(way in GEO_KINDS for _, way in parsed):
         fields["geo"] = _check_geo(parsed, fields, geo)
+    text: dict[str, Any] = {name: fields.pop(name) for name in TEXT_OPTIONS if name in fields}
+    if any(way == TEXT for _, way in parsed):
+        fields["text"] = text_options(parsed, fields, text)
     check_wildcard(parsed, fields)
     _check_together(parsed, fields)
     return IndexInfo(number=0, keys=parsed, **fields)
@@ -132,6 +138,8 @@ def same_definition(left: IndexInfo, right: IndexInfo) -> bool:
 
 def _identity(index: IndexInfo) -> tuple[Any, ...]:
     partial = None if index.partial is None else repr(index.partial_node)
+    # Which stemmer an index was made with is no wish of the caller's.
+    text = None if index.text is None else {**index.text, "stemmer": None}
     return (
         index.keys,
         index.unique,
@@ -141,6 +149,7 @@ def _identity(index: IndexInfo) -> tuple[Any, ...]:
         index.expire_after_s,
         index.geo,
         index.projection,
+        text,
     )
 
 
@@ -224,6 +233,10 @@ def _allowed(node: Node) -> bool:
     return isinstance(node, ALLOWED_IN_PARTIAL) and not isinstance(node, Not)
 
 
+def _as_it_is(name: str, value: Any) -> Any:
+    return value
+
+
 def _collation(name: str, value: Any) -> Any:
     return parse_collation(value)
 
@@ -248,4 +261,5 @@ _OPTIONS: Final[dict[str, tuple[str | None, Callable[[str, Any], Any]]]] = {
     "unique": ("unique", _flag),
     "v": (None, _flag),
     "wildcardProjection": ("projection", wildcard_projection),
+    **{name: (name, _as_it_is) for name in TEXT_OPTIONS},
 }

@@ -30,7 +30,7 @@ from docdb.language.order import order_key
 from docdb.language.projection import parse_projection
 from docdb.language.tree import TRUE, And
 from docdb.language.values import canonical
-from docdb.planner.access import Access, IndexIntersection, IndexScan, IndexUnion
+from docdb.planner.access import Access, CountedAccess, IndexIntersection, IndexScan, IndexUnion
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
@@ -456,7 +456,7 @@ def _collated(query: FindQuery, collation: Collation, naive_utc: bool) -> FindQu
 
 
 def _indexes(access: Access) -> list[IndexInfo]:
-    if isinstance(access, IndexScan):
+    if isinstance(access, IndexScan | CountedAccess):
         return [access.index]
     if isinstance(access, IndexUnion | IndexIntersection):
         return [index for part in access.parts for index in _indexes(part)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError, TimeoutExpired
 from docdb.language import filters, sorting, tree
 from docdb.language.collation import Collation, parse_collation
+from docdb.language.metadata import stripped
 from docdb.language.values import canonical
 from docdb.pipeline import stages_geo
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
@@ -63,13 +64,15 @@ class PipelineSources:
             return
         front = take_front(pipeline)
         self._hint = hint
-        query = self._query(front, hint)
+        query = self._query(front, hint, whole.metadata)
         groups = self._grouped(name, front, query)
         if groups is not None:
             yield from compile_pipeline(front.rest[1:], context=self).run(iter([groups]))
             return
-        rest = compile_pipeline(front.rest, context=self)
-        yield from rest.run(self._documents(name, query))
+        rest = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
+        found = rest.run(self._documents(name, query))
+        # Documents carry what any stage asks for; the last ones may not know of it.
+        yield from stripped(found) if whole.metadata and not rest.metadata else found
 
     def _grouped(self, name: str, front: Front, query: FindQuery) -> Batch | None:
         """Return the groups of a $group that the kernel makes of stored documents; None where it declines."""
@@ -89,10 +92,10 @@ class PipelineSources:
         self, name: str, pipeline: Sequence[Mapping[str, Any]], *, execute: bool, collation: Any = None, hint: Any = None, let: Any = None
     ) -> dict[str, Any]:  # fmt: skip
         """Return the plan of what the access path serves, and under ``pipeline`` the stages that work on its documents; nothing is written."""
-        pipeline, _ = self._compiled(name, pipeline, collation, let)
+        pipeline, whole = self._compiled(name, pipeline, collation, let)
         front = take_front(pipeline)
         view = self._snapshot.view(name)
-        query = self._query(front, hint)
+        query = self._query(front, hint, whole.metadata)
         if front.rest and "$geoNear" in front.rest[0]:
             query = self._nearest(*stages_geo.asked(self, front.rest[0]["$geoNear"]), hint)
         chosen = plan(self._session.complete(query, view.collection) if view.collection is not None else query, view)
@@ -122,7 +125,7 @@ class PipelineSources:
         except DocumentError as error:
             raise QueryError(error.message, path=error.path, hint=error.hint, code=error.code) from error
 
-    def _query(self, front: Front, hint: Any) -> FindQuery:
+    def _query(self, front: Front, hint: Any, metadata: frozenset[str]) -> FindQuery:
         """Return what the first stages ask of an access path."""
         if front.rest and "$geoNear" in front.rest[0] and isinstance(hint, tuple) and hint[0][0] == "$natural":
             raise QueryError("$geoNear needs its index, not $natural", path="hint")
@@ -136,6 +139,8 @@ class PipelineSources:
             collation=self.collation,
             let=self.variables or None,
             simple=self.collation is None,
+            metadata=metadata,
+            carries=True,
         )
 
     def _documents(self, name: str, query: FindQuery) -> Batches:
@@ -147,8 +152,9 @@ class PipelineSources:
         return chosen.run(view, self._deadline)
 
     def source(
-        self, collection: str, filter: Mapping[str, Any] | None = None, sort: Sequence[tuple[str, int]] | None = None
-    ) -> Batches:
+        self, collection: str, filter: Mapping[str, Any] | None = None, sort: Sequence[tuple[str, int]] | None = None,
+        *, metadata: frozenset[str] = frozenset(),
+    ) -> Batches:  # fmt: skip
         """Return the documents of a collection that match the filter; an index may serve."""
         spec = filter or {}
         query = FindQuery(
@@ -157,6 +163,8 @@ class PipelineSources:
             sort=sorting.parse_sort(list(sort)) if sort else (),
             collation=self.collation,
             simple=self.collation is None,
+            metadata=metadata,
+            carries=True,
         )
         return self._documents(collection, query)
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from docdb.engine.base import CATALOG, EngineTransaction
 from docdb.errors import CorruptError, DocdbError, FormatError, IndexDefinitionError
@@ -26,6 +26,10 @@ from docdb.store import codec
 from docdb.store.geo_entries import GeoEntryMaker
 from docdb.store.keyspace import FORMAT_KEY, STATE_KEY, VERSION_KEY, EntryMaker, EntrySpec
 from docdb.store.wildcard_entries import WILDCARD, WildcardEntryMaker, wildcard_place
+
+if TYPE_CHECKING:
+    from docdb.language.text_search import TextSpec
+    from docdb.store.text_entries import TextEntryMaker
 
 __all__ = ["Catalog", "CollectionInfo", "Counters", "FORMAT", "IndexInfo", "State", "first_contents", "load"]
 
@@ -42,8 +46,8 @@ _COUNTERS = struct.Struct(">QQQ")
 class IndexInfo:
     """One index. ``keys`` are (path parts, 1 or -1); ``partial`` is the filter as the user wrote it; ``builder`` names who builds it.
 
-    The ways of a geographic index's geographic fields are "2dsphere" or "2d"; ``geo`` holds its options. The path of a wildcard ends with
-    ``$**``; ``projection`` says which paths it holds.
+    The ways of a geographic index's geographic fields are "2dsphere" or "2d"; ``geo`` holds its options. Those of a text index are "text";
+    ``text`` holds its weights and languages. The path of a wildcard ends with ``$**``; ``projection`` says which paths it holds.
     """
 
     number: int
@@ -59,6 +63,7 @@ class IndexInfo:
     builder: str = ""
     geo: Mapping[str, Any] | None = None
     projection: Mapping[str, Any] | None = None
+    text: Mapping[str, Any] | None = None
 
     @cached_property
     def partial_node(self) -> Node | None:
@@ -66,8 +71,23 @@ class IndexInfo:
         return None if self.partial is None else parse(self.partial, collation=self.collation)
 
     @cached_property
-    def maker(self) -> EntryMaker | GeoEntryMaker | WildcardEntryMaker:
+    def text_spec(self) -> TextSpec | None:
+        """What a text index says of documents; None of another index."""
+        if self.text is None:
+            return None
+        from docdb.language.text_search import TextSpec  # only what has text indexes needs it
+
+        return TextSpec(
+            tuple(self.text["weights"].items()), self.text["default_language"], self.text["language_override"], self.text["stemmer"]
+        )  # fmt: skip
+
+    @cached_property
+    def maker(self) -> EntryMaker | GeoEntryMaker | TextEntryMaker | WildcardEntryMaker:
         """What makes this index's entries."""
+        if self.text_spec is not None:
+            from docdb.store.text_entries import TextEntryMaker
+
+            return TextEntryMaker(self.number, self.keys, self.text_spec)
         if wildcard_place(self.keys) is not None:
             return WildcardEntryMaker(self.number, self.keys, self.projection, self.collation)
         if any(way not in (1, -1) for _, way in self.keys):
@@ -80,8 +100,13 @@ class IndexInfo:
 
     @cached_property
     def _roots(self) -> frozenset[str] | None:
+        if self.partial is not None:
+            return None
         roots = frozenset(path[0] for path, _ in self.keys)
-        return None if self.partial is not None or WILDCARD in roots else roots
+        if self.text_spec is None:
+            return None if WILDCARD in roots else roots
+        fields = {path.partition(".")[0] for path, _ in self.text_spec.weights}
+        return None if self.text_spec.every_field else roots | fields | {self.text_spec.override}
 
     def may_change(self, paths: Iterable[Path]) -> bool:
         """Tell whether a change of these paths can change the index's entries; by their first parts, so it may say yes in vain."""
@@ -90,7 +115,7 @@ class IndexInfo:
 
     def describe(self) -> dict[str, Any]:
         """Return the definition as ``list_indexes`` shows it: key, name and the options that are set."""
-        shown: dict[str, Any] = {"v": 2, "key": {".".join(path): way for path, way in self.keys}, "name": self.name}
+        shown: dict[str, Any] = {"v": 2, "key": self._shown_keys(), "name": self.name}
         optional = {
             "unique": self.unique,
             "sparse": self.sparse,
@@ -99,11 +124,19 @@ class IndexInfo:
             "collation": self.collation and self.collation.spec,
             **(self.geo or {}),
             "wildcardProjection": self.projection,
+            **(self.text or {}),
             "hidden": self.hidden,
             "building": self.building,
         }
         # 0 is an answer (expire at once), False and None are not.
         return shown | {name: value for name, value in optional.items() if value is not None and value is not False}
+
+    def _shown_keys(self) -> dict[str, Any]:
+        """Return the keys under their names; the text ones stand as MongoDB shows them, their names are those of the weights."""
+        keys: dict[str, Any] = {}
+        for path, way in self.keys:
+            keys |= {"_fts": "text", "_ftsx": 1} if way == "text" else {".".join(path): way}
+        return keys
 
     def pack(self) -> dict[str, Any]:
         """Return the definition as it is stored."""
@@ -113,7 +146,7 @@ class IndexInfo:
             "collation": self.collation and self.collation.spec, "hidden": self.hidden, "building": self.building,
             "builder": self.builder,
         }  # fmt: skip
-        special = {"geo": self.geo, "projection": self.projection}
+        special = {"geo": self.geo, "projection": self.projection, "text": self.text}
         return stored | {name: dict(value) for name, value in special.items() if value is not None}
 
     @staticmethod

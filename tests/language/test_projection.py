@@ -141,9 +141,39 @@ def test_positional_refuses_expr_in_the_filter() -> None:
     assert caught.value.code == 224
 
 
-def test_meta_is_not_supported() -> None:
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ({"s": {"$meta": "textScore"}}, {"a": 1, "b": 2, "s": 0.5}),
+        ({"a": 1, "s": {"$meta": "textScore"}}, {"a": 1, "s": 0.5}),
+        ({"a": 0, "s": {"$meta": "textScore"}}, {"b": 2, "s": 0.5}),
+        ({"s": {"$meta": "searchScore"}}, {"a": 1, "b": 2}),
+    ],
+    ids=["alone", "inclusion", "exclusion", "unknown of the document"],
+)
+def test_meta_shows_what_a_document_carries(spec: dict, shown: dict) -> None:
+    found = parse_projection(spec).apply({"a": 1, "b": 2, "$meta": {"textScore": 0.5}})
+    found.pop("$meta", None)
+    assert found == shown
+
+
+def test_metadata_names_what_is_asked_for() -> None:
+    assert parse_projection({"s": {"$meta": "textScore"}, "k": {"$meta": "indexKey"}}).metadata == {
+        "textScore",
+        "indexKey",
+    }
+
+
+@pytest.mark.parametrize(("value", "code"), [("nothing", 17308), (1, 17307)])
+def test_meta_refuses_what_is_no_metadata(value: object, code: int) -> None:
+    with pytest.raises(QueryError) as caught:
+        parse_projection({"a": {"$meta": value}})
+    assert caught.value.code == code
+
+
+def test_meta_without_a_meaning_here_is_not_supported() -> None:
     with pytest.raises(NotSupportedError):
-        parse_projection({"a": {"$meta": "textScore"}})
+        parse_projection({"a": {"$meta": "recordId"}})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docdb.errors import NotSupportedError, QueryError
+from docdb.errors import QueryError
 from docdb.language.collation import parse_collation
 from docdb.language.sorting import parse_sort, sort_key
 
@@ -62,9 +62,29 @@ def test_refused(spec: Any, code: int) -> None:
     assert caught.value.code == code
 
 
-def test_meta_is_not_supported() -> None:
-    with pytest.raises(NotSupportedError):
-        parse_sort({"a": {"$meta": "textScore"}})
+def test_a_score_sorts_from_the_best() -> None:
+    keys = parse_sort({"a": {"$meta": "textScore"}, "b": 1})
+    documents = [
+        {"b": 2, "$meta": {"textScore": 1.0}},
+        {"b": 1, "$meta": {"textScore": 1.0}},
+        {"$meta": {"textScore": 2.0}},
+        {},
+    ]
+    assert sorted(documents, key=sort_key(keys)) == [documents[2], documents[1], documents[0], documents[3]]
+
+
+def test_random_order_is_random() -> None:
+    key = sort_key(parse_sort({"a": {"$meta": "randVal"}}))
+    assert len({key({}) for _ in range(20)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [({"$meta": "indexKey"}, 31138), ({"$meta": 1}, 31138), ({"$meta": "textScore", "x": 1}, 9)]
+)
+def test_sorting_refuses_other_metadata(value: dict, code: int) -> None:
+    with pytest.raises(QueryError) as caught:
+        parse_sort({"a": value})
+    assert caught.value.code == code
 
 
 ASCENDING = [{"a": []}, {"b": 1}, {"a": [9, -1]}, {"a": 0}, {"a": "x"}, {"a": {"x": 1}}, {"a": [[1]]}, {"a": True}]
