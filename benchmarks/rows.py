@@ -24,6 +24,8 @@ from typing import Any
 from benchmarks.rivals.by_hand import ByHand
 from benchmarks.rivals.docdb_itself import Docdb
 from benchmarks.rivals.sqlite_jsonb import SqliteJsonb
+from benchmarks.text import FTS5
+from benchmarks.text import measure as measure_text
 from benchmarks.workload import documents
 
 CITIES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cities.json.gz"
@@ -270,8 +272,19 @@ def _interpreter(code: str) -> float:
     return statistics.median(times)
 
 
+def _text(place: int) -> Callable[[Stage], Row]:
+    def row(stage: Stage) -> Row:
+        title, unit, times = measure_text(len(stage.documents))[place]
+        found = Row(title, unit, dict(times))
+        found.note = f"{times[FTS5] / times[Docdb.name]:.2f}x {FTS5}"
+        return found
+
+    return row
+
+
 ROWS: dict[str, Callable[[Stage], Row]] = {
     "get": get, "range": range_, "filter": filter_, "group": group, "top": top, "load": load, "update": update, "writers": writers,
     "import": import_, "open": open_, "memory": memory, "cities": cities,
     "geography": geography,
+    "text_build": _text(0), "text_rare": _text(1), "text_frequent": _text(2), "text_two": _text(3),
 }  # fmt: skip

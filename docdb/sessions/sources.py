@@ -240,7 +240,7 @@ class PipelineSources:
             GeoField(".".join(path), way, (index.geo or {}).get("min", -180.0), (index.geo or {}).get("max", 180.0))
             for index in info.indexes
             for path, way in index.keys
-            if way not in (1, -1) and not index.building
+            if index.geo is not None and way not in (1, -1) and not index.building
         ]
 
     def statistics(self, collection: str, kind: str) -> Batch:

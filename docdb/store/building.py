@@ -38,6 +38,9 @@ from docdb.store.store import Store
 __all__ = ["build", "builder_name", "drop_collection", "drop_index", "sweep"]
 
 STEP_S: Final = 0.02  # a build's write transaction aims at this long
+TEXT_STEP_S: Final = (
+    0.1  # that of a text index, whose entries lie far apart: shorter ones write the same pages again and again
+)
 FIRST_STEP: Final = 2_000
 GARBAGE_STEP: Final = 20_000
 
@@ -73,6 +76,7 @@ def build(store: Store, collection: str, index: IndexInfo, progress: Progress | 
     ``progress(done, total)`` is called after each step. Raises DuplicateKeyError or DocumentError (parallel arrays).
     """
     step = FIRST_STEP
+    wanted_s = STEP_S if index.text is None else TEXT_STEP_S
     done = 0
     try:
         while True:
@@ -84,7 +88,7 @@ def build(store: Store, collection: str, index: IndexInfo, progress: Progress | 
                 progress(done, max(total, done))
             if count < amount:
                 return
-            step = max(100, min(50_000, int(step * STEP_S / max(spent, 1e-6))))
+            step = max(100, min(50_000, int(step * wanted_s / max(spent, 1e-6))))
     except BaseException:
         drop_index(store, collection, index.number)
         raise
