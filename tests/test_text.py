@@ -209,3 +209,13 @@ def test_the_index_is_there_after_opening_again(tmp_path):
     with docdb.open(tmp_path / "db") as database:
         assert database["c"].count_documents(search("tea", n=1)) == 1
         assert database["c"].index_information()["n_1_t_text"]["weights"] == {"t": 2.5}
+
+
+def test_a_transaction_searches_what_it_has_written(articles, database):
+    with database.transaction() as transaction:
+        inside = transaction.collection("articles")
+        inside.insert_one({"_id": 9, "title": "coffee"})
+        inside.delete_one({"_id": 2})
+        assert sorted(d["_id"] for d in inside.find(search("coffee"))) == [1, 9]
+        assert sorted(d["_id"] for d in articles.find(search("coffee"))) == [1, 2]
+    assert sorted(d["_id"] for d in articles.find(search("coffee"))) == [1, 9]
