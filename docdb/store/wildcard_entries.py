@@ -34,8 +34,8 @@ Entry = tuple[bytes, bytes]
 
 
 def wildcard_place(keys: Sequence[tuple[Path, Any]]) -> int | None:
-    """Return which field of an index is the wildcard, or None."""
-    return next((place for place, (path, _) in enumerate(keys) if path[-1] == WILDCARD), None)
+    """Return which field of an index is the wildcard, or None; that of a text index means all text and is none."""
+    return next((place for place, (path, way) in enumerate(keys) if path[-1] == WILDCARD and way != "text"), None)
 
 
 def path_component(path: Path) -> bytes:
