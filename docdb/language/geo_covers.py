@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from docdb import _native
 from docdb.language import cells, tree
 from docdb.language.cells import FACES, FINEST, INSIDE, PLANE, Cell, Ids
 from docdb.language.geometry import EARTH_RADIUS_M, Cap, Polygon, Shape
@@ -32,7 +33,7 @@ _REACHES: Final = [reach + _ASIDE for reach in cells.REACHES]
 MOST_OF_DOCUMENT: Final = 12  # cells of a line or a polygon
 MOST_POINTS: Final = 64  # points beyond are covered as a region
 FINEST_OF_DOCUMENT: Final = 24  # lines and polygons are not followed below a metre
-MOST_OF_QUERY: Final = 24
+MOST_OF_QUERY: Final = 32
 MOST_OF_RING: Final = 16
 
 
@@ -97,11 +98,23 @@ def _cover_cap(centre: Vector, low: float, high: float, most: int) -> Covered:
     outer = [_chord(high + reach) for reach in _REACHES]
     inner = [_chord(high - reach) if low <= 0 else -1.0 for reach in _REACHES]
     hole = [_chord(low - reach) for reach in _REACHES]
+    if _native.AVAILABLE:
+        from docdb._native.cells import cover_ring
+
+        return [(Cell(*cell), inside) for *cell, inside in cover_ring(*centre, outer, inner, hole, most, FINEST)]
+    return reference_cover_ring(centre, outer, inner, hole, most)
+
+
+def reference_cover_ring(
+    centre: Vector, outer: Sequence[float], inner: Sequence[float], hole: Sequence[float], most: int
+) -> Covered:
+    """Return the cover of a ring whose squared distances from cells' centres are given for each level."""
     x, y, z = centre
 
     def narrow(state: Any, cell: Cell) -> Any:
         (cx, cy, cz), level = cell.centre, cell.level
-        away = (cx - x) ** 2 + (cy - y) ** 2 + (cz - z) ** 2
+        dx, dy, dz = cx - x, cy - y, cz - z
+        away = dx * dx + dy * dy + dz * dz
         if away > outer[level] or away < hole[level]:
             return None
         return INSIDE if away <= inner[level] else state

@@ -70,7 +70,8 @@ class PipelineSources:
             yield from compile_pipeline(front.rest[1:], context=self).run(iter([groups]))
             return
         rest = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
-        found = rest.run(self._documents(name, query))
+        fetches = bool(front.rest) and "$geoNear" in front.rest[0]  # asks for its documents itself
+        found = rest.run(iter(()) if fetches else self._documents(name, query))
         # Documents carry what any stage asks for; the last ones may not know of it.
         yield from stripped(found) if whole.metadata and not rest.metadata else found
 

@@ -250,3 +250,23 @@ def test_writes_select_by_cells(things):
     assert things.count_documents({"at": {"$geoWithin": {"$center": [[-100, 3], 0.001]}}}) == 5
     assert things.delete_many({"at": {"$geoWithin": {"$box": [[-101, 2], [-99, 4]]}}}).deleted_count == 5
     assert things.count_documents({}) == 95
+
+
+@pytest.mark.parametrize("keys", [SPHERE, [("$**", 1)]], ids=["cells", "wildcard"])
+def test_a_transaction_finds_what_it_wrote(keys):
+    with docdb.open(":memory:") as database:
+        things = database["things"]
+        things.create_index(keys)
+        things.create_index(SPHERE)
+        things.insert_many([{"_id": i, "at": [i, 0], "n": i} for i in range(60)])
+        near = {"at": {"$near": {"$geometry": {"type": "Point", "coordinates": [10.2, 0]}}}}
+        with database.transaction() as transaction:
+            mine = transaction.collection("things")
+            mine.insert_one({"_id": "new", "at": [10.1, 0], "n": 10})
+            mine.delete_one({"_id": 10})
+            mine.update_one({"_id": 50}, {"$set": {"at": [10.35, 0]}})
+            assert ids(mine.find(near).limit(3)) == ["new", 50, 11]
+            assert ids(mine.find({"n": 10})) == ["new"]
+            staged = [{"$geoNear": {"near": near["at"]["$near"]["$geometry"], "distanceField": "d"}}, {"$limit": 2}]
+            assert ids(mine.aggregate(staged)) == ["new", 50]
+        assert ids(things.find(near).limit(3)) == ["new", 50, 11]

@@ -1,0 +1,3 @@
+def cover_ring(
+    x: float, y: float, z: float, outer: list[float], inner: list[float], hole: list[float], most: int, finest: int
+) -> list[tuple[int, int, int, int, int, int, bool]]: ...
