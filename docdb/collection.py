@@ -480,7 +480,7 @@ def is_point(filter: Any) -> bool:
 
 def _filter(filter: Any) -> Any:
     """Return an operation's filter, logic commands written out; what is no document is refused here."""
-    if not isinstance(filter, Mapping):
+    if type(filter) is not dict and not isinstance(filter, Mapping):
         filter = encode_find(filter)
         if not isinstance(filter, Mapping):
             raise UsageError(f"a filter is a document, not {type(filter).__name__}", path="filter", code=14)

@@ -162,6 +162,8 @@ def operation_options(method: str, options: Mapping[str, Any], known: type, **pl
     """
     if options:
         check_options(method, options, known)
+    elif not placed:
+        return {}
     chosen = {
         name: value for name, value in {**options, **placed}.items() if name in _OPERATION_OPTIONS and value is not None
     }

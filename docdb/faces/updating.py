@@ -17,7 +17,7 @@ __all__ = ["check_replacement", "check_update", "native_replacement", "native_up
 
 def check_update(update: Any, path: str | None = None) -> Any:
     """Return an update in MongoDB's form (operators, or a pipeline), or refuse it."""
-    if isinstance(update, Mapping):
+    if type(update) is dict or isinstance(update, Mapping):
         if not update:
             raise UpdateError("an update needs at least one operator", path=path)
         for name in update:

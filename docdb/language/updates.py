@@ -27,9 +27,9 @@ from docdb.language.paths import identical
 from docdb.language.server_date import resolve_server_dates
 from docdb.language.tree import And, Compare, Expr, In, Node, walk
 from docdb.language.update_arrays import ARRAY_OPERATORS
-from docdb.language.update_operators import FIELD_OPERATORS, EnsureObject, Maker, Scope, rename_leaves
+from docdb.language.update_operators import FIELD_OPERATORS, Assign, EnsureObject, Maker, Scope, rename_leaves
 from docdb.language.update_paths import Branch, Context, Leaf, build, change, parse_path
-from docdb.language.values import MISSING
+from docdb.language.values import INT64_MAX, INT64_MIN, MISSING
 
 __all__ = ["Command", "ComputedUpdate", "OPERATORS", "Update", "parse_update", "upsert_base"]
 
@@ -170,6 +170,57 @@ class _Operators(Update):
         return tree
 
 
+class _Flat(Update):
+    """Operators on fields of the document itself: what most updates are. The same as ``_Operators`` gives, in fewer steps."""
+
+    def __init__(self, leaves: dict[str, Leaf]) -> None:
+        self._leaves = sorted(leaves.items()) if len(leaves) > 1 else list(leaves.items())
+        self.paths = frozenset([(name,) for name in leaves])
+
+    def _changed(
+        self, document: dict[str, Any], position: int | None, now: dt.datetime, inserting: bool
+    ) -> dict[str, Any]:
+        result = document
+        context = Context(now, inserting, document, {})
+        for name, leaf in self._leaves:
+            old = document.get(name, MISSING)
+            new = leaf.apply(old, context)
+            if new is old:
+                continue
+            if result is document:
+                result = dict(document)
+            if new is MISSING:
+                del result[name]
+            else:
+                result[name] = new
+        return result
+
+
+def _flat_leaves(update: dict[Any, Any], scope: Scope) -> dict[str, Leaf] | None:
+    """Return the leaves by field when every operator is plain, every path a simple name, every operand a plain scalar; else None."""
+    leaves: dict[str, Leaf] = {}
+    for operator, fields in update.items():
+        if operator not in _FLAT or type(fields) is not dict:
+            return None
+        maker = OPERATORS[operator]
+        for name, operand in fields.items():
+            kind = type(operand)
+            plain = (
+                (kind is int and INT64_MIN <= operand <= INT64_MAX)
+                or (kind is str and operand.isascii())
+                or (kind is float or kind is bool or operand is None)
+            )
+            if not plain or type(name) is not str or not name.isidentifier() or name in leaves:
+                return None
+            leaves[name] = (
+                Assign(name, operand) if operator == "$set" else maker(scope, name, operand, f"{operator}.{name}")
+            )
+    return leaves
+
+
+_FLAT: Final = frozenset({"$inc", "$max", "$min", "$mul", "$set", "$unset"})
+
+
 def parse_update(
     update: Any,
     *,
@@ -189,13 +240,17 @@ def parse_update(
     {'_id': 1, 'n': 3}
     """
     scope = Scope(collation, naive_utc, let)
-    if not isinstance(update, Mapping):
+    if type(update) is not dict and not isinstance(update, Mapping):
         hint = "an update in pipeline form is compiled above" if isinstance(update, list | tuple) else None
         raise UpdateError(f"an update is a document, not {type(update).__name__}", code=9, hint=hint)
     if replacement:
         if array_filters:
             raise UpdateError("a replacement takes no array_filters", path="array_filters", code=9)
         return _Replacement(update, scope)
+    if array_filters is None and not merge and type(update) is dict:
+        flat = _flat_leaves(update, scope)
+        if flat:
+            return _Flat(flat)
     return _Operators(list(_merge_steps(update, "") if merge else _operator_steps(update)), scope, array_filters)
 
 

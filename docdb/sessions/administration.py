@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Final
 
 from docdb.errors import CollectionError, IndexDefinitionError, NotSupportedError, UsageError
@@ -40,6 +41,11 @@ def check_name(name: Any) -> None:
     """Refuse what cannot name a collection."""
     if not isinstance(name, str):
         raise CollectionError(f"the name of a collection is text, not {type(name).__name__}", code=73)
+    _check_text(name)
+
+
+@lru_cache(maxsize=1024)
+def _check_text(name: str) -> None:
     if not name or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
         raise CollectionError(f"the name of a collection has 1 to {LONGEST_NAME} bytes", path=name[:40] or None)
     if "\0" in name or "$" in name or name.startswith((".", "system.")) or name.endswith("."):

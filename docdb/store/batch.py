@@ -30,11 +30,20 @@ class WriteBatch:
     reads: Any = None  # who wants to know what a step reads: ``note_ids(name, id keys)``, ``note_filter(name, node)``
 
     def __init__(
-        self, txn: EngineTransaction, known: Catalog | None, *, history_bytes: int, history_age_s: float
+        self,
+        txn: EngineTransaction,
+        known: Catalog | None,
+        *,
+        history_bytes: int,
+        history_age_s: float,
+        state: State | None = None,
     ) -> None:
+        """``state`` is given when nobody has committed since it and ``known`` were the newest; they are not read again then."""
         self.txn = txn
-        self.catalog = catalog_room.load(txn, known)
-        self.state = State.read(txn)
+        if state is not None and known is not None:
+            self.catalog, self.state = known, state
+        else:
+            self.catalog, self.state = catalog_room.load(txn, known), State.read(txn)
         self.log = LogWriter(self.state, history_bytes, history_age_s)
         self._began_with = self.catalog
         self._counters: dict[bytes, Counters] = {}

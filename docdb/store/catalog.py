@@ -266,6 +266,13 @@ class State:
     next_index: int = 1
     log_bytes: int = 0
     oldest_commit: int = 1
+    tidy: bool = False  # not stored: nothing below the oldest commit is left in the log
+
+    def copy(self) -> State:
+        """Return the same numbers, to be changed."""
+        return State(
+            self.last_commit, self.next_collection, self.next_index, self.log_bytes, self.oldest_commit, self.tidy
+        )
 
     def pack(self) -> bytes:
         """Return the stored form."""

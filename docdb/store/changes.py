@@ -139,8 +139,10 @@ class LogWriter:
         state = self._state
         if self._age_us and state.last_commit % AGE_CHECK_COMMITS == 0:
             self._give_up_by_age(txn)
-        if state.log_bytes <= self._cap and not self._left_over(txn):
+        if state.log_bytes <= self._cap and (state.tidy or not self._left_over(txn)):
+            state.tidy = True
             return
+        state.tidy = False
         doomed: list[bytes] = []
         freed = 0
         for batch in txn.scan(CHANGES, b"", _KEY.pack(state.last_commit, 0)):
@@ -170,6 +172,7 @@ class LogWriter:
             if end is None or state.oldest_commit >= state.last_commit or unpack_end(end)[0] >= horizon:
                 return
             state.oldest_commit += 1
+            state.tidy = False
 
 
 def read(txn: EngineTransaction, after: int, until: int | None = None) -> Iterator[Change | CommitEnd]:

@@ -277,8 +277,19 @@ def _put(
     added: list[Entry],
 ) -> None:
     prefix = collection_prefix(info.number)
-    stored = [(prefix + change.id_key, change.after) for change in changes if change.after is not None]
-    deleted = [prefix + change.id_key for change in changes if change.operation == DELETE]
+    stored: list[Entry] = []
+    deleted: list[bytes] = []
+    logged: list[bytes] = []
+    documents = size = 0
+    for change in changes:
+        before, after = change.before or b"", change.after or b""
+        logged.append(record(change.operation, info.number, before, after))
+        size += len(after) - len(before)
+        documents += bool(after) - bool(before)
+        if change.after is not None:
+            stored.append((prefix + change.id_key, after))
+        if change.operation == DELETE:
+            deleted.append(prefix + change.id_key)
     if removed:
         # A changed type byte keeps its key: what is put again must not be deleted after it.
         kept = {key for key, _ in added}
@@ -290,8 +301,8 @@ def _put(
     if stored:
         stored.sort()
         batch.txn.put_many(DOCUMENTS, stored)
-    batch.log.add([record(c.operation, info.number, c.before or b"", c.after or b"") for c in changes])
-    counters = batch.counters(collection_counters_key(info.number))
-    for change in changes:
-        counters.first += (change.after is not None) - (change.before is not None)
-        counters.second += len(change.after or b"") - len(change.before or b"")
+    batch.log.add(logged)
+    if documents or size:
+        counters = batch.counters(collection_counters_key(info.number))
+        counters.first += documents
+        counters.second += size

@@ -109,6 +109,8 @@ class Store:
         self.history_age_s = history_age_s
         self._catalog: Catalog | None = None
         self._seen_id = -1  # the storage commit up to which _catalog is known to be the newest
+        # Storage commit, catalog and state that this process committed last: while no other commit follows, they are the newest.
+        self._latest: tuple[int, Catalog, State] | None = None
         self._index_uses: dict[int, int] = {}
         self._mutex = threading.Lock()
         self.bell = engine.bell()  # rung after each commit, outside the storage transaction
@@ -219,7 +221,16 @@ class Store:
     def _begin(self) -> WriteBatch:
         txn = self.engine.begin(write=True)
         try:
-            return WriteBatch(txn, self._catalog, history_bytes=self.history_bytes, history_age_s=self.history_age_s)
+            known, latest = self._catalog, self._latest
+            if latest is not None and (latest[0] != txn.id or latest[1] is not known):
+                latest = None
+            return WriteBatch(
+                txn,
+                known,
+                history_bytes=self.history_bytes,
+                history_age_s=self.history_age_s,
+                state=None if latest is None else latest[2].copy(),
+            )
         except BaseException:
             txn.abort()
             raise
@@ -230,6 +241,7 @@ class Store:
                 # Under the writer's lock nobody else has changed it up to this commit.
                 self._catalog = batch.catalog
                 self._seen_id = max(self._seen_id, batch.txn.id + 1)
+            self._latest = batch.txn.id + 1, batch.catalog, batch.state
         if self.writer.commits % READER_CHECK_COMMITS == 0:
             self.engine.reader_check()
         self.bell.ring(batch.state.last_commit)
@@ -261,7 +273,7 @@ class Store:
     def forget(self) -> None:
         """Forget the catalog, after the storage below has been replaced."""
         with self._mutex:
-            self._catalog, self._seen_id = None, -1
+            self._catalog, self._seen_id, self._latest = None, -1, None
 
     def renew_locks(self) -> None:
         """Begin anew in a forked child."""

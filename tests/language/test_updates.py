@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -437,3 +438,55 @@ def test_set_then_set_again_is_no_change(document: dict[str, Any], path: str, va
         assert error.code == 28
     else:
         assert update.apply(once, now=NOW) is once
+
+
+FLAT_DOCUMENTS: list[dict[str, Any]] = [
+    {"_id": 1}, {"_id": 1, "b": 2, "a": 1}, {"_id": 1, "a": "text"}, {"_id": 1, "a": -0.0, "c": None}, {"a": 1.0},
+    {"_id": 1, "a": {"b": 1}}, {"_id": 1, "a": [1]},
+]  # fmt: skip
+FLAT_OPERANDS: list[Any] = [
+    1,
+    0,
+    -0.0,
+    1.5,
+    2**63 - 1,
+    2**63,
+    True,
+    None,
+    "text",
+    "é",
+    "\ud800",
+    Int64(1),
+    Decimal(1),
+    {"b": 1},
+    [1],
+]
+
+
+def outcome(document: dict[str, Any], update: Any) -> Any:
+    try:
+        return repr(apply(document, update))
+    except (UpdateError, DocumentError) as error:
+        return type(error), error.message, error.path, error.code
+
+
+@pytest.mark.parametrize("name", ["a", "b", "_id", "a.b", "0", "", "$a", "é", "a b"])
+@pytest.mark.parametrize(
+    "operator", ["$set", "$inc", "$mul", "$min", "$max", "$unset", "$push", "$setOnInsert", "$sett"]
+)
+def test_flat_updates_do_as_all_others(operator: str, name: str) -> None:
+    for operand in FLAT_OPERANDS:
+        for more in (
+            {},
+            {"$set": {"z": 1}},
+            {"$set": {"z": 1, "b": 2}},
+            {"$inc": {"c": 1, "a": 2}},
+            {"$unset": {"a": ""}},
+        ):
+            update = {operator: {name: operand}, **more}
+            for document in FLAT_DOCUMENTS:
+                assert outcome(document, update) == outcome(document, MappingProxyType(update))
+
+
+def test_the_paths_of_a_flat_update() -> None:
+    assert parse_update({"$set": {"a": 1, "b": 2}, "$inc": {"c": 1}}).paths == {("a",), ("b",), ("c",)}
