@@ -215,6 +215,15 @@ cdef class Environment:
         if code:
             raise self.failure(code, "copying")
 
+    def used_bytes(self):
+        """Return where the last page of the newest commit ends."""
+        cdef MDB_envinfo info
+        cdef MDB_stat tree
+        self.require()
+        api.env_info(self.env, &info)
+        api.env_stat(self.env, &tree)
+        return (info.me_last_pgno + 1) * tree.ms_psize
+
     def usage(self):
         """Return sizes and page counts."""
         cdef MDB_envinfo info

@@ -401,6 +401,10 @@ class PublicEnvironment:
         except lmdb.Error as error:
             raise translate(error, "copying") from error
 
+    def used_bytes(self) -> int:
+        info, stat = self._environment.info(), self._environment.stat()
+        return int((info["last_pgno"] + 1) * stat["psize"])
+
     def usage(self) -> dict[str, int]:
         info = self._info()
         self.running.append(None)

@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from docdb.engine import files
 from docdb.engine.base import Engine, EngineTransaction
 from docdb.engine.bell import Bell
+from docdb.engine.growth import Room
 from docdb.engine.presence import Presence
 from docdb.errors import BusyError, InvalidOperation, StorageError, UsageError
 
@@ -54,6 +55,7 @@ class Environment(Protocol):
     def last_id(self) -> int: ...
     def copy_data(self, folder: str, compact: bool) -> None: ...
     def usage(self) -> dict[str, int]: ...
+    def used_bytes(self) -> int: ...
     def readers(self) -> str: ...
     def reader_check(self) -> int: ...
 
@@ -69,6 +71,7 @@ class Storage:
         self.environment: Environment | None = None
         self._make = make
         self._presence: Presence | None = None
+        self._room: Room | None = None
         self._lock = threading.RLock()
         self._writer = threading.Lock()
         self._writer_thread = 0
@@ -96,10 +99,13 @@ class Storage:
         try:
             environment = self.live()
             self._check_readers(environment)
-            return environment.begin_write(self._end_write)
+            transaction = environment.begin_write(self._end_write)
         except BaseException:
             self._give_turn()
             raise
+        if self._room is not None:
+            self._room.keep(environment.used_bytes())
+        return transaction
 
     def reopen(self) -> None:
         """Close the environment and open it again; snapshots of other threads are over."""
@@ -147,6 +153,7 @@ class Storage:
         if self.environment is not None:
             self._refusal = self.environment.abandon()
             self.environment = None
+        self._leave_room()
         if self._presence is not None:
             self._presence.abandon()
             self._presence = None
@@ -166,6 +173,9 @@ class Storage:
             self._leave_alone()
             raise
         self.environment = environment
+        if not self.options.read_only:
+            with contextlib.suppress(OSError):  # without it a commit takes longer now and then, no more
+                self._room = Room(self.folder / files.DATA)
         self._identify()
         if self.options.read_only is False:
             self._leave_alone()
@@ -190,6 +200,11 @@ class Storage:
             return True
         return not self.options.read_only or (self.folder / files.LOCK).exists()
 
+    def _leave_room(self) -> None:
+        if self._room is not None:
+            self._room.close()
+            self._room = None
+
     def _leave_alone(self) -> None:
         if self._alone is not None:
             os.close(self._alone)
@@ -204,6 +219,7 @@ class Storage:
         _registry.update(dict.fromkeys(self.keys, self))
 
     def _shut(self) -> None:
+        self._leave_room()
         if self.environment is not None:
             self.environment.shut()
             self.environment = None
