@@ -6,7 +6,8 @@ The thread lives while there are feeds. It waits for the bell, and looks at the 
 (``engine/bell.py``). Change streams are rung and read the log themselves. For live queries the hub reads each new change once and tells ``router``
 which queries it concerns; so 100,000 queries cost a change one look into the predicate index.
 
-Order of locks: the hub's own lock is the last; nothing is called under it that waits.
+Order of locks: the hub's own lock is the last; nothing is called under it that waits. ``_looking`` comes first: the thread holds it while it reads the
+storage, and so does who forks, because py-lmdb cannot be closed in a child when a thread of the parent was inside.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from docdb.store.store import Snapshot, Store
 __all__ = ["Hub", "Router"]
 
 PATIENCE: Final = 20  # looks at a failing storage before its feeds get the error
+PAUSE_S: Final = 5.0  # for how long a fork waits for a hub that reads; behind that the child may be refused
+
+_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+_paused: list[Hub] = []  # while the process forks
 
 
 class Router(Protocol):
@@ -47,6 +52,7 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
+        self._looking = threading.RLock()
         self._streams: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
         self._held = 0
         self._thread: threading.Thread | None = None
@@ -58,6 +64,7 @@ class Hub:
         self._timers: Callable[[], float | None] | None = None
         self.router: Router | None = None
         self.wakes = 0
+        _hubs.add(self)
 
     @property
     def store(self) -> Store:
@@ -141,8 +148,9 @@ class Hub:
             try:
                 if self._buried:
                     self._sweep()
-                if engine.last_id() != self._seen_id:
-                    self._advance()
+                with self._looking:
+                    if engine.last_id() != self._seen_id:
+                        self._advance()
                 if self._timers is not None:
                     due = self._timers()
                     pause = pause if due is None else min(pause, due)
@@ -185,3 +193,19 @@ class Hub:
                 feeds = list(self._streams)
             for feed in feeds:
                 feed.fail(error)
+
+
+def _pause_all() -> None:
+    """Wait until no hub's thread is inside its storage."""
+    for hub in list(_hubs):
+        if hub._looking.acquire(timeout=PAUSE_S):
+            _paused.append(hub)
+
+
+def _go_on() -> None:
+    while _paused:
+        _paused.pop()._looking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_pause_all, after_in_parent=_go_on, after_in_child=_go_on)

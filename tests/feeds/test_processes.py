@@ -106,3 +106,37 @@ def test_a_child_makes_feeds_of_its_own(tmp_path: Path) -> None:
     """
     child: Any = start("import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(script), tmp_path / "d")
     assert child.communicate(timeout=SOON_S)[0] == "1 create 1\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_finds_no_feed_inside_the_storage(tmp_path: Path) -> None:
+    """py-lmdb's public interface cannot be closed in a child whose parent had a thread inside; the feeds' thread stands still meanwhile."""
+    script = """
+        import os, subprocess, sys, docdb
+        folder = sys.argv[1]
+        if len(sys.argv) > 2:
+            with docdb.open(folder, native=False, durability="relaxed") as db:
+                while True:
+                    db["a"].insert_one({})
+        db = docdb.open(folder, native=False, durability="relaxed")
+        stream = db["a"].changes()
+        writer = subprocess.Popen([sys.executable, "-c", SCRIPT, folder, "write"])
+        refused = 0
+        for _ in range(60):
+            stream.next(30)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    db["a"].count_documents({})
+                    os._exit(0)
+                except docdb.DocdbError:
+                    os._exit(1)
+            refused += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        writer.kill()
+        writer.wait()
+        print(refused, flush=True)
+        db.close()
+    """
+    text = "import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(script)
+    child: Any = start(f"SCRIPT = {text!r}\n{text}", tmp_path / "d")
+    assert child.communicate(timeout=SOON_S)[0] == "0\n"
