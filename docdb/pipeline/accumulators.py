@@ -192,8 +192,6 @@ def _array(value: Any, name: str) -> list[Any]:
 
 def _plain(start: Callable[[Builder], Any]) -> Callable[[Builder, Any, str], Accumulator]:
     def make(builder: Builder, spec: Any, name: str) -> Accumulator:
-        if isinstance(spec, list):
-            fail(f"{name} takes one argument here, not an array", 40237)
         return Accumulator(builder.expression(spec), lambda variables: start(builder))
 
     return make
@@ -275,30 +273,33 @@ def _javascript(builder: Builder, spec: Any, name: str) -> Accumulator:
     raise NotSupportedError("JavaScript is not supported", path=name)
 
 
-ACCUMULATORS: Final[dict[str, Callable[[Builder, Any, str], Accumulator]]] = {
-    "$accumulator": _javascript,
+_UNARY: Final[dict[str, Callable[[Builder, Any, str], Accumulator]]] = {
     "$addToSet": _plain(lambda builder: Distinct(builder.key)),
     "$avg": _plain(lambda builder: Average()),
-    "$bottom": _best(True, True),
-    "$bottomN": _best(True, False),
     "$concatArrays": _plain(lambda builder: Joined()),
-    "$count": _count,
     "$first": _plain(lambda builder: Edge(False, None)),
-    "$firstN": _n(lambda builder, n: Edge(False, n)),
     "$last": _plain(lambda builder: Edge(True, None)),
-    "$lastN": _n(lambda builder, n: Edge(True, n)),
     "$max": _plain(lambda builder: Extreme(1, builder.key)),
-    "$maxN": _n(lambda builder, n: Extremes(n, True, builder.key)),
-    "$median": _quantile(True),
     "$mergeObjects": _plain(lambda builder: Merged()),
     "$min": _plain(lambda builder: Extreme(-1, builder.key)),
-    "$minN": _n(lambda builder, n: Extremes(n, False, builder.key)),
-    "$percentile": _quantile(False),
     "$push": _plain(lambda builder: Collected()),
     "$setUnion": _plain(lambda builder: Distinct(builder.key, True)),
     "$stdDevPop": _plain(lambda builder: Deviation(False)),
     "$stdDevSamp": _plain(lambda builder: Deviation(True)),
     "$sum": _plain(lambda builder: Sum()),
+}
+ACCUMULATORS: Final[dict[str, Callable[[Builder, Any, str], Accumulator]]] = {
+    **_UNARY,
+    "$accumulator": _javascript,
+    "$bottom": _best(True, True),
+    "$bottomN": _best(True, False),
+    "$count": _count,
+    "$firstN": _n(lambda builder, n: Edge(False, n)),
+    "$lastN": _n(lambda builder, n: Edge(True, n)),
+    "$maxN": _n(lambda builder, n: Extremes(n, True, builder.key)),
+    "$median": _quantile(True),
+    "$minN": _n(lambda builder, n: Extremes(n, False, builder.key)),
+    "$percentile": _quantile(False),
     "$top": _best(False, True),
     "$topN": _best(False, False),
 }
@@ -319,4 +320,6 @@ def compile_accumulator(builder: Builder, field: str, spec: Any) -> Accumulator:
         fail(f"the field {field!r} needs an accumulator object", 40234)
     if name not in ACCUMULATORS:
         fail(f"unknown accumulator {name}", 15952, path=f"{field}.{name}")
+    if name in _UNARY and isinstance(argument, list):  # in a window it is the value
+        fail(f"{name} takes one argument here, not an array", 40237)
     return ACCUMULATORS[name](builder, argument, name)

@@ -16,6 +16,7 @@ from docdb.language.expression_core import DECIMAL, as_decimal, fail, integer_of
 from docdb.language.expressions import read_path
 from docdb.language.values import MISSING, is_number, type_name
 from docdb.pipeline.context import Batch
+from docdb.pipeline.covariance import Covariance
 from docdb.pipeline.ordering import SortKey
 from docdb.pipeline.stage import Builder, Variables
 
@@ -220,32 +221,23 @@ def _covariance(sample: bool) -> Callable[..., Compute]:
 
         def compute(partition: Partition, variables: Variables) -> list[Any]:
             pairs = [source(document, variables) for document in partition.documents]
-            ranges = [bounds(partition, at) if bounds else (0, len(pairs)) for at in range(len(pairs))]
-            return [_covariance_of(pairs[low:high], sample) for low, high in ranges]
+            found: list[Any] = []
+            state, start, end = Covariance(sample), 0, 0
+            for at in range(len(pairs)):
+                low, high = bounds(partition, at) if bounds else (0, len(pairs))
+                if low < start or high < end or low >= end or (low > start and not state.removable()):
+                    state, start, end = Covariance(sample), low, low
+                for pair in pairs[end:high]:
+                    state.add(pair)
+                for pair in pairs[start:low]:
+                    state.remove(pair)
+                start, end = low, high
+                found.append(state.value())
+            return found
 
         return compute
 
     return make
-
-
-def _covariance_of(pairs: list[Any], sample: bool) -> Any:
-    numbers = [
-        pair for pair in pairs if type(pair) is list and len(pair) == 2 and is_number(pair[0]) and is_number(pair[1])
-    ]
-    degrees = len(numbers) - 1 if sample else len(numbers)
-    if degrees < 1:
-        return None
-    if any(isinstance(value, Decimal) for pair in numbers for value in pair):
-        xs, ys = [as_decimal(x) for x, _ in numbers], [as_decimal(y) for _, y in numbers]
-        mx, my = DECIMAL.divide(sum(xs), len(xs)), DECIMAL.divide(sum(ys), len(ys))
-        return DECIMAL.divide(sum(DECIMAL.multiply(x - mx, y - my) for x, y in zip(xs, ys, strict=True)), degrees)
-    mean_x = mean_y = moment = 0.0
-    for count, (x, y) in enumerate(numbers, 1):
-        delta = float(x) - mean_x
-        mean_x += delta / count
-        mean_y += (float(y) - mean_y) / count
-        moment += delta * (float(y) - mean_y)
-    return moment / degrees
 
 
 def _locf(builder: Builder, spec: Any, name: str, keys: Keys, bounds: Any) -> Compute:
