@@ -17,7 +17,7 @@ from docdb.language.metadata import meta_direction, with_chance
 from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, invert
 from docdb.language.values import is_number
 
-__all__ = ["SortKey", "document_key", "parse_sort", "reach"]
+__all__ = ["SortKey", "document_key", "parse_sort", "plain_sort", "reach"]
 
 SortKey = tuple[tuple[str, ...], int]
 _DIGITS = frozenset("0123456789")
@@ -39,6 +39,11 @@ def _key(path: str, value: Any) -> SortKey:
     if isinstance(value, dict) and "$meta" in value:
         return meta_direction(value, path), -1
     return parts, _direction(path, value)
+
+
+def plain_sort(spec: dict[str, Any]) -> dict[str, int]:
+    """Return a sort document that compiled with its directions as 1 and -1, whatever numbers $sort was given."""
+    return {path: _direction(path, value) for path, value in spec.items()}
 
 
 def _direction(path: str, value: Any) -> int:

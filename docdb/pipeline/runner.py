@@ -30,6 +30,7 @@ from docdb.pipeline import (
     windows,
 )
 from docdb.pipeline.context import Batch, Batches, Context
+from docdb.pipeline.ordering import plain_sort
 from docdb.pipeline.stage import Builder, Stage, Variables
 
 __all__ = ["Front", "Pipeline", "STAGES", "compile_pipeline", "evaluate_let", "pipeline_update", "take_front"]
@@ -180,7 +181,7 @@ def take_front(stages: Sequence[Mapping[str, Any]]) -> Front:
     limit = taken.get("$limit")
     return Front(
         filter,
-        taken.get("$sort"),
+        plain_sort(taken["$sort"]) if "$sort" in taken else None,
         int(taken.get("$skip", 0)),
         None if limit is None else int(limit),
         tuple(stages[at:]),

@@ -153,7 +153,7 @@ def sample(builder: Builder, spec: Any, name: str) -> Stage:
     size = spec["size"]
     if isinstance(size, Decimal) and size.is_finite():
         size = size.to_integral_value(ROUND_HALF_EVEN)
-    if not math.isfinite(size) or int(size) < 1:
+    if size != size or size in (math.inf, -math.inf) or int(size) < 1:
         fail("the size of $sample is positive", 28747)
 
     def pick(found: Batch, variables: Variables) -> Batch:

@@ -59,8 +59,9 @@ def group(builder: Builder, spec: Any, name: str) -> Stage:
     identity = builder.expression(spec["_id"])
     if isinstance(spec["_id"], dict):
         for field in spec["_id"]:
-            if is_number(spec["_id"][field]) and not field.startswith("$") and type_name(spec["_id"][field]) != "int":
-                fail("a field of the _id is an expression, not a number to keep it", 17390)
+            value = spec["_id"][field]
+            if not field.startswith("$") and (type(value) is bool or (is_number(value) and type_name(value) != "int")):
+                fail("a field of the _id is an expression, not a number or bool to keep it", 17390)
     fields: Fields = [
         (field, compile_accumulator(builder, field, item)) for field, item in spec.items() if field != "_id"
     ]

@@ -114,6 +114,8 @@ def lookup(builder: Builder, spec: Any, name: str) -> Stage:
     starts_itself = bool(stages) and isinstance(stages[0], dict) and "$documents" in stages[0]
     if "from" not in spec and not starts_itself:
         fail("$lookup needs 'from'", 9)
+    if "from" in spec and starts_itself:
+        fail("$lookup with a pipeline that begins with $documents takes no 'from'", 73)
     collection = _collection_name(spec["from"], name) if "from" in spec else None
     target = field_path(spec["as"])
     bound = _let(builder, spec.get("let", {}))
@@ -163,7 +165,7 @@ def _lookup_by_field(
             context.check_deadline()
             result = []
             for document, matches in zip(batch, join.matches(batch), strict=True):
-                if joined.stages and once is None:
+                if (joined.stages or bound) and once is None:  # a let is evaluated even when nothing reads it
                     inner = _bindings(bound, document, variables)
                     matches = [found for part in joined.flow(iter([matches]), inner) for found in part]
                 result.append(with_path(document, target, matches))
@@ -200,6 +202,14 @@ _NOT_IN_FACET: Final = frozenset({
 })  # fmt: skip
 
 
+def _holds_facet(stage: dict[str, Any]) -> bool:
+    """Tell whether a stage is a $unionWith whose pipeline has a $facet: a $facet holds no other, however deep."""
+    joined = stage.get("$unionWith")
+    stages = joined.get("pipeline") if isinstance(joined, dict) else None
+    inner = [item for item in stages if isinstance(item, dict)] if isinstance(stages, list) else []
+    return any("$facet" in item or _holds_facet(item) for item in inner)
+
+
 def facet(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $facet."""
     if not isinstance(spec, dict) or not spec:
@@ -214,7 +224,7 @@ def facet(builder: Builder, spec: Any, name: str) -> Stage:
             if not isinstance(stage, dict):
                 fail("a stage is an object", 40171)
             for inner in stage:
-                if inner in _NOT_IN_FACET:
+                if inner in _NOT_IN_FACET or _holds_facet(stage):
                     fail(f"{inner} may not stand in $facet", 40600)
         compiled[field] = builder.compile(builder.inner(name), stages)
 
@@ -263,6 +273,8 @@ def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
     )
     depth_field = field_path(spec["depthField"]) if "depthField" in spec else None
     restriction, path, key = spec.get("restrictSearchWithMatch"), spec["connectToField"], builder.key
+    # A filter of a source knows no variables of this pipeline: where there are any, the restriction is a stage behind it.
+    behind = builder.compile(builder, [{"$match": restriction}]) if restriction and builder.variables else []
     field_path(path)
 
     def search(document: dict[str, Any], variables: Variables) -> Iterator[dict[str, Any]]:
@@ -277,11 +289,12 @@ def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
             filter = equality_filter(path, list(fresh.values()))
             frontier = []
             builder.context.check_deadline()
-            for batch in (
-                builder.context.source(str(collection), {"$and": [filter, restriction]} if restriction else filter)
-                if fresh
-                else ()
-            ):
+            if restriction and not behind:
+                filter = {"$and": [filter, restriction]}
+            found_batches = builder.context.source(str(collection), filter) if fresh else iter(())
+            for stage in behind:
+                found_batches = stage.run(found_batches, variables)
+            for batch in found_batches:
                 for found in batch:
                     if key(found.get("_id")) in seen:
                         continue

@@ -211,12 +211,17 @@ def _updating(builder: Builder, stages: list[Any], bound: dict[str, Expression])
         ((name, spec),) = stage.items()
         if name.startswith("$") and name not in _UPDATING and not _is_constant_fill(name, spec):
             fail(f"{name} may not stand in whenMatched", 72, hint=f"one of {', '.join(_UPDATING)}")
-    compiled = builder.compile(builder.inner("$merge", *bound), stages)
+    compiled = {frozenset(bound): builder.compile(builder.inner("$merge", *bound), stages)}
 
     def change(old: dict[str, Any], new: dict[str, Any], variables: Variables) -> dict[str, Any]:
-        known = {**variables, **{name: expression(new, variables) for name, expression in bound.items()}}
+        given = {name: expression(new, variables) for name, expression in bound.items()}
+        given = {name: value for name, value in given.items() if value is not MISSING}
+        names = frozenset(given)
+        if names not in compiled:  # a variable without a value is not defined: its use is refused
+            compiled[names] = builder.compile(builder.inner("$merge", *given), stages)
+        known = {**variables, **given}
         flow: Batches = iter([[old]])
-        for stage in compiled:
+        for stage in compiled[names]:
             flow = stage.run(flow, known)
         return next(flow)[0]
 
