@@ -41,9 +41,9 @@ def _key(path: str, value: Any) -> SortKey:
     return parts, _direction(path, value)
 
 
-def plain_sort(spec: dict[str, Any]) -> dict[str, int]:
-    """Return a sort document that compiled with its directions as 1 and -1, whatever numbers $sort was given."""
-    return {path: _direction(path, value) for path, value in spec.items()}
+def plain_sort(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a sort document that compiled with its directions as 1 and -1, whatever numbers $sort was given; ``$meta`` stays."""
+    return {path: value if isinstance(value, dict) else _direction(path, value) for path, value in spec.items()}
 
 
 def _direction(path: str, value: Any) -> int:
