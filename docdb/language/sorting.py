@@ -20,7 +20,7 @@ from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, invert, order_key
 from docdb.language.tree import Path
 from docdb.language.values import MISSING, is_number
 
-__all__ = ["MAX_KEYS", "NATURAL", "parse_sort", "sort_key"]
+__all__ = ["MAX_KEYS", "NATURAL", "key_under", "parse_sort", "sort_key"]
 
 MAX_KEYS: Final = 32
 NATURAL: Final = "$natural"
@@ -122,7 +122,11 @@ def sort_key(keys: tuple[Key, ...], collation: Any = None) -> Callable[[dict[str
     True
     """
     encode: Callable[[Any], bytes] = order_key if collation is None else collation.order_key
-    keys = tuple([key for key in keys if key[0] != (NATURAL,)])
+    return key_under(tuple([key for key in keys if key[0] != (NATURAL,)]), encode)
+
+
+def key_under(keys: tuple[Key, ...], encode: Callable[[Any], bytes]) -> Callable[[dict[str, Any]], bytes]:
+    """Return ``sort_key`` under a given key of values."""
     paths = [path for path, _ in keys]
     ways = [way for _, way in keys]
     if len(keys) == 1 and len(paths[0]) == 1:

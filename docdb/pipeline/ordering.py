@@ -13,8 +13,8 @@ from typing import Any
 
 from docdb.language.expression_core import fail
 from docdb.language.expressions import field_path
-from docdb.language.metadata import meta_direction, with_chance
-from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, invert
+from docdb.language.metadata import meta_direction
+from docdb.language.sorting import key_under
 from docdb.language.values import is_number
 
 __all__ = ["SortKey", "document_key", "parse_sort", "plain_sort", "reach"]
@@ -77,20 +77,6 @@ def reach(value: Any, parts: tuple[str, ...], at: int = 0) -> Iterator[Any]:
                 yield from reach(item, parts, at)
 
 
-def document_key(keys: tuple[SortKey, ...], key: Callable[[Any], bytes]) -> Callable[[Any], tuple[bytes, ...]]:
-    """Return the function from a document to the key it sorts by; an array sorts by its smallest (descending: largest) element."""
-
-    def component(document: Any, parts: tuple[str, ...], direction: int) -> bytes:
-        found: list[bytes] = []
-        for value in reach(document, parts):
-            if type(value) is list:
-                found += [key(item) for item in value] or [EMPTY_ARRAY_KEY]
-            else:
-                found.append(key(value))
-        if not found:
-            return NULL_KEY if direction > 0 else invert(NULL_KEY)
-        return min(found) if direction > 0 else invert(max(found))
-
-    return with_chance(
-        keys, lambda document: tuple([component(document, parts, direction) for parts, direction in keys])
-    )
+def document_key(keys: tuple[SortKey, ...], key: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return the function from a document to the key it sorts by: find's own, so that a $sort gives one order wherever it runs."""
+    return key_under(keys, key)

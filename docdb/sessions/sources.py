@@ -21,6 +21,7 @@ from docdb.language.values import canonical
 from docdb.pipeline import stages_geo
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
 from docdb.pipeline.grouping import compile_grouping
+from docdb.pipeline.optimiser import Optimised, optimise
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
@@ -35,7 +36,9 @@ __all__ = ["PipelineSources"]
 
 
 class PipelineSources:
-    """Fulfils ``pipeline.context.Context`` over one snapshot of a session's store."""
+    """Fulfils ``pipeline.context.Context`` over one snapshot of a session's store. ``optimises`` is false only in tests that compare."""
+
+    optimises = True
 
     def __init__(self, session: StoreSession, snapshot: Snapshot, deadline: float | None) -> None:
         self._session = session
@@ -62,7 +65,7 @@ class PipelineSources:
         if name is None:
             yield from whole.run(iter(()))
             return
-        front = take_front(pipeline)
+        front = take_front(self._optimised(pipeline, whole).stages)
         self._hint = hint
         query = self._query(front, hint, whole.metadata)
         groups = self._grouped(name, front, query)
@@ -75,9 +78,13 @@ class PipelineSources:
         # Documents carry what any stage asks for; the last ones may not know of it.
         yield from stripped(found) if whole.metadata and not rest.metadata else found
 
+    def _optimised(self, pipeline: Sequence[Mapping[str, Any]], whole: Pipeline) -> Optimised:
+        """Return the pipeline rearranged; as it was written where documents carry what is known of them, which stages may drop."""
+        return optimise(pipeline) if self.optimises and not whole.metadata else Optimised(tuple(pipeline), ())
+
     def _grouped(self, name: str, front: Front, query: FindQuery) -> Batch | None:
         """Return the groups of a $group that the kernel makes of stored documents; None where it declines."""
-        if not front.rest or "$group" not in front.rest[0] or self.collation is not None:
+        if not front.rest or "$group" not in front.rest[0] or self.collation is not None or not self.optimises:
             return None
         if query.sort or query.skip or query.limit:
             return None
@@ -94,13 +101,18 @@ class PipelineSources:
     ) -> dict[str, Any]:  # fmt: skip
         """Return the plan of what the access path serves, and under ``pipeline`` the stages that work on its documents; nothing is written."""
         pipeline, whole = self._compiled(name, pipeline, collation, let)
-        front = take_front(pipeline)
+        optimised = self._optimised(pipeline, whole)
+        front = take_front(optimised.stages)
         view = self._snapshot.view(name)
         query = self._query(front, hint, whole.metadata)
         if front.rest and "$geoNear" in front.rest[0]:
             query = self._nearest(*stages_geo.asked(self, front.rest[0]["$geoNear"]), hint)
         chosen = plan(self._session.complete(query, view.collection) if view.collection is not None else query, view)
-        return {**chosen.explain(view, execute=execute), "pipeline": [next(iter(stage)) for stage in front.rest]}
+        return {
+            **chosen.explain(view, execute=execute),
+            "optimiser": list(optimised.notes),
+            "pipeline": [next(iter(stage)) for stage in front.rest],
+        }
 
     def _compiled(
         self, name: str | None, pipeline: Sequence[Mapping[str, Any]], collation: Any, let: Mapping[str, Any] | None
