@@ -98,6 +98,17 @@ class Average(Sum):
         return rounded_double(self.whole) / self.count if abs(self.whole) < 2**53 else self.whole / self.count
 
 
+class ExpressionAverage(Average):
+    """The mean as the expression makes it: whole numbers are added as doubles, where $group adds them exactly."""
+
+    __slots__ = ()
+
+    def add(self, value: Any) -> None:
+        """Take one value."""
+        large = isinstance(value, int) and not -(2**53) <= value <= 2**53
+        super().add(rounded_double(int(value)) if large else value)
+
+
 class Extreme:
     """The smallest (sign -1) or largest (sign 1) value that is not null, null for none."""
 
@@ -252,7 +263,7 @@ def _extremes(reverse: bool) -> Maker:
 
 
 OPERATORS: Final[dict[str, Maker]] = {
-    "$avg": _folding(lambda scope: Average()),
+    "$avg": _folding(lambda scope: ExpressionAverage()),
     "$max": _folding(lambda scope: Extreme(1, scope.sort_key() or order_key)),
     "$maxN": _extremes(True),
     "$median": _quantile(True),

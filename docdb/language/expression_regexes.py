@@ -1,6 +1,6 @@
 """$regexMatch, $regexFind, $regexFindAll.
 
-What lives here: the three and the reading of their options. What it must not know: the filter's $regex.
+What lives here: the three and the reading of their options. Patterns mean what they mean in a filter (``patterns``).
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ from typing import Any, Final
 
 from docdb.errors import QueryError
 from docdb.language.expression_core import Constant, Maker, Scope, Term, fail, folded, is_nullish, named_terms
+from docdb.language.patterns import compile_pattern
 from docdb.language.values import MISSING, Regex, type_name
 
 __all__ = ["OPERATORS"]
 
 _MAX_PATTERN: Final = 16384
-_FLAGS: Final = {"i": re.I, "m": re.M, "s": re.S, "x": re.X, "u": re.NOFLAG}
+_OPTIONS: Final = frozenset("imsxu")
 
 
 @lru_cache(512)
 def _compiled(pattern: str, options: str) -> re.Pattern[str]:
-    flags = re.NOFLAG
     for option in options:
-        if option not in _FLAGS:
+        if option not in _OPTIONS:
             fail(f"unknown regular expression option {option!r}", 51108, hint="the options are i, m, s, x")
-        flags |= _FLAGS[option]
     if len(pattern.encode()) > _MAX_PATTERN:
         fail(f"a regular expression has at most {_MAX_PATTERN} bytes", 51111)
     try:
-        return re.compile(pattern, flags)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise QueryError(f"invalid regular expression: {error}", code=51111) from error
+        return compile_pattern(pattern, options)
+    except QueryError as error:
+        raise QueryError(error.message, code=51111) from error
 
 
 def _pattern(name: str, regex: Any, options: Any) -> re.Pattern[str] | None:

@@ -11,6 +11,8 @@ import pytest
 
 from docdb.errors import QueryError
 from docdb.language.expressions import compile_expression
+from docdb.language.filters import parse
+from docdb.language.matching import matcher
 from docdb.language.values import MISSING, Binary, Int64, ObjectId, Regex, type_name
 
 DAY = dt.datetime(2024, 2, 29, 13, 5, 7, 250000, tzinfo=dt.UTC)
@@ -245,3 +247,14 @@ class _CaseBlind:
 def test_collation_reaches_comparisons_and_sets() -> None:
     spec = [{"$eq": ["$a", "X"]}, {"$in": ["X", ["y", "x"]]}, {"$setEquals": [["x"], ["X"]]}]
     assert compile_expression(spec, collation=_CaseBlind())({"a": "x"}) == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "found"),
+    [(r"\s", "\u00a0", False), (r"\d", "\u0663", False), (r"\w", "\u00e9", False), ("(?i)\u00c9", "\u00e9", True), (r"a\Q.\E", "a.", True)],
+    ids=["space", "digit", "word", "case", "quoted"],
+)  # fmt: skip
+def test_patterns_mean_what_they_mean_in_a_filter(pattern: str, text: str, found: bool) -> None:
+    expression = compile_expression({"$regexMatch": {"input": "$t", "regex": pattern}})
+    assert expression({"t": text}) is found
+    assert matcher(parse({"t": {"$regex": pattern}}))({"t": text}) is found
