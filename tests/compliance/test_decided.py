@@ -11,7 +11,12 @@ from tests.compliance.marks import TOPICS
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "cases"
 LINE = re.compile(r"^- (\w+) `(.+)`$", re.MULTILINE)
-FILES = [name for topic in TOPICS for name in (topic, f"{topic}_errors")]
+FILES = [
+    name
+    for topic in TOPICS
+    for name in (topic, f"{topic}_errors")
+    if not CASES.exists() or (CASES / f"{name}.jsonl.gz").exists()
+]
 
 pytestmark = [
     pytest.mark.skipif(not CASES.exists(), reason="the conformance cases do not lie beside the project"),
