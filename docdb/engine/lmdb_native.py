@@ -1,6 +1,7 @@
 """The engine object over the compiled LMDB engine, and whether it can be used here.
 
-It joins the loops that run on pages (``_native/lmdb_engine.pyx``) with folders and sharing (``shared.py``), and must know neither.
+What lives here: what joins the loops that run on pages (``_native/lmdb_engine.pyx``) with folders and sharing (``shared.py``). What it must not know:
+either of them.
 Importing it raises ImportError where the kernel was not built.
 """
 

@@ -1,6 +1,7 @@
 """$regexMatch, $regexFind, $regexFindAll.
 
-What lives here: the three and the reading of their options. Patterns mean what they mean in a filter (``patterns``).
+What lives here: the three and the reading of their options. What it must not know: what a
+pattern means (``patterns``, the same as in a filter).
 """
 
 from __future__ import annotations
