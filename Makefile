@@ -32,7 +32,7 @@ fmt: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/pip -q install "apsw>=3.46"
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks run
 
 fuzz: $(VENV)/.ready
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)

@@ -1,55 +1,91 @@
-"""``python -m benchmarks [ROW ...] [--documents N] [--write]``: run rows and print the table; ``--write`` puts it into RESULTS.md."""
+"""``python -m benchmarks list | run | compare``: the benchmark suite.
+
+python -m benchmarks list                             what can be run
+python -m benchmarks run                              the rows of the table, on 100,000 documents
+python -m benchmarks run get range --documents 20000  two of them, on fewer
+python -m benchmarks run ycsb nobench --json now.json whole groups, kept as JSON
+python -m benchmarks run rows --write                 put the table into RESULTS.md
+python -m benchmarks compare before.json now.json     two runs, as ratios
+"""
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import lmdb
+from benchmarks import report
+from benchmarks.workloads import GROUPS, Settings
 
-from benchmarks.rows import ROWS, Row, Stage
-
-RESULTS = Path(__file__).with_name("RESULTS.md")
-MARKER = "<!-- results -->"
-
-
-def table(rows: list[Row]) -> str:
-    """Return the rows as a Markdown table, losses included."""
-    names = sorted({name for row in rows for name in row.times}, key=lambda name: (name != "docdb", name))
-    lines = ["| work | " + " | ".join(names) + " | mark | reached |", "|---|" + "---|" * (len(names) + 2)]
-    for row in rows:
-        cells = [f"{row.times[name]:.2f} {row.unit}" if name in row.times else "-" for name in names]
-        verdict = {True: "met", False: "**missed**", None: "-"}[row.met]
-        lines.append(f"| {row.title} | {' | '.join(cells)} | {row.mark} | {verdict} {row.note} |")
-    return "\n".join(lines)
+__all__ = ["main"]
 
 
-def main() -> None:
-    """Run the rows asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("rows", nargs="*", choices=[[], *ROWS], help="default: all")
-    parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--write", action="store_true", help="write the table into RESULTS.md")
-    chosen = parser.parse_args()
-    stage = Stage(chosen.documents)
-    rows = []
-    for name in chosen.rows or ROWS:
-        print(f"... {name}", file=sys.stderr)
-        rows.append(ROWS[name](stage))
-    stage.close()
-    facts = (
-        f"{datetime.date.today()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"LMDB {'.'.join(map(str, lmdb.version()))}, {chosen.documents:,} documents"
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says."""
+    chosen = _parser().parse_args(arguments)
+    chosen.action(chosen)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    text = f"{facts}\n\n{table(rows)}\n"
-    print(text)
-    if chosen.write:
-        before = RESULTS.read_text(encoding="utf-8").split(MARKER)
-        RESULTS.write_text(f"{before[0]}{MARKER}\n\n{text}\n{MARKER}{before[2]}", encoding="utf-8")
+    verbs = parser.add_subparsers(required=True, metavar="list | run | compare")
+    listing = verbs.add_parser("list", help="show groups and workloads")
+    listing.set_defaults(action=_list)
+    running = verbs.add_parser("run", help="run workloads, groups or both")
+    running.add_argument("names", nargs="*", default=["rows"], metavar="NAME", help="default: rows")
+    running.add_argument("--documents", type=int, help="how many documents (each group has its own default)")
+    running.add_argument("--seed", type=int, default=1)
+    running.add_argument("--json", type=Path, metavar="FILE", help="keep the run as JSON")
+    running.add_argument("--write", action="store_true", help="put the tables into RESULTS.md")
+    running.set_defaults(action=_run)
+    comparing = verbs.add_parser("compare", help="compare two runs kept as JSON")
+    comparing.add_argument("before", type=Path)
+    comparing.add_argument("now", type=Path)
+    comparing.set_defaults(action=lambda c: print(report.compare(report.load(c.before), report.load(c.now))))
+    return parser
+
+
+def _list(chosen: argparse.Namespace) -> None:
+    for group in GROUPS.values():
+        print(f"{group.name}: {group.about} ({group.documents:,} documents)")
+        for name, workload in group.workloads().items():
+            print(f"    {name:16} {(workload.__doc__ or '').strip().splitlines()[0]}")
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    wanted = _wanted(chosen.names)
+    done: dict[str, list[report.Row]] = {}
+    about: dict[str, Any] = {}
+    for group, names in wanted.items():
+        settings = Settings(chosen.documents or group.documents, chosen.seed)
+        about = report.facts(seed=chosen.seed)
+        print(f"... {group.name}", file=sys.stderr)
+        done[group.name] = group.run(settings, names)
+        line = ", ".join(f"{key} {value}" for key, value in about.items() if key not in ("system", "seed"))
+        text = f"{line}, {settings.documents:,} documents, seed {settings.seed}\n\n{report.table(done[group.name])}"
+        print(f"{text}\n")
+        if chosen.write:
+            report.write_table(group.name, text)
+    if chosen.json is not None:
+        report.save(chosen.json, about, done)
+
+
+def _wanted(names: Sequence[str]) -> dict[Any, list[str]]:
+    """Return group -> workloads; an unknown name ends the program."""
+    found: dict[Any, list[str]] = {}
+    for name in names:
+        if name in GROUPS:
+            found[GROUPS[name]] = list(GROUPS[name].workloads())
+            continue
+        group = next((group for group in GROUPS.values() if name in group.workloads()), None)
+        if group is None:
+            sys.exit(f"benchmarks: there is no workload {name!r} (python -m benchmarks list)")
+        found.setdefault(group, []).append(name)
+    return found
 
 
 if __name__ == "__main__":

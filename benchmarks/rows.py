@@ -16,31 +16,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import Row, Times
 from benchmarks.rivals.by_hand import ByHand
 from benchmarks.rivals.docdb_itself import Docdb
 from benchmarks.rivals.sqlite_jsonb import SqliteJsonb
 from benchmarks.text import FTS5
 from benchmarks.text import measure as measure_text
 from benchmarks.workload import documents
+from benchmarks.workloads import Settings
 
 CITIES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cities.json.gz"
-
-
-@dataclass
-class Row:
-    """One line of the table: times by contestant in ``unit``, and the mark with its verdict."""
-
-    title: str
-    unit: str
-    times: dict[str, float] = field(default_factory=dict)
-    mark: str = ""
-    met: bool | None = None
-    note: str = ""
 
 
 class Stage:
@@ -58,7 +48,7 @@ class Stage:
             self.loaded[maker.name] = (time.perf_counter() - began) / count * 1e6
             self.contestants.append(contestant)
 
-    def rounds(self, action: Callable[[Any], Any], units: int, rounds: int = 7) -> dict[str, float]:
+    def rounds(self, action: Callable[[Any], Any], units: int, rounds: int = 7) -> Times:
         """Return the median of microseconds a unit by contestant; the answers of all must be equal."""
         times: dict[str, list[float]] = {contestant.name: [] for contestant in self.contestants}
         for _ in range(rounds):
@@ -68,7 +58,7 @@ class Stage:
                 answers.append(action(contestant))
                 times[contestant.name].append((time.perf_counter() - began) / units * 1e6)
             assert all(answer == answers[0] for answer in answers), "the contestants disagree"
-        return {name: statistics.median(values) for name, values in times.items()}
+        return Times(times)
 
     def close(self) -> None:
         """Close everything and remove the folder."""
@@ -79,7 +69,7 @@ class Stage:
 
 def get(stage: Stage) -> Row:
     """Get by ``_id`` as dict."""
-    chosen = random.Random(2).sample([d["_id"] for d in stage.documents], 5_000)
+    chosen = random.Random(2).sample([d["_id"] for d in stage.documents], min(5_000, len(stage.documents)))
     times = stage.rounds(lambda c: sum(c.get(id)["age"] for id in chosen), len(chosen))
     return _against_hand(Row("get by _id as dict", "us", times), 1.8)
 
@@ -124,7 +114,7 @@ def load(stage: Stage) -> Row:
         for name, value in again.loaded.items():
             times[name].append(value)
         again.close()
-    row = Row("bulk load with two indexes, per document", "us", {n: statistics.median(v) for n, v in times.items()})
+    row = Row("bulk load with two indexes, per document", "us", Times(times))
     return _against_hand(row, 1.0)
 
 
@@ -272,19 +262,31 @@ def _interpreter(code: str) -> float:
     return statistics.median(times)
 
 
-def _text(place: int) -> Callable[[Stage], Row]:
+def _text(place: int, about: str) -> Callable[[Stage], Row]:
     def row(stage: Stage) -> Row:
         title, unit, times = measure_text(len(stage.documents))[place]
         found = Row(title, unit, dict(times))
         found.note = f"{times[FTS5] / times[Docdb.name]:.2f}x {FTS5}"
         return found
 
+    row.__doc__ = about
     return row
 
 
-ROWS: dict[str, Callable[[Stage], Row]] = {
+@contextmanager
+def stage(settings: Settings) -> Iterator[Stage]:
+    """Make the stage all rows run on."""
+    made = Stage(settings.documents)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+WORKLOADS: dict[str, Callable[[Stage], Row]] = {
     "get": get, "range": range_, "filter": filter_, "group": group, "top": top, "load": load, "update": update, "writers": writers,
     "import": import_, "open": open_, "memory": memory, "cities": cities,
     "geography": geography,
-    "text_build": _text(0), "text_rare": _text(1), "text_frequent": _text(2), "text_two": _text(3),
+    "text_build": _text(0, "Build a text index."), "text_rare": _text(1, "Search for a rare word."),
+    "text_frequent": _text(2, "Search for a frequent word."), "text_two": _text(3, "Search for both."),
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """The rows of text search: building an index and ranked searches, against SQLite FTS5 (of the standard library's sqlite3).
 
-``python -m benchmarks text_build text_rare text_frequent text_two [--documents N]`` runs them. Both index the same made-up articles of 40
+``python -m benchmarks run text_build text_rare text_frequent text_two [--documents N]`` runs them. Both index the same made-up articles of 40
 words with frequencies as in a language (Zipf), without stems, and give the ids of the ten best of one and of two words; FTS5 ranks by
 bm25, docdb as MongoDB does, so the answers differ and only their number is compared.
 """

@@ -1,0 +1,57 @@
+"""The groups of workloads and what runs each of them.
+
+What lives here: ``GROUPS``. A group shares its documents and contestants; its module is loaded when the group is asked for, so that a
+rival that is not installed hinders only the group that needs it. What it must not know: what a workload measures.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+from benchmarks.report import Row
+
+__all__ = ["GROUPS", "Group", "Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How large, and which seed."""
+
+    documents: int
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A module with ``WORKLOADS`` (name -> function of a stage that gives one row or several) and ``stage(settings)``."""
+
+    name: str
+    about: str
+    documents: int
+
+    def workloads(self) -> Mapping[str, Callable[[Any], Row | list[Row]]]:
+        """Return the workloads by name."""
+        found: Mapping[str, Callable[[Any], Row | list[Row]]] = import_module(f"benchmarks.{self.name}").WORKLOADS
+        return found
+
+    def run(self, settings: Settings, names: Sequence[str]) -> list[Row]:
+        """Run the named workloads on one stage."""
+        rows: list[Row] = []
+        with import_module(f"benchmarks.{self.name}").stage(settings) as stage:
+            for name in names:
+                print(f"    {name}", file=sys.stderr)
+                made = self.workloads()[name](stage)
+                rows += made if isinstance(made, list) else [made]
+        return rows
+
+
+GROUPS: Final = {
+    group.name: group
+    for group in (
+        Group("rows", "the table of RESULTS.md: docdb, lmdb + msgpack by hand, SQLite JSONB", 100_000),
+    )
+}  # fmt: skip

@@ -1,0 +1,51 @@
+"""The benchmark suite as a program: what it lists, runs, keeps and compares. No figure is judged here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("apsw", reason="the rivals are not installed (make bench installs them)")
+
+from benchmarks import report
+from benchmarks.__main__ import main
+from benchmarks.workloads import GROUPS
+
+
+def test_list_names_every_workload(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list"])
+    shown = capsys.readouterr().out
+    assert [name for group in GROUPS.values() for name in group.workloads() if f" {name} " not in shown] == []
+
+
+def test_a_run_is_kept_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("before.json", "now.json"):
+        main(["run", "get", "filter", "--documents", "500", "--json", str(tmp_path / name)])
+    kept = json.loads((tmp_path / "now.json").read_text())
+    assert [row["title"] for row in kept["groups"]["rows"]] == ["get by _id as dict", "unindexed filter, per document"]
+    capsys.readouterr()
+    main(["compare", str(tmp_path / "before.json"), str(tmp_path / "now.json")])
+    assert capsys.readouterr().out.count("\n| ") == 2
+
+
+def test_an_unknown_workload_ends_the_program() -> None:
+    with pytest.raises(SystemExit, match="there is no workload 'nothing'"):
+        main(["run", "nothing"])
+
+
+def test_compare_tells_ratios() -> None:
+    def run(own: float, rival: float) -> dict[str, object]:
+        return {"groups": {"rows": [{"title": "get", "unit": "us", "times": {"docdb": own, "sqlite": rival}}]}}
+
+    line = report.compare(run(2.0, 6.0), run(1.0, 5.0)).splitlines()[-1]
+    assert line == "| get | 2.00 us | 1.00 us | 0.50 | sqlite 3.00x -> 5.00x |"
+
+
+def test_a_table_goes_between_its_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = tmp_path / "RESULTS.md"
+    results.write_text("a\n<!-- rows -->\nold\n<!-- rows -->\nb\n")
+    monkeypatch.setattr(report, "RESULTS", results)
+    report.write_table("rows", "new")
+    assert results.read_text() == "a\n<!-- rows -->\n\nnew\n\n<!-- rows -->\nb\n"
