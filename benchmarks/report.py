@@ -44,6 +44,7 @@ class Row:
     def __post_init__(self) -> None:
         if isinstance(self.times, Times):
             self.spread = self.times.spread
+            self.times = dict(self.times)
 
 
 def facts(**more: Any) -> dict[str, Any]:
