@@ -134,7 +134,12 @@ class InvalidOperation(UsageError):
 
 
 class RuleError(UsageError):
-    """A rule text that does not parse or check."""
+    """A rule text that does not parse or check; ``picture`` is its line with a caret below the spot, or empty."""
+
+    picture: str = ""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.picture}" if self.picture else super().__str__()
 
 
 class ConflictError(DocdbError):

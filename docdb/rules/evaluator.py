@@ -1,22 +1,28 @@
 """The reference evaluation of a rule over decoded documents: the law that every faster form must agree with.
 
-What lives here: three-valued logic (true, false, error), strict comparison, ``get`` and its limits, fuel. What it must
-not know: where documents come from (a Reader brings them, from the snapshot of the operation that is judged).
+What lives here: three-valued logic (true, false, error), ``get`` and its limits, fuel. What it must not know: where
+documents come from (a Reader brings them, from the snapshot of the operation that is judged).
 
 Only ``true`` allows. A missing field, a null where a field is looked for, values of two types in an order, anything odd
 is an error; && and || give the same whatever side the error stands on: ``false && error`` and ``error && false`` are
 false, ``true || error`` and ``error || true`` are true, every other mixture with an error is an error. ``!error`` is an
-error, so no denial is ever turned round into a permission.
+error, so no denial is ever turned round into a permission. Every comparison with a missing field is an error, == too:
+missing is not null, and ``doc.x == undefined``, ``exists(doc.x)`` and ``default(doc.x, 0)`` are how it is asked for.
+
+A document that ``get`` does not find is null: ``get(...) == null`` says so, and a field of it is missing. What a
+judgement costs is bounded term by term: each side of && and || has its own fuel, or the order of terms would tell.
 """
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from docdb.errors import RuleError
 from docdb.rules.checker import path_target
+from docdb.rules.comparison import in_order, is_list, is_number, same, size, total
+from docdb.rules.patterns import compiled
 from docdb.rules.syntax import (
     Binary,
     Call,
@@ -29,16 +35,20 @@ from docdb.rules.syntax import (
     Node,
     Not,
     ObjectOf,
+    Pattern,
     Place,
     Template,
     Undefined,
     Variable,
 )  # fmt: skip
 
-__all__ = ["FUEL", "MAX_DOCUMENTS", "Circumstances", "Failure", "Reader", "allows", "evaluate", "same"]
+__all__ = [
+    "FUEL", "MAX_COUNT", "MAX_DOCUMENTS", "Circumstances", "Evaluation", "Failure", "Reader", "Unanswered", "allows", "evaluate", "same",
+]  # fmt: skip
 
-FUEL = 10_000  # steps of one evaluation; a member of a list that is compared is a step, too
-MAX_DOCUMENTS = 10  # distinct documents and queries that the gets of one judgement may ask for
+FUEL = 10_000  # steps of one term, between && and ||, of one evaluation; a member of a list that is compared is a step, too
+MAX_DOCUMENTS = 10  # distinct documents and queries that the gets of one judgement, which is one memo, may ask for
+MAX_COUNT = 1_000  # .size() of a collection counts so far; a comparison that this decides is answered, others fail
 MAX_TEXT = 4096  # characters of a joined string
 
 
@@ -51,19 +61,31 @@ class Failure(Exception):
         self.place = place
 
 
+class Unanswered(Exception):
+    """Raised by a Reader that would have to look at too much; the rule fails there, and the reader is not asked again."""
+
+
 class Reader(Protocol):
-    """Brings what ``get`` asks for, from one snapshot."""
+    """Brings what ``get`` asks for, from one snapshot. A field *equals* a value as ``same`` says: an array never matches by a member."""
 
     def document(self, collection: str, key: str) -> Mapping[str, Any] | None:
         """Return the document whose ``_id`` is ``key``, or None."""
 
-    def matching(self, collection: str, equal: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        """Return the documents whose fields equal the values; a value is never an operator."""
+    def matching(self, collection: str, equal: Mapping[str, Any], limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return at most ``limit`` documents whose fields equal the values; a value is never an operator."""
+
+    def count(self, collection: str, equal: Mapping[str, Any], limit: int) -> int:
+        """Return how many documents have fields that equal the values, counting no further than ``limit``."""
 
 
 @dataclass(slots=True)
 class Circumstances:
-    """Everything a rule may look at. ``now`` is in milliseconds and the same for the whole operation."""
+    """Everything a rule may look at. ``now`` is in milliseconds and the same for the whole operation.
+
+    ``doc`` is the image that is judged (in a create the new one), ``new`` is request.data, ``changed`` compares ``old`` and
+    ``new``. ``fuel`` is never used up: each evaluation starts with all of it. ``memo`` is shared by the evaluations of one
+    operation, so that each document is read once and all of them together stay within MAX_DOCUMENTS.
+    """
 
     auth: Mapping[str, Any] | None
     now: int
@@ -72,7 +94,7 @@ class Circumstances:
     new: Mapping[str, Any] | None = None
     reader: Reader | None = None
     fuel: int = FUEL
-    memo: dict[tuple[str, str], Any] = field(default_factory=dict)
+    memo: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
 
 def allows(tree: Node, circumstances: Circumstances) -> bool:
@@ -85,26 +107,7 @@ def allows(tree: Node, circumstances: Circumstances) -> bool:
 
 def evaluate(tree: Node, circumstances: Circumstances) -> Any:
     """Return the value of ``tree``; raise Failure where it has none."""
-    return _Evaluation(circumstances, circumstances.fuel).value(tree)
-
-
-def same(left: Any, right: Any) -> bool:
-    """Tell whether two values are equal: types are strict, whole and broken numbers compare by value, NaN equals nothing."""
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
-    if _is_list(left) and _is_list(right):
-        return len(left) == len(right) and all(same(one, other) for one, other in zip(left, right, strict=True))
-    if _is_number(left) and _is_number(right):
-        return bool(left == right)
-    return type(left) is type(right) and bool(left == right)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
+    return Evaluation(circumstances).run(tree)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,25 @@ class _Handle:
     equal: tuple[tuple[str, Any], ...] = ()
 
 
-class _Evaluation:
-    def __init__(self, circumstances: Circumstances, fuel: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Many:
+    """A count that stopped: there are at least so many documents, perhaps more."""
+
+    least: int
+
+
+class Evaluation:
+    """One evaluation of one tree; ``value`` is the only door to a node, so that a subclass can watch there."""
+
+    def __init__(self, circumstances: Circumstances) -> None:
         self.about = circumstances
-        self.fuel = fuel
+        self.fuel = circumstances.fuel
+
+    def run(self, tree: Node) -> Any:
+        try:
+            return self.plain(tree)
+        except RecursionError as error:  # the caller's own stack was nearly full
+            raise Failure("there is no room to evaluate the rule", tree.place) from error
 
     def burn(self, node: Node, steps: int = 1) -> None:
         self.fuel -= steps
@@ -154,13 +172,17 @@ class _Evaluation:
                 return self.call(node)
             case Method():
                 return self.method(node)
+            case _:
+                pass  # Undefined and Pattern stand only where their neighbours deal with them
         raise Failure("this has no value", node.place)
 
     def plain(self, node: Node) -> Any:
-        """Return a value that can be compared; a collection is none."""
+        """Return a value that can be kept or compared; a collection is none, and a count that stopped is none."""
         value = self.value(node)
         if isinstance(value, _Handle):
             raise Failure("a collection is not a value", node.place)
+        if isinstance(value, _Many):
+            raise Failure(f"there are more than {MAX_COUNT} documents to count", node.place)
         return value
 
     def truth(self, node: Node) -> bool:
@@ -170,14 +192,25 @@ class _Evaluation:
         raise Failure("true or false is needed here", node.place)
 
     def logic(self, decisive: bool, left: Node, right: Node) -> bool:
+        fuel = self.fuel
         try:
-            if self.truth(left) is decisive:
+            return self.either(decisive, left, right)
+        finally:
+            self.fuel = fuel
+
+    def either(self, decisive: bool, left: Node, right: Node) -> bool:
+        try:
+            if self.side(left) is decisive:
                 return decisive
         except Failure:
-            if self.truth(right) is decisive:
+            if self.side(right) is decisive:
                 return decisive
             raise
-        return self.truth(right)
+        return self.side(right)
+
+    def side(self, node: Node) -> bool:
+        self.fuel = self.about.fuel
+        return self.truth(node)
 
     def needed(self, value: Any, name: str, node: Node) -> Any:
         if value is None:
@@ -194,17 +227,17 @@ class _Evaluation:
     def field(self, owner: Any, key: Any, node: Node) -> Any:
         """Return a field of a document or an element of a list: pure look-up in data, never an attribute."""
         if isinstance(owner, _Handle):
-            if not (type(key) is int and key == 0):
-                raise Failure("a collection has only [0]", node.place)
-            found = self.found(owner, node)
-            if not found:
+            first = self.first(owner, key, node)
+            if first is None:
                 raise Failure("no document matches", node.place)
-            return found[0]
+            return first
+        if owner is None:
+            raise Failure(f"null has no field {key!r}", node.place)
         if isinstance(owner, Mapping) and isinstance(key, str):
             if key in owner:
                 return owner[key]
             raise Failure(f"there is no field {key!r}", node.place)
-        if _is_list(owner) and type(key) is int and 0 <= key < len(owner):
+        if is_list(owner) and type(key) is int and 0 <= key < len(owner):
             return owner[key]
         raise Failure("there is no such field or element", node.place)
 
@@ -220,64 +253,67 @@ class _Evaluation:
         return text
 
     def binary(self, node: Binary) -> Any:
+        operator = node.operator
         if isinstance(node.left, Undefined) or isinstance(node.right, Undefined):
             side = node.right if isinstance(node.left, Undefined) else node.left
-            return self.present(side) is (node.operator == "!=")
-        left, right = self.plain(node.left), self.plain(node.right)
-        if node.operator == "in":
-            return self.membership(left, right, node)
-        if node.operator in ("==", "!="):
-            return self.equal(left, right, node) is (node.operator == "==")
-        if node.operator == "+":
-            return self.sum(left, right, node)
-        return self.order(node.operator, left, right, node)
+            return self.present(side) is (operator == "!=")
+        if operator in ("in", "+", "-"):
+            left, right = self.plain(node.left), self.plain(node.right)
+            return self.membership(left, right, node) if operator == "in" else self.sum(left, right, node)
+        left, right = self.compared(node.left, node.right)
+        if operator in ("==", "!="):
+            return self.equal(left, right, node) is (operator == "==")
+        return self.order(operator, left, right, node)
+
+    def compared(self, *nodes: Node) -> tuple[Any, Any]:
+        """Return the values of two nodes; a count that stopped may stand beside a number it is surely above."""
+        left, right = (
+            self.value(node) if isinstance(node, Method) and node.name == "size" else self.plain(node) for node in nodes
+        )
+        return _settled(left, right, nodes[0]), _settled(right, left, nodes[1])
 
     def equal(self, left: Any, right: Any, node: Node) -> bool:
-        self.burn(node, _size(left) + _size(right))
+        self.burn(node, size(left, self.fuel))
+        self.burn(node, size(right, self.fuel))
         try:
             return same(left, right)
         except RecursionError as error:
             raise Failure("the values nest too deep to compare", node.place) from error
 
     def membership(self, left: Any, right: Any, node: Node) -> bool:
-        if not _is_list(right):
+        if not is_list(right):
             raise Failure("in looks into a list", node.place)
         return any(self.equal(left, item, node) for item in right)
 
-    def sum(self, left: Any, right: Any, node: Node) -> Any:
-        if isinstance(left, str) and isinstance(right, str):
-            return self.short(left + right, node)
-        if _is_number(left) and _is_number(right):
-            try:
-                return left + right
-            except OverflowError as error:
-                raise Failure("the sum is too large", node.place) from error
-        raise Failure("+ joins strings and adds numbers", node.place)
+    def sum(self, left: Any, right: Any, node: Binary) -> Any:
+        result = total(node.operator, left, right)
+        if result is None and is_number(left) and is_number(right):
+            raise Failure("there is no such sum: too large, or of Decimals", node.place)
+        if result is None:
+            raise Failure(f"{node.operator} needs two numbers or dates, + also two strings", node.place)
+        return self.short(result, node) if isinstance(result, str) else result
 
     def order(self, operator: str, left: Any, right: Any, node: Node) -> bool:
-        alike = any(isinstance(left, kind) and isinstance(right, kind) for kind in (str, bytes, datetime.datetime)) or (
-            _is_number(left) and _is_number(right) and left == left and right == right
-        )
-        if not alike:
+        verdict = in_order(operator, left, right)
+        if verdict is None:
             raise Failure(f"{operator} needs two numbers, strings or dates", node.place)
-        try:
-            if operator in ("<", ">="):
-                return (left < right) is (operator == "<")
-            return (left > right) is (operator == ">")
-        except TypeError as error:  # a date with and one without a zone
-            raise Failure("these two dates have no order", node.place) from error
+        return verdict
 
     def present(self, node: Node) -> bool:
-        """Tell whether the last step of a path is there; the owner itself must be."""
+        """Tell whether the last step of a path, or the document of a get, is there; the owner itself must be."""
         if isinstance(node, Member) and isinstance(node.owner, Variable) and node.owner.name == "request":
             return self.about.new is not None
+        if isinstance(node, Call) and node.name == "get":
+            return self.plain(node) is not None
         if not isinstance(node, Member | Index):
             raise Failure("only a field can be present", node.place)
         owner = self.value(node.owner)
         key = node.name if isinstance(node, Member) else self.value(node.key)
+        if isinstance(owner, _Handle):
+            return self.first(owner, key, node) is not None
         if isinstance(owner, Mapping) and isinstance(key, str):
             return key in owner
-        if _is_list(owner) and type(key) is int:
+        if is_list(owner) and type(key) is int:
             return 0 <= key < len(owner)
         raise Failure("there is nothing whose field could be present", node.place)
 
@@ -312,38 +348,63 @@ class _Evaluation:
         prefix = f"database.{collection}."
         if not isinstance(key, str) or len(key) <= len(prefix):
             raise Failure("a get needs the _id of a document", node.place)
-        key = key[len(prefix) :]
-        return self.needed(
-            self.remembered((collection, key), lambda reader: reader.document(collection, key), node),
-            "the document",
-            node,
+        wanted = key[len(prefix) :]
+        return self.remembered(
+            ("document", collection, wanted), lambda reader: reader.document(collection, wanted), node
         )
 
     def method(self, node: Method) -> Any:
+        if isinstance(node.owner, Pattern):
+            return self.matches(node.owner, self.plain(node.arguments[0]), node)
         owner = self.value(node.owner)
         if node.name == "size" and not isinstance(owner, _Handle):
-            if isinstance(owner, str) or _is_list(owner):
+            if isinstance(owner, str) or is_list(owner):
                 return len(owner)
             raise Failure("size belongs to lists, strings and collections", node.place)
         if not isinstance(owner, _Handle):
             raise Failure(f"{node.name} belongs to a collection", node.place)
         if node.name == "where":
             return _Handle(owner.collection, (*owner.equal, *self.plain(node.arguments[0]).items()))
-        found = self.found(owner, node)
-        return len(found) if node.name == "size" else len(found) > 0
+        return self.counted(owner, node) if node.name == "size" else self.first(owner, 0, node) is not None
 
-    def found(self, handle: _Handle, node: Node) -> Sequence[Mapping[str, Any]]:
+    def matches(self, pattern: Pattern, text: Any, node: Node) -> bool:
+        if not isinstance(text, str):
+            raise Failure("a pattern is tested on a string", node.place)
+        self.burn(node, len(text) >> 6)
+        try:
+            return compiled(pattern.source, pattern.flags).search(text) is not None
+        except RuleError as error:
+            raise Failure(error.message, node.place) from error
+
+    def first(self, handle: _Handle, key: Any, node: Node) -> Mapping[str, Any] | None:
+        """Return the first document of a collection handle, or None; reads one."""
+        if type(key) is not int or key != 0:
+            raise Failure("a collection has only [0]", node.place)
+        equal = self.equalities(handle, node)
+        rows: Sequence[Mapping[str, Any]] = self.remembered(
+            ("first", handle.collection, repr(handle.equal)),
+            lambda reader: reader.matching(handle.collection, equal, 1),
+            node,
+        )
+        return rows[0] if rows else None
+
+    def counted(self, handle: _Handle, node: Node) -> int | _Many:
+        equal = self.equalities(handle, node)
+        count: int = self.remembered(
+            ("count", handle.collection, repr(handle.equal)),
+            lambda reader: reader.count(handle.collection, equal, MAX_COUNT + 1),
+            node,
+        )
+        return _Many(MAX_COUNT + 1) if count > MAX_COUNT else count
+
+    def equalities(self, handle: _Handle, node: Node) -> dict[str, Any]:
         equal = dict(handle.equal)
         if len(equal) != len(handle.equal):
             raise Failure("a where names each field once", node.place)
-        rows: Sequence[Mapping[str, Any]] = self.remembered(
-            (handle.collection, f"where {handle.equal!r}"),
-            lambda reader: reader.matching(handle.collection, equal),
-            node,
-        )
-        return rows
+        self.burn(node, size(equal, self.fuel))
+        return equal
 
-    def remembered(self, key: tuple[str, str], read: Any, node: Node) -> Any:
+    def remembered(self, key: tuple[str, ...], read: Any, node: Node) -> Any:
         """Read once and remember for the rest of the judgement; each distinct read counts against the limit."""
         memo, reader = self.about.memo, self.about.reader
         if key not in memo:
@@ -351,21 +412,23 @@ class _Evaluation:
                 raise Failure("get has nothing to read from", node.place)
             if len(memo) >= MAX_DOCUMENTS:
                 raise Failure(f"gets read at most {MAX_DOCUMENTS} documents", node.place)
-            memo[key] = read(reader)
-        return memo[key]
+            try:
+                memo[key] = read(reader)
+            except Unanswered as error:
+                memo[key] = error
+        found = memo[key]
+        if isinstance(found, Unanswered):
+            raise Failure(str(found), node.place)
+        return found
 
 
-def _size(value: Any) -> int:
-    """Count the values inside, so that comparing them costs fuel; walks without recursion."""
-    count, rest = 0, [value]
-    while rest:
-        item = rest.pop()
-        count += 1
-        if isinstance(item, Mapping):
-            rest.extend(item.values())
-        elif _is_list(item):
-            rest.extend(item)
-    return count
+def _settled(value: Any, other: Any, node: Node) -> Any:
+    """Return a value to compare with ``other``: a count that stopped stands for its least where nothing larger would say otherwise."""
+    if not isinstance(value, _Many):
+        return value
+    if in_order("<", other, value.least):
+        return value.least
+    raise Failure(f"there are more than {MAX_COUNT} documents to count", node.place)
 
 
 def _at(document: Mapping[str, Any] | None, steps: Sequence[str]) -> tuple[Any] | tuple[()]:
@@ -374,7 +437,7 @@ def _at(document: Mapping[str, Any] | None, steps: Sequence[str]) -> tuple[Any] 
     for step in steps:
         if isinstance(value, Mapping) and step in value:
             value = value[step]
-        elif _is_list(value) and step.isascii() and step.isdigit() and int(step) < len(value):
+        elif is_list(value) and step.isascii() and step.isdigit() and int(step) < len(value):
             value = value[int(step)]
         else:
             return ()

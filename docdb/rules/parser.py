@@ -28,6 +28,7 @@ from docdb.rules.syntax import (
     Node,
     Not,
     ObjectOf,
+    Pattern,
     Place,
     Template,
     Undefined,
@@ -42,26 +43,35 @@ MAX_NODES = 200  # depth of a chain such as a && b && c, which nests without bra
 
 BINARY = {
     "equal": "==", "unequal": "!=", "less": "<", "less_or_equal": "<=", "greater": ">", "greater_or_equal": ">=",
-    "in_": "in", "add": "+",
+    "in_": "in", "add": "+", "subtract": "-",
 }  # fmt: skip
 LOGIC = {"and_": "&&", "or_": "||"}
 CONSTANTS = {"true": True, "false": False, "null": None}
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 HOLE = re.compile(r"\$\{([^{}]*)\}")
+MEANT = {
+    "=": "two values are compared with ==", "&": "write &&", "|": "write ||", "and": "write &&", "or": "write ||",
+    "not": "write !(...), or x not in [...]", "?": "there is no choice of values; use && and ||", ";": "a rule is one expression",
+}  # fmt: skip
 
 
 def parse(text: str, *, max_length: int = MAX_LENGTH) -> Node:
     """Return the tree of ``text``; raise RuleError with line, column and a caret where it is not one."""
     _look_over(text, max_length)
-    return _Builder(text, Place(1, 1)).tree(text)
+    try:
+        return _Builder(text, Place(1, 1)).tree(text)
+    except RecursionError as error:  # the caller's own stack was nearly full
+        raise RuleError("there is no room to read the rule: the stack of the program is full") from error
 
 
 def refuse(text: str, place: Place, message: str, hint: str | None = None) -> RuleError:
     """Return the error for a mistake at ``place``, with the line of the text and a caret below the spot."""
+    error = RuleError(message, line=place.line, column=place.column, hint=hint)
     lines = text.split("\n")
     line = lines[place.line - 1] if place.line <= len(lines) else ""
-    picture = f"{line}\n{' ' * (place.column - 1)}^"
-    return RuleError(f"{message}\n{picture}\n", line=place.line, column=place.column, hint=hint)
+    margin = "".join("\t" if character == "\t" else " " for character in line[: place.column - 1])
+    error.picture = f"{line}\n{margin.ljust(place.column - 1)}^"
+    return error
 
 
 def _look_over(text: str, max_length: int) -> None:
@@ -118,15 +128,20 @@ class _Builder:
             if isinstance(error, UnexpectedCharacters)
             else str(getattr(error, "token", ""))
         )
-        return refuse(self.whole, self.place(line, column), f"{found!r} is not expected here")
+        return refuse(self.whole, self.place(line, column), f"{found!r} is not expected here", MEANT.get(found))
 
-    def place(self, line: int, column: int) -> Place:
+    def place(self, line: int, column: int, start: int = 0, end: int = 0) -> Place:
+        start, end = self.origin.start + start, self.origin.start + end
         if line == 1:
-            return Place(self.origin.line, self.origin.column + column - 1)
-        return Place(self.origin.line + line - 1, column)
+            return Place(self.origin.line, self.origin.column + column - 1, start, end)
+        return Place(self.origin.line + line - 1, column, start, end)
+
+    def of(self, tree: Any) -> Place:
+        meta = tree.meta
+        return self.origin if meta.empty else self.place(meta.line, meta.column, meta.start_pos, meta.end_pos)
 
     def node(self, tree: Any, depth: int) -> Node:
-        place = self.place(tree.meta.line, tree.meta.column) if not tree.meta.empty else self.origin
+        place = self.of(tree)
         if depth > MAX_NODES:
             raise refuse(self.whole, place, f"a rule chains at most {MAX_NODES} operators")
         kind, parts = str(tree.data), tree.children
@@ -142,6 +157,13 @@ class _Builder:
 
     def _nodes(self, tree: Tree[Token], depth: int) -> tuple[Node, ...]:
         return tuple(self.node(part, depth) for part in tree.children)
+
+    def _not_in(self, place: Place, parts: list[Any], depth: int) -> Node:
+        return Not(place, Binary(place, "in", *(self.node(part, depth) for part in parts)))
+
+    def _pattern(self, place: Place, parts: list[Any], depth: int) -> Node:
+        source, _, flags = str(parts[0])[1:].rpartition("/")
+        return Pattern(place, source, flags)
 
     def _not_(self, place: Place, parts: list[Any], depth: int) -> Node:
         return Not(place, self.node(parts[0], depth))
@@ -201,7 +223,7 @@ class _Builder:
         start = 0
         for hole in HOLE.finditer(text):
             pieces.append(Literal(place, self._plain(place, text[start : hole.start()])))
-            inside = Place(place.line, place.column + 1 + hole.start(1))
+            inside = Place(place.line, place.column + 1 + hole.start(1), place.start + 1 + hole.start(1))
             pieces.append(_Builder(self.whole, inside).tree(hole.group(1)))
             start = hole.end()
         pieces.append(Literal(place, self._plain(place, text[start:])))

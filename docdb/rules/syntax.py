@@ -6,20 +6,22 @@ What lives here: one dataclass per kind of node, each with its place in the text
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = [
-    "Binary", "Call", "Index", "ListOf", "Literal", "Logic", "Member", "Method", "Node", "Not", "ObjectOf", "Place",
+    "Binary", "Call", "Index", "ListOf", "Literal", "Logic", "Member", "Method", "Node", "Not", "ObjectOf", "Pattern", "Place",
     "Template", "Undefined", "Variable", "children", "walk",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a node starts in its text; both count from 1."""
+    """Where a node starts in its text; both count from 1. ``start`` and ``end`` cut its characters out of the text."""
 
     line: int
     column: int
+    start: int = field(default=0, compare=False)
+    end: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,14 @@ class Template(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Pattern(Node):
+    """A regular expression between slashes; it stands only before ``.test(text)``."""
+
+    source: str
+    flags: str
+
+
+@dataclass(frozen=True, slots=True)
 class Not(Node):
     operand: Node
 
@@ -100,7 +110,7 @@ class Logic(Node):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Node):
-    """A comparison, ``in`` or ``+``."""
+    """A comparison, ``in``, ``+`` or ``-``."""
 
     operator: str
     left: Node

@@ -6,10 +6,12 @@ import random
 import pytest
 
 from docdb.errors import RuleError
-from docdb.rules.checker import check, lints
+from docdb.rules.checker import check
 from docdb.rules.evaluator import Circumstances, Failure, allows, evaluate
+from docdb.rules.lints import lints
 from docdb.rules.parser import MAX_LENGTH, parse
 from docdb.rules.ruleset import ACTIONS, PRESETS, load
+from tests.rules.readers import Rows
 
 ME = {"openid": "me", "uid": "me"}
 CLOUDBASE = {
@@ -20,23 +22,6 @@ CLOUDBASE = {
     ".where({_openid: auth.openid, role: 'admin'}).size() > 0))",
     "delete": "auth.openid != null && get('database.collection.roles').where({_openid: auth.openid, role: 'admin'}).size() > 0",
 }
-
-
-class Rows:
-    """A reader over plain dicts that counts what it is asked."""
-
-    def __init__(self, **collections):
-        self.collections = collections
-        self.reads = 0
-
-    def document(self, collection, key):
-        self.reads += 1
-        return next((row for row in self.collections.get(collection, []) if row["_id"] == key), None)
-
-    def matching(self, collection, equal):
-        self.reads += 1
-        rows = self.collections.get(collection, [])
-        return [row for row in rows if all(field in row and row[field] == value for field, value in equal.items())]
 
 
 def verdict(text, doc=None, auth=ME, **more):
@@ -203,6 +188,7 @@ def test_random_texts_load_or_raise_rule_errors():
     rng = random.Random(11)
     words = [
         "doc",
+        "doc.b",
         ".",
         "a",
         "(",
@@ -282,7 +268,7 @@ def test_a_get_is_read_once_and_ten_are_the_most():
     text = "get(`database.shops.${doc.shop}`).owner == auth.openid && get('database.shops.' + doc.shop).open"
     assert verdict(text, {"shop": "s"}, reader=reader)
     assert reader.reads == 1
-    memo = {("shops", str(number)): None for number in range(10)}
+    memo = {("document", "shops", str(number)): None for number in range(10)}
     assert not verdict(text, {"shop": "s"}, reader=reader, memo=memo)
 
 
