@@ -1,0 +1,154 @@
+"""What a query says about each document it matches: cases, and in each case facts about single paths.
+
+What lives here: ``cases`` (the normal form, with its caps) and ``Facts``. What it must not know: rules.
+
+The caps make facts fewer, never wrong: an $or that would multiply the cases beyond them is left out, and so is every leaf that says nothing
+certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from docdb.language import tree
+from docdb.rules.regions import ARRAYS, EVERYTHING, Region, complement, intersect, leaf_region, subset
+
+__all__ = ["MAX_CASES", "MAX_DEPTH", "MAX_NODES", "Facts", "Literal", "cases", "is_too_large", "spread"]
+
+MAX_DEPTH: Final = 64
+MAX_NODES: Final = 10_000
+MAX_CASES: Final = 256
+MAX_LITERALS: Final = 50_000  # of all cases together
+
+Literal = tuple[tree.Node, bool]  # a leaf, and whether it matches
+
+
+def is_too_large(node: tree.Node) -> bool:
+    """Tell whether a filter is deeper or larger than proofs go; walks without recursion."""
+    count, level, depth = 0, [node], 0
+    while level:
+        count, depth = count + len(level), depth + 1
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            return True
+        level = [child for parent in level for child in tree.children(parent)]
+    return False
+
+
+def cases(node: tree.Node) -> list[list[Literal]]:
+    """Return the cases of a filter: each match meets all literals of one of them. No case: nothing matches."""
+    found: list[list[Literal]] = [[]]
+    choices: list[list[list[Literal]]] = []
+    for part, holds in _conjuncts(node, True):
+        if isinstance(part, tree.Constant):
+            if part.value is not holds:
+                return []
+        elif isinstance(part, tree.And | tree.Or):
+            choices.append([case for branch in part.parts for case in _branch(branch, holds)])
+        else:
+            found[0].append((part, holds))
+    for choice in sorted(choices, key=len):
+        found = _product(found, choice)
+    return found
+
+
+def spread(literals: list[Literal], room: int) -> list[list[Literal]]:
+    """Return the case as one case per value of its $in's, as far as there is room."""
+    found: list[list[Literal]] = [[]]
+    for leaf, holds in literals:
+        if holds and isinstance(leaf, tree.In) and not leaf.patterns and len(leaf.values) * len(found) <= room:
+            choice = [(tree.Compare(leaf.path, "eq", value, leaf.collation), True) for value in leaf.values]
+            found = [[*case, literal] for case in found for literal in choice]
+        else:
+            for case in found:
+                case.append((leaf, holds))
+    return found
+
+
+def _conjuncts(node: tree.Node, holds: bool) -> Iterator[Literal]:
+    """Yield what must all hold: leaves, and choices (an Or that holds, an And that does not)."""
+    if isinstance(node, tree.Not):
+        yield from _conjuncts(node.part, not holds)
+    elif isinstance(node, tree.And if holds else tree.Or):
+        for part in node.parts:
+            yield from _conjuncts(part, holds)
+    else:
+        yield node, holds
+
+
+def _branch(node: tree.Node, holds: bool) -> list[list[Literal]]:
+    return cases(node if holds else tree.Not(node))
+
+
+def _product(found: list[list[Literal]], choice: list[list[Literal]]) -> list[list[Literal]]:
+    if len(found) * len(choice) > MAX_CASES:
+        return found
+    if len(choice) * sum(map(len, found)) + len(found) * sum(map(len, choice)) > MAX_LITERALS:
+        return found
+    return [case + more for case in found for more in choice]
+
+
+class Facts:
+    """One case: what is known of the values at each path.
+
+    Of a path whose way leads through objects only, and that does not end at an array, ``value`` holds the one value (or its absence).
+    Of one that ends at an array: ``some`` holds a region for each leaf that matched, in which lies an element or the array itself;
+    in ``none`` lies neither an element nor the array.
+    """
+
+    def __init__(self, literals: list[Literal]) -> None:
+        self.some: dict[tree.Path, list[Region]] = {}
+        self.none: dict[tree.Path, list[Region]] = {}
+        self.elements: dict[tree.Path, list[Region]] = {}
+        self.pinned: dict[tree.Path, tuple[Any, ...]] = {}
+        for leaf, holds in literals:
+            path = getattr(leaf, "path", None)
+            if path:
+                self._note(path, leaf, holds)
+
+    def value(self, path: tree.Path) -> Region:
+        """Return the region of the one value at a path, arrays left out."""
+        region = complement(ARRAYS)
+        for part in self.some.get(path, ()):
+            region = intersect(region, part)
+        for part in self.none.get(path, ()):
+            region = intersect(region, complement(part))
+        return region
+
+    def limits(self, path: tree.Path) -> bool:
+        """Tell whether the query says anything about a path."""
+        return any(part != EVERYTHING for part in self.some.get(path, ())) or bool(self.none.get(path))
+
+    def excludes_arrays(self, path: tree.Path) -> bool:
+        """Tell whether no array stands at a path that leads through objects only."""
+        return path == ("_id",) or any(subset(ARRAYS, part) for part in self.none.get(path, ()))
+
+    def _note(self, path: tree.Path, leaf: tree.Node, holds: bool) -> None:
+        region, exact = leaf_region(leaf)
+        if holds:
+            self.some.setdefault(path, []).append(region)
+            self._note_elements(path, leaf)
+            self._note_values(path, leaf)
+        elif exact:
+            self.none.setdefault(path, []).append(region)
+
+    def _note_elements(self, path: tree.Path, leaf: tree.Node) -> None:
+        if not (isinstance(leaf, tree.ElemMatch) and leaf.values):
+            return
+        region = EVERYTHING
+        for part, holds in _conjuncts(leaf.part, True):
+            inside, exact = leaf_region(part)
+            if getattr(part, "path", None) == () and (holds or exact):
+                region = intersect(region, inside if holds else complement(inside))
+        self.elements.setdefault(path, []).append(region)
+
+    def _note_values(self, path: tree.Path, leaf: tree.Node) -> None:
+        values: tuple[Any, ...] = ()
+        if isinstance(leaf, tree.Compare) and leaf.op == "eq":
+            values = (leaf.value,)
+        elif isinstance(leaf, tree.In) and not leaf.patterns:
+            values = leaf.values
+        if values and leaf.collation is None and all(type(value) in (str, bool) for value in values):  # type: ignore[attr-defined]
+            known = self.pinned.get(path)
+            if known is None or len(values) < len(known):
+                self.pinned[path] = values
