@@ -8,11 +8,21 @@ certain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from docdb.language import tree
-from docdb.rules.regions import ARRAYS, EVERYTHING, Region, complement, intersect, leaf_region, subset
+from docdb.rules.regions import (
+    ARRAYS,
+    EVERYTHING,
+    NO_ARRAYS,
+    Region,
+    complement,
+    intersect,
+    leaf_region,
+    outside,
+    subset,
+)
 
 __all__ = ["MAX_CASES", "MAX_DEPTH", "MAX_NODES", "Facts", "Literal", "cases", "is_too_large", "spread"]
 
@@ -92,47 +102,64 @@ class Facts:
     """One case: what is known of the values at each path.
 
     Of a path whose way leads through objects only, and that does not end at an array, ``value`` holds the one value (or its absence).
-    Of one that ends at an array: ``some`` holds a region for each leaf that matched, in which lies an element or the array itself;
-    in ``none`` lies neither an element nor the array.
+    Of one that ends at an array: ``at(path).some`` holds a region for each leaf that matches, in which lies an element or the array itself,
+    ``elements`` one in which lies an element; in those of ``none`` lies neither an element nor the array.
     """
 
     def __init__(self, literals: list[Literal]) -> None:
-        self.some: dict[tree.Path, list[Region]] = {}
-        self.none: dict[tree.Path, list[Region]] = {}
-        self.elements: dict[tree.Path, list[Region]] = {}
-        self.pinned: dict[tree.Path, tuple[Any, ...]] = {}
-        for leaf, holds in literals:
-            path = getattr(leaf, "path", None)
+        self._leaves: dict[tree.Path, list[Literal]] = {}
+        self._said: dict[tree.Path, _Said] = {}
+        for literal in literals:
+            path = getattr(literal[0], "path", None)
             if path:
-                self._note(path, leaf, holds)
+                self._leaves.setdefault(path, []).append(literal)
+
+    def at(self, path: tree.Path) -> _Said:
+        """Return what is said of one path."""
+        said = self._said.get(path)
+        if said is None:
+            said = self._said[path] = _Said(self._leaves.get(path, ()))
+        return said
 
     def value(self, path: tree.Path) -> Region:
         """Return the region of the one value at a path, arrays left out."""
-        region = complement(ARRAYS)
-        for part in self.some.get(path, ()):
+        region, said = NO_ARRAYS, self.at(path)
+        for part in said.some:
             region = intersect(region, part)
-        for part in self.none.get(path, ()):
-            region = intersect(region, complement(part))
+        for part in said.none:
+            region = outside(region, part)
         return region
 
     def limits(self, path: tree.Path) -> bool:
         """Tell whether the query says anything about a path."""
-        return any(part != EVERYTHING for part in self.some.get(path, ())) or bool(self.none.get(path))
+        said = self.at(path)
+        return any(part != EVERYTHING for part in said.some) or bool(said.none)
 
     def excludes_arrays(self, path: tree.Path) -> bool:
         """Tell whether no array stands at a path that leads through objects only."""
-        return path == ("_id",) or any(subset(ARRAYS, part) for part in self.none.get(path, ()))
+        return path == ("_id",) or any(subset(ARRAYS, part) for part in self.at(path).none)
 
-    def _note(self, path: tree.Path, leaf: tree.Node, holds: bool) -> None:
-        region, exact = leaf_region(leaf)
-        if holds:
-            self.some.setdefault(path, []).append(region)
-            self._note_elements(path, leaf)
-            self._note_values(path, leaf)
-        elif exact:
-            self.none.setdefault(path, []).append(region)
 
-    def _note_elements(self, path: tree.Path, leaf: tree.Node) -> None:
+class _Said:
+    """What the leaves of one path say: ``pinned`` are the only values, text or boolean, that it may have if it is no array."""
+
+    __slots__ = ("elements", "none", "pinned", "some")
+
+    def __init__(self, literals: Iterable[Literal]) -> None:
+        self.some: list[Region] = []
+        self.none: list[Region] = []
+        self.elements: list[Region] = []
+        self.pinned: tuple[Any, ...] | None = None
+        for leaf, holds in literals:
+            region, exact = leaf_region(leaf)
+            if holds:
+                self.some.append(region)
+                self._note_elements(leaf)
+                self._note_values(leaf)
+            elif exact:
+                self.none.append(region)
+
+    def _note_elements(self, leaf: tree.Node) -> None:
         if not (isinstance(leaf, tree.ElemMatch) and leaf.values):
             return
         region = EVERYTHING
@@ -140,15 +167,14 @@ class Facts:
             inside, exact = leaf_region(part)
             if getattr(part, "path", None) == () and (holds or exact):
                 region = intersect(region, inside if holds else complement(inside))
-        self.elements.setdefault(path, []).append(region)
+        self.elements.append(region)
 
-    def _note_values(self, path: tree.Path, leaf: tree.Node) -> None:
+    def _note_values(self, leaf: tree.Node) -> None:
         values: tuple[Any, ...] = ()
         if isinstance(leaf, tree.Compare) and leaf.op == "eq":
             values = (leaf.value,)
         elif isinstance(leaf, tree.In) and not leaf.patterns:
             values = leaf.values
-        if values and leaf.collation is None and all(type(value) in (str, bool) for value in values):  # type: ignore[attr-defined]
-            known = self.pinned.get(path)
-            if known is None or len(values) < len(known):
-                self.pinned[path] = values
+        fewer = self.pinned is None or len(values) < len(self.pinned)
+        if values and fewer and leaf.collation is None and all(type(value) in (str, bool) for value in values):  # type: ignore[attr-defined]
+            self.pinned = values

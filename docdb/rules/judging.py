@@ -10,10 +10,8 @@ from collections.abc import Callable
 from docdb.language import tree
 from docdb.language.matching import matcher
 from docdb.language.programs import compile_program
-from docdb.rules.constraint import formula_of
+from docdb.rules.compiled import compiled
 from docdb.rules.evaluator import Circumstances
-from docdb.rules.formula import written
-from docdb.rules.partial import Partial, as_created
 from docdb.rules.syntax import Node
 from docdb.store import codec
 
@@ -30,8 +28,7 @@ def judge(rule: Node | None, about: Circumstances, *, creating: bool = False) ->
     """
     if rule is None:
         return _nothing
-    partial = Partial(about, creating=creating)
-    node = written(formula_of(as_created(rule) if creating else rule, partial))
+    node = compiled(rule, about, creating=creating).node
     if isinstance(node, tree.Constant):
         return _everything if node.value else _nothing
     matches, program = matcher(node), compile_program(node)

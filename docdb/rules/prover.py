@@ -18,18 +18,19 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from docdb.language import tree
 from docdb.language.filters import conjunction
 from docdb.rules import formula, regions
-from docdb.rules.constraint import formula_of, no_array_before
+from docdb.rules.compiled import Compiled, compiled
+from docdb.rules.constraint import no_array_before
 from docdb.rules.evaluator import MAX_DOCUMENTS, Circumstances
 from docdb.rules.facts import MAX_CASES, Facts, Literal, cases, is_too_large, spread
-from docdb.rules.formula import All, Asked, Formula, Holds, Within, every, written
+from docdb.rules.formula import All, Asked, Formula, Holds, Within, written
 from docdb.rules.partial import Partial
 from docdb.rules.spelling import spell
-from docdb.rules.syntax import Logic, Node, Variable, children
+from docdb.rules.syntax import Node, Variable, children
 
 __all__ = ["Decision", "decide"]
 
@@ -58,34 +59,25 @@ def decide(
         return Decision(False, tree.FALSE, "there is no rule")
     if is_too_large(node):
         return Decision(False, tree.FALSE, "the filter is too deep or too large to be proved")
-    partial = Partial(about, open_request=open_request)
-    parts = [(part, formula_of(part, partial)) for part in _conjuncts(rule)]
-    for part, demand in parts:
-        if demand is formula.FALSE and not (filter_mode and partial.depends(part)):
-            return Decision(False, tree.FALSE, spell(part))
-    whole = every(*(demand for _, demand in parts))
+    known = compiled(rule, about, open_request=open_request)
+    hopeless = known.hopeless if filter_mode else known.false
+    if hopeless is not None:
+        return Decision(False, tree.FALSE, spell(hopeless))
     if filter_mode:
-        return Decision(True, _restricted(node, [written(whole)]))
-    return _prove(parts, whole, partial, node)
+        return Decision(True, _restricted(node, [known.node]))
+    return _prove(known, node)
 
 
-def _prove(parts: list[tuple[Node, Formula]], whole: Formula, partial: Partial, node: tree.Node) -> Decision:
-    proof = _Proof(partial)
+def _prove(known: Compiled, node: tree.Node) -> Decision:
+    proof = _Proof(known.partial)
     found: list[Given] = []
     for case in cases(node):
-        missing = proof.case(case, parts, found)
+        missing = proof.case(case, known.parts, found)
         if missing is not None:
             return Decision(False, tree.FALSE, spell(missing))
-    given = {tuple(sorted(map(repr, conditions))) for conditions in found}
-    if len(given) > 1:
-        return Decision(True, _restricted(node, [written(whole)]))
+    if len(found) > 1 and len({tuple(sorted(map(repr, conditions))) for conditions in found}) > 1:
+        return Decision(True, _restricted(node, [known.node]))
     return Decision(True, _restricted(node, found[0] if found else []))
-
-
-def _conjuncts(rule: Node) -> list[Node]:
-    if isinstance(rule, Logic) and rule.operator == "&&":
-        return [*_conjuncts(rule.left), *_conjuncts(rule.right)]
-    return [rule]
 
 
 def _restricted(node: tree.Node, conditions: Iterable[tree.Node]) -> tree.Node:
@@ -100,6 +92,10 @@ def _restricted(node: tree.Node, conditions: Iterable[tree.Node]) -> tree.Node:
 
 def _is_same(left: tree.Node, right: tree.Node) -> bool:
     return left == right and repr(left) == repr(right)  # 1 and True are equal in Python
+
+
+_FORGIVEN_KINDS: Final = (("null", regions.NULL), ("decimal", regions.DECIMALS))
+_FORGIVEN: Final = regions.union((regions.ABSENT, regions.NULL, regions.DECIMALS))
 
 
 class _Proof:
@@ -166,18 +162,11 @@ class _Proof:
             return None
         value = facts.value(path)
         excess = regions.outside(value, wanted)
-        rest = excess
-        for forgiven in (regions.ABSENT, regions.NULL, regions.DECIMALS):
-            rest = regions.outside(rest, forgiven)
-        if rest:
+        if excess and not regions.subset(excess, _FORGIVEN):
             return None
         arrays = regions.subset(regions.ARRAYS, wanted)
         given: Given = [part for part in no_array_before(path) if not facts.excludes_arrays(_path_of(part))]
-        names = {
-            name
-            for name, kind in (("null", regions.NULL), ("decimal", regions.DECIMALS))
-            if regions.intersect(excess, kind)
-        }
+        names = {name for name, kind in _FORGIVEN_KINDS if regions.intersect(excess, kind)} if excess else set()
         if not arrays and not facts.excludes_arrays(path):
             names.add("array")
         if names:
@@ -192,11 +181,11 @@ class _Proof:
     def holds(self, demand: Holds, facts: Facts) -> Given | None:
         path, value = demand.path, demand.region
         if demand.wanted:
-            inside = [*facts.some.get(path, ()), *facts.elements.get(path, ())]
+            inside = [*facts.at(path).some, *facts.at(path).elements]
             twins = regions.union((value, _as_decimals(value)))
             proved = any(regions.subset(region, twins) for region in inside)
             return [demand.node] if proved else None
-        proved = any(regions.subset(value, region) for region in facts.none.get(path, ()))
+        proved = any(regions.subset(value, region) for region in facts.at(path).none)
         if not proved:
             return None
         return [tree.TypeIs(path, frozenset({"array"})), *no_array_before(path)]
@@ -204,9 +193,9 @@ class _Proof:
     def asked(self, demand: Asked, facts: Facts) -> Given | None:
         """Put the values that the query pins into the place of the document, and ask."""
         paths = self.paths(demand.part)
-        if not paths or any(path not in facts.pinned for path in paths):
+        rows = [facts.at(path).pinned or () for path in paths or ()]
+        if not paths or not all(rows):
             return None
-        rows = [facts.pinned[path] for path in paths]
         if math.prod(map(len, rows)) > MAX_DOCUMENTS or any(
             one != other and one == other[: len(one)] for one in paths for other in paths
         ):
@@ -235,7 +224,7 @@ class _Proof:
 
 
 def _distinct(given: Given) -> Given:
-    return list({repr(condition): condition for condition in given}.values())
+    return given if len(given) < 2 else list({repr(condition): condition for condition in given}.values())
 
 
 def _path_of(condition: tree.Node) -> tree.Path:

@@ -19,7 +19,7 @@ from docdb.language.order import TAGS, order_key
 from docdb.language.values import MISSING, MaxKey, MinKey
 
 __all__ = [
-    "ABSENT", "ARRAYS", "DECIMALS", "EVERYTHING", "NOTHING", "NULL", "Region", "bracket", "complement", "intersect", "leaf_region",
+    "ABSENT", "ARRAYS", "DECIMALS", "EVERYTHING", "NOTHING", "NO_ARRAYS", "NULL", "Region", "bracket", "complement", "intersect", "leaf_region",
     "outside", "point", "reach", "subset", "union",
 ]  # fmt: skip
 
@@ -39,6 +39,7 @@ def bracket(tag: int) -> Region:
 ABSENT: Final[Region] = ((_ABSENT_KEY, _ABSENT_KEY + b"\0"),)
 NULL: Final[Region] = bracket(TAGS["null"])
 ARRAYS: Final[Region] = bracket(TAGS["array"])
+NO_ARRAYS: Final[Region] = ((b"", ARRAYS[0][0]), (ARRAYS[0][1], b"\xff"))
 DECIMALS: Final[Region] = bracket(_DECIMAL)
 
 

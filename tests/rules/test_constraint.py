@@ -5,6 +5,7 @@ import pytest
 from docdb.language import tree
 from docdb.language.matching import matcher
 from docdb.language.programs import compile_program
+from docdb.rules.compiled import compiled
 from docdb.rules.constraint import constraint
 from docdb.rules.evaluator import Circumstances, allows
 from docdb.rules.judging import judge
@@ -124,3 +125,21 @@ def test_a_rule_is_spelt_so_that_it_means_the_same(text):
 
 def test_spelling_keeps_what_needs_no_parentheses_free_of_them():
     assert spell(parse("((doc.a)==1)&&(doc.b||(doc.c&&doc.d))")) == "doc.a == 1 && (doc.b || doc.c && doc.d)"
+
+
+def test_a_compiled_rule_is_kept_for_equal_auth_only():
+    rule = parse("doc.owner == auth.id")
+    auth = {"id": "x"}
+    before = constraint(rule, about(auth=auth)), compiled(rule, about(auth=auth)).node
+    auth["id"] = "y"
+    after = constraint(rule, about(auth=auth)), compiled(rule, about(auth=auth)).node
+    assert before[0] == before[1] != after[0] == after[1]
+    assert compiled(rule, about(auth={"id": "x"})) is compiled(rule, about(auth={"id": "x"}))
+    assert compiled(rule, about(auth={"id": 1})) is not compiled(rule, about(auth={"id": True}))
+    assert compiled(rule, about(auth={"id": 1})) is not compiled(rule, about(auth={"id": 1.0}))
+
+
+@pytest.mark.parametrize("text", ["doc.n < now", "get('database.shops.s').owner == 'me'", "request.data.a == 1"])
+def test_a_rule_that_reads_more_than_auth_is_compiled_anew(text):
+    rule = parse(text)
+    assert compiled(rule, about()) is not compiled(rule, about())

@@ -1,0 +1,91 @@
+"""Rules compiled for certain circumstances, and kept where many operations share these.
+
+What lives here: ``compiled`` and ``Compiled``. What it must not know: queries, stored bytes.
+
+What depends on ``auth`` alone is kept, since each operation of one caller meets the same rule with the same ``auth``; what reads ``now``, the
+request or a ``get`` is compiled anew each time. ``auth`` is compared by its values, never by identity: it may be changed in place.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Final
+
+from docdb.language import tree
+from docdb.rules.constraint import formula_of
+from docdb.rules.evaluator import Circumstances
+from docdb.rules.formula import FALSE, Formula, every, written
+from docdb.rules.partial import Partial, as_created
+from docdb.rules.syntax import Call, Logic, Node, Variable, walk
+
+__all__ = ["Compiled", "compiled"]
+
+MOST_KEPT: Final = 256
+_PLAIN: Final = frozenset({str, bool, int, type(None)})
+
+
+class Compiled:
+    """A rule for certain circumstances: its conjuncts with their formulas, and all of it as a filter.
+
+    ``false`` is a conjunct that is true of no document, ``hopeless`` one that does not even look at the document.
+    """
+
+    def __init__(self, rule: Node, about: Circumstances, open_request: bool = False, creating: bool = False) -> None:
+        self.rule = rule
+        self.partial = Partial(about, open_request=open_request, creating=creating)
+        conjuncts = _conjuncts(as_created(rule) if creating else rule)
+        self.parts: list[tuple[Node, Formula]] = [(part, formula_of(part, self.partial)) for part in conjuncts]
+        false = [part for part, demand in self.parts if demand is FALSE]
+        self.false = next(iter(false), None)
+        self.hopeless = next((part for part in false if not self.partial.depends(part)), None)
+
+    @cached_property
+    def node(self) -> tree.Node:
+        """The filter that matches exactly what the rule allows."""
+        return written(every(*(demand for _, demand in self.parts)))
+
+
+def compiled(rule: Node, about: Circumstances, *, open_request: bool = False, creating: bool = False) -> Compiled:
+    """Return the compiled rule, one of the last where it depends on ``auth`` alone and that is plain."""
+    key = _key(rule, about)
+    if key is None:
+        return Compiled(rule, about, open_request, creating)
+    key = (*key, open_request, creating)
+    known = _kept.get(key)
+    if known is None or known.rule is not rule:
+        if len(_kept) >= MOST_KEPT:
+            _kept.clear()
+        known = _kept[key] = Compiled(rule, about, open_request, creating)
+    return known
+
+
+_kept: dict[tuple[Any, ...], Compiled] = {}
+_steady: dict[int, tuple[Node, bool]] = {}
+
+
+def _key(rule: Node, about: Circumstances) -> tuple[Any, ...] | None:
+    known = _steady.get(id(rule))
+    if known is None or known[0] is not rule:
+        if len(_steady) >= MOST_KEPT:
+            _steady.clear()
+        known = _steady[id(rule)] = rule, all(map(_is_steady, walk(rule)))
+    if not known[1]:
+        return None
+    auth = about.auth
+    if auth is None:
+        return id(rule), None
+    values = tuple(auth.values())
+    kinds = tuple(map(type, values))
+    return (id(rule), tuple(auth), values, kinds) if _PLAIN.issuperset(kinds) else None
+
+
+def _is_steady(node: Node) -> bool:
+    if isinstance(node, Call):
+        return node.name not in ("get", "changed")
+    return not isinstance(node, Variable) or node.name not in ("now", "request")
+
+
+def _conjuncts(rule: Node) -> list[Node]:
+    if isinstance(rule, Logic) and rule.operator == "&&":
+        return [*_conjuncts(rule.left), *_conjuncts(rule.right)]
+    return [rule]
