@@ -18,10 +18,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-__all__ = ["in_order", "is_list", "is_number", "same", "size", "total"]
+__all__ = ["date_bound", "in_order", "is_list", "is_number", "number_of", "same", "size", "total"]
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+_EARLIEST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+_LATEST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
+_FIRST: Final = (_EARLIEST - _EPOCH) // _MICROSECOND
+_LAST: Final = (_LATEST - _EPOCH) // _MICROSECOND
 
 
 def same(left: Any, right: Any) -> bool:
@@ -66,6 +70,28 @@ def total(operator: str, left: Any, right: Any) -> Any:
     except OverflowError:
         return None
     return result if isinstance(result, int) or math.isfinite(result) else None
+
+
+def number_of(date: dt.datetime) -> int | Decimal:
+    """Return the milliseconds of a date, exactly: the number that stands where the date does in an order."""
+    microseconds = (date - _EPOCH) // _MICROSECOND
+    return microseconds // 1000 if microseconds % 1000 == 0 else Decimal(microseconds).scaleb(-3)
+
+
+def date_bound(operator: str, number: int | float | Decimal) -> tuple[str, dt.datetime] | None:
+    """Return the comparison of a date (``gt``, ...) that says the same as that of its milliseconds with a number; None: no date meets it.
+
+    >>> date_bound("lt", 1.0005)
+    ('lte', datetime.datetime(1970, 1, 1, 0, 0, 0, 1000, tzinfo=datetime.timezone.utc))
+    """
+    below = operator in ("lt", "lte")
+    bound = _exact(number) * 1000
+    if not _FIRST <= bound <= _LAST:
+        outside = bound > _LAST
+        return (("lte", _LATEST) if below else ("gte", _EARLIEST)) if outside is below else None
+    whole = math.floor(bound) if below else math.ceil(bound)
+    exact = operator if whole == bound else "lte" if below else "gte"
+    return exact, _EPOCH + dt.timedelta(microseconds=whole)
 
 
 def size(value: Any, most: int) -> int:

@@ -9,10 +9,9 @@ indifference of && and || to the side an error stands on included. The leaves co
 
     rule                            filter (p: path; each p also excludes arrays on the way)
     doc.p == "x"                    p eq "x", p no array
-    doc.p == 1                      p eq 1, p neither array nor Decimal
     doc.p == null                   p is of type null, p no array
     doc.p != "x"                    p exists, not (p eq "x", p no array)
-    doc.p > 1                       p gt 1, p neither array nor Decimal          (its opposite: lte; NaN is in neither)
+    doc.p > 1                       p gt 1 or p gt the date 1 ms, p no array     (its opposite: lte; NaN is in neither)
     doc.p in [..]                   p in [..], as above
     "x" in doc.p                    p eq "x", p is an array
     exists(doc.p)                   p exists                                     (its opposite: the owner is an object without p)
@@ -27,17 +26,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 
 from docdb.errors import DocumentError
 from docdb.language import tree
 from docdb.language.filters import conjunction
-from docdb.language.values import INT64_MAX, INT64_MIN, Int64, canonical
+from docdb.language.values import Int64, canonical, canonical_scalar
+from docdb.rules.comparison import date_bound, number_of
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.formula import FALSE, TRUE, Asked, Formula, Holds, Within, either, every, written
 from docdb.rules.partial import FAILED, Partial
-from docdb.rules.regions import ABSENT, NOTHING, NULL, complement, outside, point, reach, union
-from docdb.rules.syntax import Binary, Call, Index, Logic, Member, Node, Not, Undefined
+from docdb.rules.regions import ABSENT, NOTHING, NULL, complement, leaf_region, outside, point, union
+from docdb.rules.syntax import Binary, Call, Index, Logic, Member, Method, Node, Not, Undefined
 
 __all__ = ["constraint", "formula_of", "no_array_before"]
 
@@ -46,8 +47,6 @@ _FLIPPED: Final = {"<": "gt", "<=": "gte", ">": "lt", ">=": "lte"}
 _ORDER: Final = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 _OPPOSITE: Final = {"lt": "gte", "lte": "gt", "gt": "lte", "gte": "lt"}
 _ARRAY: Final = frozenset({"array"})
-_ARRAY_OR_DECIMAL: Final = frozenset({"array", "decimal"})
-_DECIMAL: Final = frozenset({"decimal"})
 _NULL: Final = frozenset({"null"})
 _OBJECT: Final = frozenset({"object"})
 
@@ -130,8 +129,11 @@ class _Compiler:
         return _within(path, ABSENT, [*parts, tree.Not(tree.Exists(path))])
 
     def settled(self, node: Node) -> Any:
-        """Return the value of a side that does not depend on the document; ``_DEPENDS`` when it does."""
-        return _DEPENDS if self.partial.depends(node) or self.partial.is_open(node) else self.partial.fold(node)
+        """Return the value of a side that does not depend on the document; ``_DEPENDS`` when it does, or when only both sides tell it."""
+        counts = isinstance(node, Method) and node.name == "size"  # a count that stopped is known beside small numbers
+        return (
+            _DEPENDS if counts or self.partial.depends(node) or self.partial.is_open(node) else self.partial.fold(node)
+        )
 
     def equality(self, node: Binary, wanted: bool) -> Formula | None:
         equal = wanted is (node.operator == "==")
@@ -167,12 +169,12 @@ class _Compiler:
             path = self.path(side)
             if path is None:
                 return None
-            if value != value or value is None or isinstance(value, bool):
-                return FALSE
             if not _is_plain(value):
                 return None
+            if value is None or isinstance(value, bool) or _is_nan(value):
+                return FALSE
             op = names[node.operator] if wanted else _OPPOSITE[names[node.operator]]
-            return _within(path, reach(op, value), [tree.Compare(path, op, value), _no_array(path, (value,))])
+            return _ordered(path, op, value)
         return None
 
     def membership(self, node: Binary, wanted: bool) -> Formula | None:
@@ -232,29 +234,43 @@ def _is_text(value: str) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether filters compare a value as rules do, once arrays, Decimals and missing fields are excluded."""
-    kind = type(value)
-    if kind is str:
-        return _is_text(value)
-    if kind is int or kind is Int64:
-        return bool(INT64_MIN <= value <= INT64_MAX)
-    if kind is dt.datetime:
-        return value.tzinfo is not None
-    return value is None or kind is bool or kind is float
+    """Tell whether filters compare a value as rules do, once arrays and missing fields are excluded."""
+    try:
+        return type(value) in _PLAIN and canonical_scalar(value, "") is not None or value is None
+    except DocumentError:
+        return False
+
+
+_PLAIN: Final = frozenset({bool, str, int, Int64, float, Decimal, dt.datetime})
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | Decimal) and value != value
 
 
 def _within(path: tree.Path, region: Any, parts: Sequence[tree.Node]) -> Formula:
     return Within(conjunction([*parts, *no_array_before(path)]), path, region)
 
 
-def _no_array(path: tree.Path, values: Sequence[Any]) -> tree.Node:
-    numbers = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return tree.Not(tree.TypeIs(path, _ARRAY_OR_DECIMAL if numbers else _ARRAY))
+def _no_array(path: tree.Path) -> tree.Node:
+    return tree.Not(tree.TypeIs(path, _ARRAY))
+
+
+def _ordered(path: tree.Path, op: str, value: Any) -> Formula:
+    """Return where the field stands in an order with a number, string or date; dates and numbers compare as milliseconds."""
+    leaves = [tree.Compare(path, op, value)]
+    if isinstance(value, dt.datetime):
+        leaves.append(tree.Compare(path, op, number_of(value)))
+    elif not isinstance(value, str):
+        bound = date_bound(op, value)
+        leaves += [] if bound is None else [tree.Compare(path, *bound)]
+    region = union(leaf_region(leaf)[0] for leaf in leaves)
+    return _within(path, region, [leaves[0] if len(leaves) == 1 else tree.Or(tuple(leaves)), _no_array(path)])
 
 
 def _equal(path: tree.Path, values: Sequence[Any], wanted: bool) -> Formula:
     """Return where the field equals one of the values, or is there and equals none."""
-    values = [value for value in values if value == value]  # NaN equals nothing
+    values = [value for value in values if not _is_nan(value)]  # it equals nothing
     others = [value for value in values if value is not None]
     choices: list[tree.Node] = [tree.TypeIs(path, _NULL)] if len(others) < len(values) else []
     if len(others) == 1:
@@ -264,7 +280,7 @@ def _equal(path: tree.Path, values: Sequence[Any], wanted: bool) -> Formula:
     region = union(NULL if value is None else point(value) for value in values) if values else NOTHING
     if not choices:
         return FALSE if wanted else _within(path, complement(ABSENT), [tree.Exists(path)])
-    equal = [choices[0] if len(choices) == 1 else tree.Or(tuple(choices)), _no_array(path, others)]
+    equal = [choices[0] if len(choices) == 1 else tree.Or(tuple(choices)), _no_array(path)]
     if wanted:
         return _within(path, region, equal)
     differs = outside(complement(ABSENT), region)
@@ -274,15 +290,11 @@ def _equal(path: tree.Path, values: Sequence[Any], wanted: bool) -> Formula:
 def _holds(path: tree.Path, value: Any, wanted: bool) -> Formula:
     """Return where the field is a list that holds (or does not hold) the value."""
     is_list: tree.Node = tree.TypeIs(path, _ARRAY)
-    if value != value:
+    if _is_nan(value):
         return FALSE if wanted else Holds(conjunction([is_list, *no_array_before(path)]), path, NOTHING, False)
-    found: tree.Node
+    found: tree.Node = tree.Compare(path, "eq", value)
     if value is None:
-        region, found = NULL, tree.ElemMatch(path, tree.TypeIs((), _NULL), values=True)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        same = tree.And((tree.Compare((), "eq", value), tree.Not(tree.TypeIs((), _DECIMAL))))
-        region, found = point(value), tree.ElemMatch(path, same, values=True)
-    else:
-        region, found = point(value), tree.Compare(path, "eq", value)
+        found = tree.ElemMatch(path, tree.TypeIs((), _NULL), values=True)
+    region = NULL if value is None else point(value)
     parts = [is_list, found if wanted else tree.Not(found), *no_array_before(path)]
     return Holds(conjunction(parts), path, region, wanted)

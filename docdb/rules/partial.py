@@ -9,14 +9,16 @@ There is no second evaluation of rules here: a settled part is given to the eval
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from docdb.rules.evaluator import Circumstances, Failure, Reader, evaluate
+from docdb.rules.evaluator import Circumstances, Failure, Reader, Unanswered, evaluate
 from docdb.rules.syntax import Binary, Call, Index, Literal, Member, Node, Undefined, Variable, children, walk
 
 __all__ = ["FAILED", "Asks", "Partial", "Steps"]
+
+MOST_REMEMBERED: Final = 1_000
 
 Steps = tuple[str | int, ...]  # names of fields and positions in lists, from the document on
 
@@ -119,27 +121,38 @@ class _Remembering:
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
-        self.known: dict[str, Any] = {}
+        self.known: dict[tuple[str, ...], Any] = {}
 
     def document(self, collection: str, key: str) -> Mapping[str, Any] | None:
-        question = f"{collection} {key}"
-        if question not in self.known:
-            self._make_room()
-            self.known[question] = self.reader.document(collection, key)
-        found: Mapping[str, Any] | None = self.known[question]
+        found: Mapping[str, Any] | None = self.once(
+            ("document", collection, key), lambda: self.reader.document(collection, key)
+        )
         return found
 
-    def matching(self, collection: str, equal: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        question = f"{collection}\0{equal!r}"
-        if question not in self.known:
-            self._make_room()
-            self.known[question] = self.reader.matching(collection, equal)
-        found: Sequence[Mapping[str, Any]] = self.known[question]
+    def matching(self, collection: str, equal: Mapping[str, Any], limit: int) -> Sequence[Mapping[str, Any]]:
+        found: Sequence[Mapping[str, Any]] = self.once(
+            ("matching", collection, repr(equal), str(limit)), lambda: self.reader.matching(collection, equal, limit)
+        )
         return found
 
-    def _make_room(self) -> None:
-        if len(self.known) >= 1_000:
-            self.known.clear()
+    def count(self, collection: str, equal: Mapping[str, Any], limit: int) -> int:
+        found: int = self.once(
+            ("count", collection, repr(equal), str(limit)), lambda: self.reader.count(collection, equal, limit)
+        )
+        return found
+
+    def once(self, question: tuple[str, ...], read: Callable[[], Any]) -> Any:
+        if question not in self.known:
+            if len(self.known) >= MOST_REMEMBERED:
+                self.known.clear()
+            try:
+                self.known[question] = read()
+            except Unanswered as error:
+                self.known[question] = error
+        found = self.known[question]
+        if isinstance(found, Unanswered):
+            raise found
+        return found
 
 
 def as_created(node: Node) -> Node:

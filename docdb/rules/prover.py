@@ -7,9 +7,9 @@ not promised: what is not proved is refused.
 
 The proof goes case by case of the query (``facts``) and conjunct by conjunct of the rule. An atom of the rule speaks of one value at a path. A
 filter leaf on the same path says as much of it only where no array is on the way or at the end; so the atom is proved *given* that, and the given
-becomes a residual condition of the filter to run. The same with presence, non-nullness and the exclusion of Decimals, which equal ints in
-filters and not in rules: where only such a thing is missing, it is added instead of refusing. Documents it leaves out are documents the rule
-denies: a condition is added only where the atom is false or an error without it.
+becomes a residual condition of the filter to run. The same with presence and non-nullness: where only such a thing is missing, it is added
+instead of refusing. Documents it leaves out are documents the rule denies: a condition is added only where the atom is false or an error
+without it.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ def _is_same(left: tree.Node, right: tree.Node) -> bool:
     return left == right and repr(left) == repr(right)  # 1 and True are equal in Python
 
 
-_FORGIVEN_KINDS: Final = (("null", regions.NULL), ("decimal", regions.DECIMALS))
-_FORGIVEN: Final = regions.union((regions.ABSENT, regions.NULL, regions.DECIMALS))
+_FORGIVEN: Final = regions.union((regions.ABSENT, regions.NULL))
 
 
 class _Proof:
@@ -166,7 +165,7 @@ class _Proof:
             return None
         arrays = regions.subset(regions.ARRAYS, wanted)
         given: Given = [part for part in no_array_before(path) if not facts.excludes_arrays(_path_of(part))]
-        names = {name for name, kind in _FORGIVEN_KINDS if regions.intersect(excess, kind)} if excess else set()
+        names = {"null"} if regions.intersect(excess, regions.NULL) else set()
         if not arrays and not facts.excludes_arrays(path):
             names.add("array")
         if names:
@@ -182,10 +181,9 @@ class _Proof:
         path, value = demand.path, demand.region
         if demand.wanted:
             inside = [*facts.at(path).some, *facts.at(path).elements]
-            twins = regions.union((value, _as_decimals(value)))
-            proved = any(regions.subset(region, twins) for region in inside)
-            return [demand.node] if proved else None
-        proved = any(regions.subset(value, region) for region in facts.at(path).none)
+            proved = any(regions.subset(region, value) for region in inside)
+        else:
+            proved = any(regions.subset(value, region) for region in facts.at(path).none)
         if not proved:
             return None
         return [tree.TypeIs(path, frozenset({"array"})), *no_array_before(path)]
@@ -230,11 +228,6 @@ def _distinct(given: Given) -> Given:
 def _path_of(condition: tree.Node) -> tree.Path:
     assert isinstance(condition, tree.Not) and isinstance(condition.part, tree.TypeIs)
     return condition.part.path
-
-
-def _as_decimals(region: regions.Region) -> regions.Region:
-    """Return the Decimals that a filter holds equal to the one number of a region."""
-    return tuple((b"\x21" + low[1:], b"\x21" + high[1:]) for low, high in region if low[0] == 0x20)
 
 
 def _single(path: tree.Path) -> Given:

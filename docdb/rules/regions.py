@@ -3,24 +3,22 @@
 What lives here: ``Region`` with its operations, ``point``, ``bracket``, ``leaf_region``. What it must not know: arrays that fan out,
 paths, rules (``prover`` knows all three).
 
-A value stands at its order key (``language/order.py``), except that two things the order makes equal are kept apart here: a missing field
-has a place of its own (09), and a Decimal stands behind the numbers (21 instead of 20), since rules know no Decimal that equals an int.
-A region is a sorted row of disjoint half-open intervals ``[low, high)``; the bytes directly behind a key are the key and 00.
+A value stands at its order key (``language/order.py``), except that a missing field, which the order makes equal to null, has a place of its
+own (09). A region is a sorted row of disjoint half-open intervals ``[low, high)``; the bytes directly behind a key are the key and 00.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from decimal import Decimal
 from typing import Any, Final
 
 from docdb.language import tree
 from docdb.language.order import TAGS, order_key
-from docdb.language.values import MISSING, MaxKey, MinKey
+from docdb.language.values import MaxKey, MinKey
 
 __all__ = [
-    "ABSENT", "ARRAYS", "DECIMALS", "EVERYTHING", "NOTHING", "NO_ARRAYS", "NULL", "Region", "bracket", "complement", "intersect", "leaf_region",
-    "outside", "point", "reach", "subset", "union",
+    "ABSENT", "ARRAYS", "EVERYTHING", "NOTHING", "NO_ARRAYS", "NULL", "Region", "bracket", "complement", "intersect", "leaf_region", "outside",
+    "point", "subset", "union",
 ]  # fmt: skip
 
 Region = tuple[tuple[bytes, bytes], ...]
@@ -28,7 +26,7 @@ Region = tuple[tuple[bytes, bytes], ...]
 NOTHING: Final[Region] = ()
 EVERYTHING: Final[Region] = ((b"", b"\xff"),)
 _ABSENT_KEY: Final = b"\x09"
-_NUMBER, _DECIMAL = 0x20, 0x21
+_NUMBER: Final = 0x20
 
 
 def bracket(tag: int) -> Region:
@@ -40,18 +38,12 @@ ABSENT: Final[Region] = ((_ABSENT_KEY, _ABSENT_KEY + b"\0"),)
 NULL: Final[Region] = bracket(TAGS["null"])
 ARRAYS: Final[Region] = bracket(TAGS["array"])
 NO_ARRAYS: Final[Region] = ((b"", ARRAYS[0][0]), (ARRAYS[0][1], b"\xff"))
-DECIMALS: Final[Region] = bracket(_DECIMAL)
 
 
 def point(value: Any) -> Region:
-    """Return the region of one value and of what a rule holds equal to it: an int and a float, but no Decimal."""
-    key = _key(value)
+    """Return the region of one value and of what equals it: an int, a float and a Decimal may."""
+    key = order_key(value)
     return ((key, key + b"\0"),)
-
-
-def reach(op: str, value: Any) -> Region:
-    """Return what a rule's ``gt, gte, lt, lte`` allows beside a number, string or date: values of its kind, NaN on neither side."""
-    return _range(_key(value), op)
 
 
 def union(parts: Iterable[Region]) -> Region:
@@ -108,24 +100,9 @@ def leaf_region(node: tree.Node) -> tuple[Region, bool]:
     return region(node) if region is not None else (EVERYTHING, False)
 
 
-def _key(value: Any) -> bytes:
-    if value is MISSING:
-        return _ABSENT_KEY
-    key = order_key(value)
-    return bytes((_DECIMAL,)) + key[1:] if type(value) is Decimal else key
-
-
-def _twins(value: Any) -> tuple[bytes, ...]:
-    """Return the keys that a filter holds equal to the value."""
-    key = order_key(value)
-    if value is None:
-        return (key, _ABSENT_KEY)
-    return (key, bytes((_DECIMAL,)) + key[1:]) if key[0] == _NUMBER else (key,)
-
-
 def _range(key: bytes, op: str) -> Region:
     low, high = bytes((key[0],)), bytes((key[0] + 1,))
-    if key[0] in (_NUMBER, _DECIMAL):
+    if key[0] == _NUMBER:
         nan = low + bytes(9)
         if key == nan:
             return ((nan, nan + b"\0"),) if op in ("gte", "lte") else NOTHING
@@ -147,7 +124,7 @@ def _holds_text(value: Any) -> bool:
 def _equal(value: Any, collation: Any) -> tuple[Region, bool]:
     if collation is not None and _holds_text(value):
         return bracket(order_key(value)[0]), False
-    return tuple((key, key + b"\0") for key in sorted(_twins(value))), True
+    return (union((ABSENT, NULL)) if value is None else point(value)), True
 
 
 def _compare(node: tree.Compare) -> tuple[Region, bool]:
@@ -160,7 +137,7 @@ def _compare(node: tree.Compare) -> tuple[Region, bool]:
         return _equal(None, None) if node.op in ("gte", "lte") else (NOTHING, True)
     if node.collation is not None and _holds_text(value):
         return bracket(order_key(value)[0]), False
-    return union(_range(key, node.op) for key in _twins(value)), True
+    return _range(order_key(value), node.op), True
 
 
 def _in(node: tree.In) -> tuple[Region, bool]:
@@ -175,27 +152,26 @@ def _exists(node: tree.Exists) -> tuple[Region, bool]:
     return complement(ABSENT), True
 
 
-_INTEGERS: Final = frozenset({"int", "long", "double"})
+_NUMBERS: Final = frozenset({"int", "long", "double", "decimal"})
 
 
 def _type_is(node: tree.TypeIs) -> tuple[Region, bool]:
-    tags = {_DECIMAL if name == "decimal" else TAGS[name] for name in node.names if name in TAGS and name != "missing"}
-    numbers = node.names & _INTEGERS
-    return union(bracket(tag) for tag in tags), not numbers or numbers == _INTEGERS
+    tags = {TAGS[name] for name in node.names if name in TAGS and name != "missing"}
+    return union(map(bracket, tags)), not node.names & _NUMBERS or node.names >= _NUMBERS
 
 
 def _among(*names: str) -> Callable[[tree.Node], tuple[Region, bool]]:
-    region = union(bracket(_DECIMAL if name == "decimal" else TAGS[name]) for name in names)
+    region = union(bracket(TAGS[name]) for name in names)
     return lambda node: (region, False)
 
 
 _LEAVES: Final[dict[type, Callable[[Any], tuple[Region, bool]]]] = {
-    tree.Bits: _among("int", "decimal", "binData"),
+    tree.Bits: _among("int", "binData"),
     tree.Compare: _compare,
     tree.ElemMatch: _among("array"),
     tree.Exists: _exists,
     tree.In: _in,
-    tree.Mod: _among("int", "decimal"),
+    tree.Mod: _among("int"),
     tree.Pattern: _among("string", "regex"),
     tree.Size: _among("array"),
     tree.TypeIs: _type_is,

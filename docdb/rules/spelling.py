@@ -21,6 +21,7 @@ from docdb.rules.syntax import (
     Node,
     Not,
     ObjectOf,
+    Pattern,
     Template,
     Undefined,
     Variable,
@@ -29,7 +30,7 @@ from docdb.rules.syntax import (
 __all__ = ["spell"]
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_STRENGTH: Final = {"||": 1, "&&": 2, "+": 4}
+_STRENGTH: Final = {"||": 1, "&&": 2, "+": 4, "-": 4}
 _COMPARISON, _UNARY, _TIGHTEST = 3, 5, 6
 
 
@@ -45,6 +46,8 @@ def spell(node: Node) -> str:
             return _text(value) if isinstance(value, str) else json.dumps(value)
         case Undefined():
             return "undefined"
+        case Pattern(source=source, flags=flags):
+            return f"/{source}/{flags}"
         case Variable(name=name):
             return name
         case Member(owner=owner, name=name):

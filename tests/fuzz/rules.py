@@ -34,6 +34,7 @@ from docdb.rules.parser import parse
 from docdb.rules.prover import decide
 from docdb.rules.spelling import spell
 from docdb.store import codec
+from tests.rules.readers import Rows
 
 DATE: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 NOW: Final = 1_767_225_600_000  # the same moment
@@ -47,16 +48,31 @@ PLACES: Final = (
 SETTLED: Final = (
     "'x'", "'y'", "1", "2", "1.0", "1.5", "true", "false", "null", "auth.openid", "auth.level", "auth.nothing", "now", "''", "'x' + 'y'", "-1",
     "9007199254740993", "[1, 'x']", "{a: 1}", "get('database.shops.s1').owner", "get('database.shops.s9').owner", "auth.nan", "auth.date",
-    "auth.list",
+    "auth.list", "now - 1", "now + 0.5", "auth.decimal", "get('database.shops.s9')", "get('database.collection.shops').size()",
 )  # fmt: skip
 LISTS: Final = (
     "['x', 'y']", "[1, 2]", "['x', 1, null]", "[]", "auth.list", "[auth.openid, auth.nan]", "[[1], 'x']", "auth.openid",
 )  # fmt: skip
-BOUNDS: Final = ("1", "2", "1.5", "'x'", "now", "auth.level", "auth.nan", "auth.date", "-1", "9007199254740993")
+BOUNDS: Final = (
+    "1",
+    "2",
+    "1.5",
+    "'x'",
+    "now",
+    "auth.level",
+    "auth.nan",
+    "auth.date",
+    "-1",
+    "9007199254740993",
+    "now + 0.5",
+    "auth.decimal",
+)
 DEPENDENT: Final = (
     "get(`database.shops.${doc.a}`).owner == auth.openid", "get('database.shops.' + doc.b).owner == doc.a", "doc.l.size() > 1",
     "get('database.collection.shops').where({owner: doc.a}).size() > 0", "doc.a == doc.b", "doc.a + 1 > 2", "`${doc.a}${doc.b}` == 'xy'",
     "doc.a in doc.l", "doc == {a: 1}", "doc.l == [1, 2]", "[doc.a] == ['x']", "doc[doc.a] == 1", "doc.a + doc.b == 'xy'",
+    "now - doc.t < 1000", "/^x/.test(doc.a)", "get(`database.shops.${doc.a}`) != null", "get('database.shops.' + doc.a) == undefined",
+    "get('database.collection.shops').where({owner: doc.a})[0]._id == doc.b", "doc.b < get('database.collection.shops').size()",
 )  # fmt: skip
 VALUES: Final = (
     "x", "y", 1, 2, 1.0, 1.5, True, False, None, "", -1, 0.0, 3, "xy", NOW, Int64(1), Decimal("1"), Decimal("1.0"), DATE,
@@ -64,28 +80,17 @@ VALUES: Final = (
 ODD: Final[tuple[Any, ...]] = (
     NAN, Decimal("NaN"), Decimal("2"), float("inf"), 2**53 + 1, float(2**53), 2**63 - 1, -(2**63), b"x", ObjectId("64b7f0c2a1b2c3d4e5f60718"),
     Regex("x"), [], {}, {"a": 1}, [1, 2], ["x"], [["x"]], [None], [Decimal(1)], [{"a": "x"}], {"b": "x"}, {"a": ["x"]}, {"o": {"a": 1}}, "𐀀", "\uffff",
-    DATE + dt.timedelta(seconds=1),
+    DATE + dt.timedelta(microseconds=1), DATE + dt.timedelta(microseconds=500), NOW + 0.5, NOW + 1, DATE + dt.timedelta(seconds=1),
 )  # fmt: skip
 
 
-class Shops:
-    """The reader of the campaign: three shops."""
-
-    rows: Final = ({"_id": "s1", "owner": "x"}, {"_id": "x", "owner": "me"}, {"_id": "y", "owner": "y"})
-
-    def document(self, collection: str, key: str) -> dict[str, Any] | None:
-        """Return a shop."""
-        return next((row for row in self.rows if row["_id"] == key), None)
-
-    def matching(self, collection: str, equal: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the shops whose fields equal the values."""
-        return [row for row in self.rows if all(row.get(name) == value for name, value in equal.items())]
+SHOPS: Final = [{"_id": "s1", "owner": "x"}, {"_id": "x", "owner": "me"}, {"_id": "y", "owner": "y"}]
 
 
 AUTHS: Final[tuple[dict[str, Any] | None, ...]] = (
     None,
-    {"openid": "x", "level": 1, "list": ["x", "y"], "field": "a", "nan": NAN, "date": DATE},
-    {"openid": "me", "level": 2.0, "list": [1, None, "x"], "field": "o", "date": DATE},
+    {"openid": "x", "level": 1, "list": ["x", "y"], "field": "a", "nan": NAN, "date": DATE, "decimal": Decimal("1.0")},
+    {"openid": "me", "level": 2.0, "list": [1, None, "x"], "field": "o", "date": DATE + dt.timedelta(microseconds=1)},
     {"openid": "y", "level": True, "list": [], "field": 0},
 )
 
@@ -261,7 +266,7 @@ def one_rule(chance: Random, tally: Tally, *, queries: int = 6, documents: int =
 
 
 def _about(auth: dict[str, Any] | None, doc: dict[str, Any] | None = None) -> Circumstances:
-    return Circumstances(auth=auth, now=NOW, doc=doc, reader=Shops())
+    return Circumstances(auth=auth, now=NOW, doc=doc, reader=Rows(shops=SHOPS))
 
 
 def _compare_constraint(text: str, of: Any, auth: Any, pool: list[Any], law: list[bool], tally: Tally) -> tree.Node:

@@ -9,7 +9,8 @@ from docdb.language.matching import matcher
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.parser import parse
 from docdb.rules.prover import decide
-from tests.rules.test_language import ME, Rows
+from tests.rules.readers import Rows
+from tests.rules.test_language import ME
 
 SHOPS = {"shops": [{"_id": "s", "owner": "me"}, {"_id": "t", "owner": "you"}, {"_id": "u", "owner": "me"}]}
 

@@ -17,7 +17,6 @@ from docdb.rules.regions import (
     leaf_region,
     outside,
     point,
-    reach,
     subset,
     union,
 )
@@ -34,8 +33,8 @@ def holds(region, value):
 def some_region(chance):
     kinds = (
         lambda: point(chance.choice(POOL)),
-        lambda: bracket(chance.choice((0x10, 0x20, 0x21, 0x30, 0x50))),
-        lambda: reach(chance.choice(("gt", "gte", "lt", "lte")), chance.choice(VALUES)),
+        lambda: bracket(chance.choice((0x10, 0x20, 0x30, 0x50, 0x90))),
+        lambda: leaf_region(tree.Compare(("a",), chance.choice(("gt", "gte", "lt", "lte")), chance.choice(VALUES)))[0],
         lambda: NOTHING,
         lambda: EVERYTHING,
     )
@@ -59,8 +58,8 @@ LEAVES = [
     tree.In(("a",), ("x",), (tree.Pattern(("a",), "^y", ""),)),
     tree.Exists(("a",)),
     tree.TypeIs(("a",), frozenset({"int"})),
-    tree.TypeIs(("a",), frozenset({"int", "long", "double"})),
-    tree.TypeIs(("a",), frozenset({"decimal", "null"})),
+    tree.TypeIs(("a",), frozenset({"int", "long", "double", "decimal"})),
+    tree.TypeIs(("a",), frozenset({"date", "null"})),
     tree.Size(("a",), 2),
     tree.Mod(("a",), 2, 1),
     tree.Bits(("a",), "any_set", (0,)),
