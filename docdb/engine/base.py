@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from docdb.engine.bell import Bell
+from docdb.engine.leases import Lease, take_in_process
 from docdb.errors import CorruptError, InvalidOperation, UsageError
 
 __all__ = ["CATALOG", "CHANGES", "DOCUMENTS", "ENTRIES", "Engine", "EngineTransaction", "SPACES"]
@@ -195,6 +196,10 @@ class Engine(ABC):
     def bell(self) -> Bell:
         """Return what is rung after each commit; an engine that other processes share returns one that they share too."""
         return Bell.in_process()
+
+    def lease(self, name: str) -> Lease | None:
+        """Return the right to do what ``name`` says, which one holder at a time has, of all processes; None while somebody else has it."""
+        return take_in_process(self.identity, name)
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Hold the storage alone, of all processes; raises BusyError that names the others."""

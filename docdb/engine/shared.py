@@ -24,6 +24,7 @@ from docdb.engine import files
 from docdb.engine.base import Engine, EngineTransaction
 from docdb.engine.bell import Bell
 from docdb.engine.growth import Room
+from docdb.engine.leases import Lease, take
 from docdb.engine.presence import Presence
 from docdb.errors import BusyError, InvalidOperation, StorageError, UsageError
 
@@ -320,6 +321,9 @@ class SharedEngine(Engine):
 
     def bell(self) -> Bell:
         return Bell.beside(self._require().folder, create=not self.read_only)
+
+    def lease(self, name: str) -> Lease | None:
+        return take(self._require().folder, name)
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         return self._require().exclusive()

@@ -7,7 +7,7 @@ The thread lives while there are feeds. It waits for the bell, and looks at the 
 which queries it concerns; so 100,000 queries cost a change one look into the predicate index.
 
 Order of locks: the hub's own lock is the last; nothing is called under it that waits. ``_looking`` comes first: the thread holds it while it reads the
-storage, and so does who forks, because py-lmdb cannot be closed in a child when a thread of the parent was inside.
+storage, and so does who forks (``engine/forks.py``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from docdb.engine.forks import Inside
 from docdb.errors import DocdbError
 from docdb.feeds.waiting import Feed
 from docdb.store.store import Snapshot, Store
@@ -27,10 +28,6 @@ from docdb.store.store import Snapshot, Store
 __all__ = ["Hub", "Router"]
 
 PATIENCE: Final = 20  # looks at a failing storage before its feeds get the error
-PAUSE_S: Final = 5.0  # for how long a fork waits for a hub that reads; behind that the child may be refused
-
-_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-_paused: list[Hub] = []  # while the process forks
 
 
 class Router(Protocol):
@@ -52,7 +49,7 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._looking = threading.RLock()
+        self._looking = Inside()
         self._streams: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
         self._held = 0
         self._thread: threading.Thread | None = None
@@ -64,7 +61,6 @@ class Hub:
         self._timers: Callable[[], float | None] | None = None
         self.router: Router | None = None
         self.wakes = 0
-        _hubs.add(self)
 
     @property
     def store(self) -> Store:
@@ -193,19 +189,3 @@ class Hub:
                 feeds = list(self._streams)
             for feed in feeds:
                 feed.fail(error)
-
-
-def _pause_all() -> None:
-    """Wait until no hub's thread is inside its storage."""
-    for hub in list(_hubs):
-        if hub._looking.acquire(timeout=PAUSE_S):
-            _paused.append(hub)
-
-
-def _go_on() -> None:
-    while _paused:
-        _paused.pop()._looking.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_pause_all, after_in_parent=_go_on, after_in_child=_go_on)
