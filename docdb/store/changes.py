@@ -5,7 +5,8 @@ not know: who reads it, and why. Format: ARCHITECTURE.md, "Change log".
 
 A commit's records stand under (commit, 0), (commit, 1) ... and are closed by (commit, FFFFFFFF), which holds the wall clock in microseconds
 and the number of changes. Commits below ``State.oldest_commit`` are history that is already lost; their bytes go
-step by step, a bounded number of records a commit, so that no writer ever waits for a cap.
+step by step, so that no writer ever waits for a cap: a commit removes a bounded number of records, and at least as many bytes as it adds while the log is
+over its cap. So a log within its cap stays there, the newest commit apart, which is never removed.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ REPLACE: Final = "r"
 DELETE: Final = "d"
 CATALOG_CHANGE: Final = "x"
 END_INDEX: Final = 0xFFFFFFFF
-TRIM_STEPS: Final = 1_000  # records removed a commit at most, besides as many as it wrote
-AGE_CHECK_COMMITS: Final = 64  # how often the age of the oldest commit is looked at
+TRIM_STEPS: Final = 1_000  # records removed a commit at most, besides what it adds
+AGE_STEPS: Final = 128  # commits given up for their age a commit at most
 
 _KEY = struct.Struct(">QI")
 _HEAD = struct.Struct(">cII")
@@ -127,18 +128,20 @@ class LogWriter:
 
     def write(self, txn: EngineTransaction) -> None:
         """Put all records and remove what the caps no longer allow."""
-        steps = TRIM_STEPS
+        steps, added = TRIM_STEPS, 0
         for part in self._parts:
             txn.put_many(CHANGES, part, append=True)
             steps += 2 * len(part)
-            size = part.total_bytes if type(part) is not list else sum([len(key) + len(value) for key, value in part])
-            self._state.log_bytes += size
-        self._trim(txn, steps)
+            added += part.total_bytes if type(part) is not list else sum([len(key) + len(value) for key, value in part])
+        self._state.log_bytes += added
+        self._trim(txn, steps, added)
 
-    def _trim(self, txn: EngineTransaction, steps: int) -> None:
+    def _trim(self, txn: EngineTransaction, steps: int, added: int) -> None:
+        """Remove what is given up: at most so many records, but as many bytes as were added while the log is over its cap."""
         state = self._state
-        if self._age_us and state.last_commit % AGE_CHECK_COMMITS == 0:
-            self._give_up_by_age(txn)
+        horizon = time.time_ns() // 1_000 - self._age_us
+        if self._age_us and state.oldest_us < horizon:
+            self._give_up_by_age(txn, horizon)
         if state.log_bytes <= self._cap and (state.tidy or not self._left_over(txn)):
             state.tidy = True
             return
@@ -149,9 +152,12 @@ class LogWriter:
             for key, value in batch:
                 commit, _ = unpack_key(key)
                 over = state.log_bytes - freed > self._cap
-                if len(doomed) >= steps or (commit >= state.oldest_commit and not over):
+                if commit >= state.oldest_commit and not over:
                     break
-                state.oldest_commit = max(state.oldest_commit, commit + 1)
+                if len(doomed) >= steps and (freed >= added or not over):
+                    break
+                if commit >= state.oldest_commit:
+                    state.oldest_commit, state.oldest_us = commit + 1, 0
                 doomed.append(key)
                 freed += len(key) + len(value)
             else:
@@ -164,14 +170,18 @@ class LogWriter:
         """Tell whether records of a commit that is already given up are still there."""
         return txn.count(CHANGES, b"", _KEY.pack(self._state.oldest_commit, 0), limit=1) > 0
 
-    def _give_up_by_age(self, txn: EngineTransaction) -> None:
+    def _give_up_by_age(self, txn: EngineTransaction, horizon: int) -> None:
+        """Give up the oldest commits that ended before ``horizon``, and note when the oldest left has ended."""
         state = self._state
-        horizon = time.time_ns() // 1_000 - self._age_us
-        for _ in range(AGE_CHECK_COMMITS * 2):
+        for _ in range(AGE_STEPS):
             end = txn.get(CHANGES, _KEY.pack(state.oldest_commit, END_INDEX))
-            if end is None or state.oldest_commit >= state.last_commit or unpack_end(end)[0] >= horizon:
+            if end is None or state.oldest_commit >= state.last_commit:
+                return
+            state.oldest_us = unpack_end(end)[0]
+            if state.oldest_us >= horizon:
                 return
             state.oldest_commit += 1
+            state.oldest_us = 0
             state.tidy = False
 
 

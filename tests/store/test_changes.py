@@ -100,6 +100,46 @@ def test_age_gives_commits_up(engine: MemoryEngine) -> None:
     assert len(stored(engine)) == 2
 
 
+def test_age_gives_up_whatever_the_commits_are_like(engine: MemoryEngine) -> None:
+    """One small commit after the other, each alone in its storage transaction, as a quiet database has them."""
+    state = State()
+    for n in range(1, 10):
+        write(engine, state, [record("i", 1, b"", b"x")], age_s=0.01)
+        assert state.oldest_commit == n
+        time.sleep(0.02)
+    assert len(stored(engine)) == 2
+
+
+def test_commits_younger_than_the_age_stay(engine: MemoryEngine) -> None:
+    state = State()
+    for _ in range(200):
+        write(engine, state, [record("i", 1, b"", b"x")], age_s=1_000)
+    assert (state.oldest_commit, len(stored(engine))) == (1, 400)
+
+
+def test_many_old_commits_go_by_age_in_steps(engine: MemoryEngine) -> None:
+    state = State()
+    write(engine, state, *[[record("i", 1, b"", b"x")] for _ in range(300)])
+    time.sleep(0.02)
+    oldest = []
+    for _ in range(3):
+        write(engine, state, [record("i", 1, b"", b"x")], age_s=0.01)
+        oldest.append(state.oldest_commit)
+    assert oldest[:2] == [129, 257]
+    assert oldest[2] >= 301
+
+
+@pytest.mark.parametrize("small", [10, 50, 200])
+def test_the_cap_is_hard_where_large_changes_follow_many_small_ones(engine: MemoryEngine, small: int) -> None:
+    state, cap = State(), 400_000
+    while state.log_bytes < cap - 50 * (small + 50):
+        write(engine, state, *[[record("i", 1, b"", b"x" * small)] for _ in range(50)], cap=cap)
+    for _ in range(10):
+        write(engine, state, [record("i", 1, b"", b"x" * 150_000)], cap=cap)
+        assert state.log_bytes <= cap
+        assert state.log_bytes == sum(len(key) + len(value) for key, value in stored(engine))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
