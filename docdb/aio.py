@@ -422,6 +422,7 @@ class AsyncDatabase(Wrapper):
     drop_collection = threaded(Database.drop_collection)
     list_collection_names = threaded(Database.list_collection_names)
     stats = threaded(Database.stats)
+    sweep = threaded(Database.sweep)
 
 
 class _Opening:

@@ -19,6 +19,7 @@ from docdb.engine.base import Engine
 from docdb.engine.lmdb import open_engine
 from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
 from docdb.faces.arguments import WatchOptions, check_watch
+from docdb.feeds.positions import Position
 from docdb.query import AggregateCursor
 from docdb.sessions.session import SessionSettings, StoreSession
 from docdb.store import building
@@ -60,6 +61,7 @@ def open(
     naive_dates: str = "refuse",
     history_bytes: int = HISTORY_BYTES,
     history_age_s: float = HISTORY_AGE_S,
+    sweep_s: float | None = 10.0,
     snapshot_limit_s: float | None = 60.0,
     transaction_limit_s: float | None = 30.0,
     commit_bytes: int = 256 * 2**20,
@@ -70,10 +72,10 @@ def open(
     """Open the database in the folder ``path``, made when absent; ``":memory:"`` for one that lives as long as the object.
 
     ``durability`` is "full" (each commit is on the disk when the call returns) or "relaxed" (a power cut may undo the last commit, never
-    damage the file). ``naive_dates`` is "refuse" or "utc". ``history_bytes`` and ``history_age_s`` bound the change log, ``snapshot_limit_s`` the life of a
-    cursor, ``transaction_limit_s`` that of a transaction,
-    ``slow_ms`` is from where on operations are logged to ``docdb.slow``. ``verify`` reads the whole file before it is mapped, and
-    then runs the checker. ``native`` False takes py-lmdb's public interface even where the kernels are there.
+    damage the file). ``naive_dates`` is "refuse" or "utc". ``history_bytes`` and ``history_age_s`` bound the change log. ``sweep_s`` is how often a thread
+    looks for expired documents, where an index lets any expire; None: only ``sweep()`` removes them. ``snapshot_limit_s`` bounds the life of a
+    cursor, ``transaction_limit_s`` that of a transaction, ``slow_ms`` is from where on operations are logged to ``docdb.slow``. ``verify`` reads the
+    whole file before it is mapped, and then runs the checker. ``native`` False takes py-lmdb's public interface even where the kernels are there.
 
     Raises FormatError, CorruptError, BusyError or another StorageError. Cost: a few milliseconds, whatever the size.
 
@@ -83,6 +85,7 @@ def open(
     """
     if naive_dates not in NAIVE_DATES:
         raise UsageError(f"naive_dates is one of {', '.join(NAIVE_DATES)}", path="naive_dates")
+    sweep_s = check_limit(sweep_s, "sweep_s")
     settings = SessionSettings(
         naive_utc=naive_dates == "utc",
         snapshot_limit_s=snapshot_limit_s,
@@ -100,7 +103,7 @@ def open(
         engine = open_engine(
             location, create=create, read_only=read_only, durability=durability, native=native, verify=verify
         )
-    store = _share(engine, history_bytes, history_age_s)
+    store = _share(engine, history_bytes, history_age_s, sweep_s)
     database = Database(store, settings, location)
     try:
         if not store.engine.read_only:
@@ -113,7 +116,7 @@ def open(
     return database
 
 
-def _share(engine: Engine, history_bytes: int, history_age_s: float) -> Store:
+def _share(engine: Engine, history_bytes: int, history_age_s: float, sweep_s: float | None) -> Store:
     """Return the store over an engine; all who open the same path share one, and so one group commit and one set of limits."""
     with _shared_mutex:
         known = _shared.get(id(engine.identity))
@@ -122,7 +125,7 @@ def _share(engine: Engine, history_bytes: int, history_age_s: float) -> Store:
             engine.close()
             return known.store
         try:
-            store = Store(engine, history_bytes=history_bytes, history_age_s=history_age_s)
+            store = Store(engine, history_bytes=history_bytes, history_age_s=history_age_s, sweep_s=sweep_s)
         except BaseException:
             engine.close()
             raise
@@ -251,6 +254,16 @@ class Database:
         """Return a change stream of all collections as pymongo's."""
         return self._session.feeds.watch(None, pipeline, **check_watch(options))
 
+    def sweep(self) -> int:
+        """Remove every document that has expired, now and in short commits, and return how many; each is an ordinary delete.
+
+        While a database is open for writing a thread does the same from time to time (``sweep_s`` of ``open``), in one process at a time.
+        """
+        from docdb.store.expiry import sweep
+
+        self._session.refuse_closed()
+        return sweep(self._store, self._session.settings.clock())
+
     def check(self, progress: Callable[[str, int], None] | None = None) -> Report:
         """Compare documents, entries, counters and change log in one snapshot; see ``Report.problems``. Reads everything."""
         from docdb.store.check import check
@@ -270,7 +283,8 @@ class Database:
                     "bytes": view.byte_count(),
                     "indexes": {index.name: view.counters(index).entries for index in info.indexes},
                 }
-        writer = self._store.writer
+        writer, sweeper = self._store.writer, self._store.sweeper
+        oldest = str(Position(self.id, str(self._store.about["epoch"]), state.oldest_commit - 1))
         return {
             "path": self._location,
             "engine": self._store.engine.name,
@@ -279,8 +293,14 @@ class Database:
             "history": {
                 "commits": state.last_commit,
                 "oldest_commit": state.oldest_commit,
+                "oldest_position": oldest,
                 "bytes": state.log_bytes,
                 "limit_bytes": self._store.history_bytes,
+                "limit_age_s": self._store.history_age_s,
+            },
+            "expiry": {
+                "sweeping": sweeper is not None and sweeper.running,
+                "removed": sweeper.removed if sweeper else 0,
             },
             "feeds": self._session.feeds.stats(),
             "writer": {"storage_commits": writer.commits, "callers": writer.callers},

@@ -274,6 +274,7 @@ def clock(db: docdb.Database) -> Clock:
     """Put a clock of the test's own into the session."""
     made = Clock()
     db._session.settings.clock = made
+    db._store.sweep_s = None  # the sweeper's clock is the real one
     return made
 
 

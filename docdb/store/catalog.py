@@ -70,6 +70,18 @@ class IndexInfo:
         """The partial filter as a tree."""
         return None if self.partial is None else parse(self.partial, collation=self.collation)
 
+    def last_date(self, now: dt.datetime) -> dt.datetime:
+        """Return the latest date in an expiring index that has expired at ``now``; the earliest there is when none can have."""
+        try:
+            return now - dt.timedelta(seconds=self.expire_after_s or 0)
+        except OverflowError:
+            return dt.datetime.min.replace(tzinfo=dt.UTC)
+
+    def gone(self, now: dt.datetime) -> Node:
+        """Return the condition that an expiring index counts a document as gone at ``now``: of a partial one only what it holds."""
+        expired = Compare(self.keys[0][0], "lte", self.last_date(now))
+        return expired if self.partial_node is None else And((self.partial_node, expired))
+
     @cached_property
     def text_spec(self) -> TextSpec | None:
         """What a text index says of documents; None of another index."""
@@ -206,11 +218,8 @@ class CollectionInfo:
 
     def alive(self, now: dt.datetime) -> Node:
         """Return the condition that a document is not expired at ``now`` (an aware datetime); TRUE without expiring indexes."""
-        gone = tuple(
-            Not(Compare(index.keys[0][0], "lte", now - dt.timedelta(seconds=index.expire_after_s or 0)))
-            for index in self.expiring
-        )
-        return And(gone) if gone else TRUE
+        alive = tuple(Not(index.gone(now)) for index in self.expiring)
+        return And(alive) if alive else TRUE
 
     def pack(self) -> bytes:
         """Return the definition as it is stored."""
@@ -244,6 +253,11 @@ class Catalog:
         """The collections by number."""
         return {info.number: info for info in self.collections.values()}
 
+    @cached_property
+    def expires(self) -> bool:
+        """Whether any collection has an expiring index."""
+        return any(info.expiring for info in self.collections.values())
+
     def get(self, name: str) -> CollectionInfo | None:
         """Return the collection of this name, or None."""
         return self.collections.get(name)
@@ -267,12 +281,14 @@ class State:
     log_bytes: int = 0
     oldest_commit: int = 1
     tidy: bool = False  # not stored: nothing below the oldest commit is left in the log
+    oldest_us: int = 0  # not stored: the clock of the oldest commit, 0 where nobody has looked
 
     def copy(self) -> State:
         """Return the same numbers, to be changed."""
         return State(
-            self.last_commit, self.next_collection, self.next_index, self.log_bytes, self.oldest_commit, self.tidy
-        )
+            self.last_commit, self.next_collection, self.next_index, self.log_bytes, self.oldest_commit, self.tidy,
+            self.oldest_us,
+        )  # fmt: skip
 
     def pack(self) -> bytes:
         """Return the stored form."""

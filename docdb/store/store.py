@@ -16,7 +16,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, Engine, EngineTransaction
 from docdb.errors import FormatError, InvalidOperation, SnapshotExpired, StorageError
@@ -28,6 +28,9 @@ from docdb.store.keyspace import FORMAT_KEY, document_key
 from docdb.store.signals import Shield
 from docdb.store.views import View
 from docdb.store.writer import Writer
+
+if TYPE_CHECKING:
+    from docdb.store.expiry import Sweeper
 
 __all__ = ["HISTORY_AGE_S", "HISTORY_BYTES", "Snapshot", "Store"]
 
@@ -102,11 +105,19 @@ class Store:
     """Everything below the faces, over one engine."""
 
     def __init__(
-        self, engine: Engine, *, history_bytes: int = HISTORY_BYTES, history_age_s: float = HISTORY_AGE_S
+        self,
+        engine: Engine,
+        *,
+        history_bytes: int = HISTORY_BYTES,
+        history_age_s: float = HISTORY_AGE_S,
+        sweep_s: float | None = None,
     ) -> None:
+        """``sweep_s``: how often to look for expired documents in the background; None: never."""
         self.engine = engine
         self.history_bytes = history_bytes
         self.history_age_s = history_age_s
+        self.sweep_s = None if engine.read_only else sweep_s
+        self.sweeper: Sweeper | None = None  # made with the first expiring index
         self._catalog: Catalog | None = None
         self._seen_id = -1  # the storage commit up to which _catalog is known to be the newest
         # Storage commit, catalog and state that this process committed last: while no other commit follows, they are the newest.
@@ -169,7 +180,21 @@ class Store:
             if self._catalog is None or catalog.version >= self._catalog.version:
                 self._catalog = catalog
                 self._seen_id = max(txn.id, self._seen_id)
+        if catalog is not known:
+            self._look_after(catalog)
         return catalog
+
+    def _look_after(self, catalog: Catalog) -> None:
+        """See to it that what a new catalog lets expire is removed."""
+        if self.sweep_s is None or not catalog.expires:
+            return
+        from docdb.store.expiry import Sweeper  # few databases have an expiring index
+
+        with self._mutex:
+            if self.sweeper is None:
+                self.sweeper = Sweeper(self, self.sweep_s)
+            sweeper = self.sweeper
+        sweeper.start()
 
     def get(self, name: str, id_key: bytes) -> Any | None:
         """Return a document by its id key, from the newest commit. The fast road: no snapshot object, no plan.
@@ -236,6 +261,8 @@ class Store:
             raise
 
     def _committed(self, batch: WriteBatch) -> None:
+        if batch.catalog is not self._catalog:
+            self._look_after(batch.catalog)
         with self._mutex:
             if self._catalog is None or batch.catalog.version >= self._catalog.version:
                 # Under the writer's lock nobody else has changed it up to this commit.
@@ -277,7 +304,7 @@ class Store:
 
     def renew_locks(self) -> None:
         """Begin anew in a forked child."""
-        self.hub = None
+        self.hub = self.sweeper = None
         self._mutex = threading.Lock()
         self.writer.forget()
         self.forget()
@@ -293,7 +320,10 @@ class Store:
         return self.catalog().get(name)
 
     def close(self) -> None:
-        """Close the engine, and end the thread that reads the log."""
+        """Close the engine, and end the threads that read the log and remove what has expired."""
+        self.sweep_s = None
+        if self.sweeper is not None:
+            self.sweeper.stop()
         hub, self.hub = self.hub, None
         if hub is not None:
             hub.stop()
