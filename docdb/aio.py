@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 from docdb import command as _command
 from docdb import database as _database
+from docdb.aio_consumer import AsyncConsumer, AsyncTrigger, dress_for, loop_wait
 from docdb.aio_transaction import AsyncSnapshotView, AsyncTransaction
 from docdb.collection import Collection, is_point
+from docdb.consumer import Consumer, Trigger, check_batch, default_name
 from docdb.database import SAME_AS_CURSORS, Database
 from docdb.errors import TransactionConflict
 from docdb.faces.aio_cursor import AsyncAggregation, AsyncCommandCursor, AsyncCursor
@@ -33,8 +35,8 @@ from docdb.query import DocumentReference, Query
 from docdb.transaction import raise_reason
 
 __all__ = [
-    "AsyncAggregation", "AsyncChangeStream", "AsyncCollection", "AsyncCommandCursor", "AsyncCursor", "AsyncDatabase",
-    "AsyncDocumentReference", "AsyncQuery", "AsyncSnapshotView", "AsyncTransaction", "open",
+    "AsyncAggregation", "AsyncChangeStream", "AsyncCollection", "AsyncCommandCursor", "AsyncConsumer", "AsyncCursor",
+    "AsyncDatabase", "AsyncDocumentReference", "AsyncQuery", "AsyncSnapshotView", "AsyncTransaction", "AsyncTrigger", "open",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -393,6 +395,27 @@ class AsyncDatabase(Wrapper):
         """Return a change stream of all collections as pymongo's."""
         return AsyncChangeStream(self._inner.watch(pipeline, **options), self._runner)
 
+    def consume(
+        self, name: str, fn: Callable[..., Any], *, collection: str | None = None, operations: Any = None, filter: Any = None,
+        from_: str = "now", batch: int | None = None, times: int = 8,
+    ) -> AsyncConsumer:  # fmt: skip
+        """Call ``fn(change, transaction)`` for every change, exactly once; a coroutine function as a task of this loop. See ``Database.consume``."""
+        what = self._inner._following(name, collection, operations, filter, from_, times)
+        batch, dress = check_batch(batch), dress_for(fn, self._runner)
+        inner = Consumer(self._inner._session, what, fn, batch=batch, wait=loop_wait(), dress=dress)
+        return AsyncConsumer(inner, self._runner)
+
+    def trigger(
+        self, collection: str, events: Any, fn: Callable[..., Any], *, filter: Any = None, name: str | None = None,
+        from_: str = "now", times: int = 8, on_failure: str = "stop",
+    ) -> AsyncTrigger:  # fmt: skip
+        """Call ``fn(change)`` after the commit of every such change, at least once; see ``Database.trigger``."""
+        named = default_name(collection, fn) if name is None else name
+        what = self._inner._following(named, collection, events, filter, from_, times)
+        return AsyncTrigger(
+            Trigger(self._inner._session, what, fn, on_failure=on_failure, wait=loop_wait()), self._runner
+        )
+
     def list_collections(self) -> AsyncCommandCursor[dict[str, Any]]:
         """Return name, type and options of each collection."""
         return AsyncCommandCursor(lambda: CommandCursor(iter([list(self._inner.list_collections())])), self._runner)
@@ -403,6 +426,7 @@ class AsyncDatabase(Wrapper):
         await loop.run_in_executor(None, self._end)
 
     def _end(self) -> None:
+        _database.end_followers(self._inner)  # whose functions use the threads
         self._runner.close()
         self._inner.close()
 

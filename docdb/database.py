@@ -27,8 +27,10 @@ from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
 from docdb.transaction import Retries, SnapshotView, Transaction, check_limit, check_times, run
 
 if TYPE_CHECKING:
+    from docdb.consumer import Consumer, Trigger
     from docdb.feeds.events import Change
     from docdb.feeds.streams import ChangeStream
+    from docdb.sessions.following import Following
     from docdb.store.check import Report
 
 __all__ = ["Database", "open", "restore"]
@@ -264,6 +266,52 @@ class Database:
         self._session.refuse_closed()
         return sweep(self._store, self._session.settings.clock())
 
+    def consume(
+        self, name: str, fn: Callable[..., Any], *, collection: str | None = None, operations: Any = None, filter: Any = None,
+        from_: str = "now", batch: int | None = None, times: int = 8,
+    ) -> Consumer:  # fmt: skip
+        """Call ``fn(change, transaction)`` for every change from now on, exactly once, and commit what it writes with the place it has got to.
+
+        The place is stored under ``name``: the next consumer of that name goes on behind it, whatever killed the last one. One at a time holds
+        the name, of all processes; others wait and take over. It begins now, or with the oldest change left. With ``batch`` the function gets a list of
+        up to so many changes that are there; each call is one commit. ``fn`` may be a coroutine function. What it writes through the transaction is
+        there once; what else it does may be done again after a failure or a crash.
+
+        When ``fn`` raises it is called again, ``times`` times with growing pauses (conflicts do not count); then the consumer stops with that error in
+        front of the change: logged to ``docdb.feeds``, shown in ``stats()``, until ``restart()``. One that falls behind the history stops with HistoryLost
+        and goes on by ``restart(from_="oldest" | "now")``. Its own writes are changes too: name a ``collection`` it does not write to.
+        """
+        from docdb.consumer import Consumer, check_batch  # asyncio comes with it
+
+        what = self._following(name, collection, operations, filter, from_, times)
+        return Consumer(self._session, what, fn, batch=check_batch(batch))
+
+    def trigger(
+        self, collection: str, events: Any, fn: Callable[..., Any], *, filter: Any = None, name: str | None = None,
+        from_: str = "now", times: int = 8, on_failure: str = "stop",
+    ) -> Trigger:  # fmt: skip
+        """Call ``fn(change)`` after the commit of every insert, update, replace or delete (``events``: one or several) in a collection.
+
+        At least once, in order, in one process at a time; never in the way of the writer. The place is stored under ``name``, by default the collection and
+        where ``fn`` is defined, a moment after the calls: a crash repeats those of the last 50 ms, 100 at most. ``fn`` may be a coroutine function.
+
+        When ``fn`` raises it is called again, ``times`` times with growing pauses. Then ``on_failure`` "stop" stops the trigger in front of the change, as a
+        consumer does, until ``restart()``; "skip" logs the change and goes on with the next.
+        """
+        from docdb.consumer import Trigger, default_name
+
+        what = self._following(
+            default_name(collection, fn) if name is None else name, collection, events, filter, from_, times
+        )
+        return Trigger(self._session, what, fn, on_failure=on_failure)
+
+    def _following(self, name: Any, collection: Any, operations: Any, filter: Any, from_: Any, times: Any) -> Following:
+        from docdb.sessions.following import Following
+
+        self._session.refuse_closed()
+        naive_utc = self._session.settings.naive_utc
+        return Following.checked(name, collection, operations, filter, from_, times, naive_utc=naive_utc)
+
     def check(self, progress: Callable[[str, int], None] | None = None) -> Report:
         """Compare documents, entries, counters and change log in one snapshot; see ``Report.problems``. Reads everything."""
         from docdb.store.check import check
@@ -273,6 +321,8 @@ class Database:
 
     def stats(self) -> dict[str, Any]:
         """Return sizes in bytes and counts: the storage, each collection, the change log, the group commit, the oldest reader."""
+        from docdb.sessions.following import describe
+
         with self._session.snapshot() as snapshot:
             state = snapshot.state()
             collections = {}
@@ -283,6 +333,7 @@ class Database:
                     "bytes": view.byte_count(),
                     "indexes": {index.name: view.counters(index).entries for index in info.indexes},
                 }
+            feeds = self._session.feeds.stats() | describe(self._session, snapshot)
         writer, sweeper = self._store.writer, self._store.sweeper
         oldest = str(Position(self.id, str(self._store.about["epoch"]), state.oldest_commit - 1))
         return {
@@ -302,7 +353,7 @@ class Database:
                 "sweeping": sweeper is not None and sweeper.running,
                 "removed": sweeper.removed if sweeper else 0,
             },
-            "feeds": self._session.feeds.stats(),
+            "feeds": feeds,
             "writer": {"storage_commits": writer.commits, "callers": writer.callers},
             "storage": self._store.engine.stats(),
         }
@@ -357,6 +408,12 @@ def retries_of(database: Database, times: int) -> Retries:
     """Return the tries of one transaction, for a face that runs its function itself."""
     database._session.refuse_closed()
     return Retries(database._session, check_times(times), database._session.settings.transaction_limit_s)
+
+
+def end_followers(database: Database) -> None:
+    """End the consumers and triggers of a database that is about to be closed, for a face whose functions they call."""
+    if not database._session.closed:
+        database._session.feeds.end_followers()
 
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False) -> None:

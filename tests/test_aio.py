@@ -10,6 +10,7 @@ import pytest
 from docdb import aio
 from docdb import command as _
 from docdb.collection import Collection
+from docdb.consumer import Consumer, Trigger
 from docdb.database import Database
 from docdb.errors import DuplicateKeyError, InvalidOperation, QueryError
 from docdb.faces.aggregation import Aggregation
@@ -24,6 +25,7 @@ PAIRS = [
     (Aggregation, aio.AsyncAggregation),
     (ChangeStream, aio.AsyncChangeStream),
     (Collection, aio.AsyncCollection),
+    (Consumer, aio.AsyncConsumer),
     (CommandCursor, aio.AsyncCommandCursor),
     (Cursor, aio.AsyncCursor),
     (Database, aio.AsyncDatabase),
@@ -31,10 +33,11 @@ PAIRS = [
     (Query, aio.AsyncQuery),
     (SnapshotView, aio.AsyncSnapshotView),
     (Transaction, aio.AsyncTransaction),
+    (Trigger, aio.AsyncTrigger),
 ]
 # What has another meaning between tasks, or belongs to the rooms below.
 INSIDE = {
-    "batches", "execute", "fail", "loaded", "match_id", "object_of", "read", "ring", "session", "settings", "stored",
+    "batches", "execute", "fail", "loaded", "match_id", "object_of", "place", "read", "ring", "ring_with", "session", "settings", "stored",
 }  # fmt: skip
 MIRRORED = [
     pytest.param(sync, asynchronous, name, id=f"{sync.__name__}.{name}")

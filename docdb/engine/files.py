@@ -3,6 +3,8 @@
     data.mdb    LMDB's data; two meta pages, then the trees
     lock.mdb    LMDB's reader table and locks; never opened here, because closing it anywhere in the process drops LMDB's locks
     presence    who has the database open (presence.py)
+    bell        what wakes readers of the change log (bell.py)
+    leases/     what one process at a time may do (leases.py)
 
 A database is built in a sibling folder under a temporary name, flushed, and renamed into its place, so a torn first header cannot
 be. The builder holds a flock on its temporary folder; one that nobody holds belongs to a dead process and is removed.

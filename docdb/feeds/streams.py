@@ -84,6 +84,11 @@ class ChangeStream(Feed[T]):
         self._buffer.clear()
 
     @property
+    def place(self) -> Place:
+        """The position within the history, as commit and index."""
+        return self._done
+
+    @property
     def position(self) -> str:
         """Where the stream has got to: the text to resume behind what was delivered last."""
         about = self._hub.store.about

@@ -120,6 +120,10 @@ class Feed(Generic[T]):
             self._leave()
             self.ring()
 
+    def ring_with(self, ring: Callable[[], None]) -> None:
+        """Call this when there may be news, and at the close, for one who waits by other means; it must not wait."""
+        self._ring = ring
+
     def ring(self) -> None:
         """Say that there may be news; never waits."""
         ring = self._ring

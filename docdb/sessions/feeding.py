@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from docdb.feeds.hub import Hub
     from docdb.feeds.streams import ChangeStream, Shape
     from docdb.feeds.waiting import Feed
+    from docdb.sessions.following import Follower
     from docdb.sessions.session import StoreSession
     from docdb.store.store import Store
 
-__all__ = ["Feeds", "hub_of"]
+__all__ = ["Feeds", "hub_of", "known_operations"]
 
 _making: Final = threading.Lock()
 
@@ -47,6 +48,21 @@ class Feeds:
     def __init__(self, session: StoreSession) -> None:
         self._session = session
         self._streams: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
+        self.followers: list[Follower] = []  # consumers and triggers, which live until they are closed
+
+    def follow(self, follower: Follower) -> None:
+        """Keep a consumer or trigger, and end it with the session."""
+        self.followers.append(follower)
+
+    def unfollow(self, follower: Follower) -> None:
+        """Forget one that has been closed."""
+        if follower in self.followers:
+            self.followers.remove(follower)
+
+    def end_followers(self) -> None:
+        """End consumers and triggers behind what they are doing; while the session still answers them."""
+        for follower in list(self.followers):
+            follower.close()
 
     def changes(
         self,
@@ -66,7 +82,7 @@ class Feeds:
         if filter:
             judge = judge_of(filters.parse(filter, naive_utc=naive_utc, near=False))
         shape = None if pipeline is None else self._shape(pipeline)
-        return self._stream(name, _operations(operations), judge, shape, resume_after, from_)
+        return self._stream(name, known_operations(operations), judge, shape, resume_after, from_)
 
     def watch(
         self,
@@ -130,7 +146,8 @@ class Feeds:
             stream.close()
 
 
-def _operations(wanted: Any) -> frozenset[str] | None:
+def known_operations(wanted: Any) -> frozenset[str] | None:
+    """Return operations by name, None for all; UsageError for one that does not exist."""
     from docdb.feeds.events import CATALOG_OPERATIONS, DOCUMENT_OPERATIONS
 
     if wanted is None:

@@ -103,7 +103,8 @@ class StoreSession:
         self._feeds = Feeds(self)
 
     def close(self) -> None:
-        """Refuse every later call, and end the feeds."""
+        """End consumers and triggers, refuse every later call, and end the feeds."""
+        self._feeds.end_followers()
         self._closed = True
         self._feeds.close()
         self._points.shut()

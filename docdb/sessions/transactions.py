@@ -34,6 +34,7 @@ from docdb.store.catalog import Catalog, CollectionInfo
 from docdb.store.changes import DELETE, INSERT, REPLACE, UPDATE, read
 from docdb.store.keyspace import STATE_KEY, collection_prefix, document_key
 from docdb.store.overlay import Frozen, Overlay, OverlayEngine
+from docdb.store.progress import Step
 from docdb.store.records import DocumentChange
 from docdb.store.runs import Documents
 from docdb.store.store import Snapshot
@@ -95,6 +96,7 @@ class TransactionStore(FixedStore):
         self.engine = OverlayEngine(self.origin.engine)
         self.reads = ReadSet()
         self.claim: Claim | None = None  # its turn, when it is tried again
+        self.step: Step | None = None  # of a consumer, committed with what was written, or alone
         self.committed = False
         self._overlay: Overlay | None = None
         self._catalog: Catalog | None = None
@@ -188,12 +190,12 @@ class TransactionStore(FixedStore):
         with self.using():
             if self._base is None or not self._overlay or not any(self._overlay.maps):
                 # What was only read is true at the snapshot.
-                self._finish_committed()
+                self._commit_step()
                 return
             try:
                 net, made, position = self._net()
                 if not net and not made:
-                    self._finish_committed()
+                    self._commit_step()
                     return
                 # From here on the outcome is open: other threads are refused, and the snapshot is no longer needed.
                 self._over = _over("is being committed")
@@ -208,6 +210,18 @@ class TransactionStore(FixedStore):
                 self._finish("failed to commit")
                 raise
             self._finish_committed()
+
+    def _commit_step(self) -> None:
+        """Commit without any write of its own."""
+        if self.step is not None:
+            try:
+                self._over = _over("is being committed")
+                self._drop()
+                self.origin.write(self.step)
+            except BaseException:
+                self._finish("failed to commit")
+                raise
+        self._finish_committed()
 
     def rollback(self) -> None:
         """Forget everything that was written."""
@@ -270,6 +284,8 @@ class TransactionStore(FixedStore):
 
     def _put(self, batch: WriteBatch, net: Net, made: Mapping[str, CollectionInfo], position: int) -> None:
         """Judge the rest of the log, check, and put: a caller of the group commit. It refuses before its first put."""
+        if self.step is not None:
+            self.step.check(batch)
         if batch.state.last_commit > position:
             _refuse_lost(batch.state.oldest_commit, position)
             self.reads.refuse(_documents(read(batch.txn, position)))
@@ -283,6 +299,8 @@ class TransactionStore(FixedStore):
             examined += [(name, changes, records.examine(batch, created, changes)) for n, changes in net if n == name]
         for name, changes, differences in examined:
             records.put_examined(batch, batch.catalog.collections[name], changes, differences)
+        if self.step is not None:
+            self.step.put(batch)
 
     def _examine(self, batch: WriteBatch, name: str, changes: list[DocumentChange]) -> list[records.Difference]:
         info = batch.catalog.get(name)

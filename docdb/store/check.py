@@ -13,7 +13,7 @@ from typing import Any, Final
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, ENTRIES, EngineTransaction
 from docdb.errors import DocdbError
 from docdb.language.order import order_key
-from docdb.store import changes, codec
+from docdb.store import changes, codec, progress
 from docdb.store.catalog import (
     GARBAGE_PREFIX,
     Catalog,
@@ -85,6 +85,7 @@ def check(snapshot: Snapshot, progress: Progress | None = None) -> Report:
             progress(info.name, report.documents)
     _check_strays(txn, catalog, garbage, report)
     _check_numbers(catalog, state, report)
+    _check_progress(txn, state, report)
     return report
 
 
@@ -235,6 +236,17 @@ def _check_numbers(catalog: Catalog, state: State, report: Report) -> None:
         for index in info.indexes:
             if index.number >= state.next_index:
                 report.add(8, f"index {index.name!r} has number {index.number}, the next is {state.next_index}")
+
+
+def _check_progress(txn: EngineTransaction, state: State, report: Report) -> None:
+    for key, data in _pairs(txn, CATALOG, progress.PREFIX, after_prefix(progress.PREFIX)):
+        try:
+            found = progress.Progress.unpack(key, data)
+        except DocdbError as error:
+            report.add(9, str(error))
+            continue
+        if not 0 <= found.commit <= state.last_commit:
+            report.add(9, f"{found.kind} {found.name!r} is at commit {found.commit}, the last is {state.last_commit}")
 
 
 class _Tally:
