@@ -8,7 +8,7 @@ COUNT ?= 2000
 SEED ?= 1
 SHARED := ../shared/conformance
 
-.PHONY: demo test test-pure conformance check fmt bench fuzz crash clean
+.PHONY: demo test test-pure conformance check fmt bench fuzz crash isolation clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/cities.py
@@ -41,6 +41,9 @@ fuzz: $(VENV)/.ready
 
 crash: $(VENV)/.ready
 	$(BIN)/python -m tests.faults.crash --seed $(SEED) --cycles $(CYCLES)
+
+isolation: $(VENV)/.ready
+	$(BIN)/python -m tests.isolation --seed $(SEED) --transactions 100000 --processes 4 --kills 400
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard docdb/_native/*.pyx) $(wildcard docdb/_native/*.pxd)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
