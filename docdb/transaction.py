@@ -61,7 +61,8 @@ class _Face:
     def list_collection_names(self) -> list[str]:
         """Return the names of all collections, sorted."""
         with self._session.store.using():
-            return sorted(self._session.store.catalog().collections)
+            names: list[str] = self._session.store.names()
+            return names
 
     @property
     def active(self) -> bool:

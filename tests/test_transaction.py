@@ -244,6 +244,32 @@ def test_a_changed_catalog_is_a_conflict(db: docdb.Database, change: Any) -> Non
         t.commit()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda db: db["new"].insert_one({}),
+        lambda db: db["accounts"].drop(),
+        lambda db: db["accounts"].rename("other"),
+    ],
+    ids=["create", "drop", "rename"],
+)
+def test_which_collections_there_are_is_read(db: docdb.Database, change: Any) -> None:
+    db["log"].insert_one({})
+    t = db.start_transaction()
+    t["log"].insert_one({"names": t.list_collection_names()})
+    change(db)
+    with pytest.raises(docdb.TransactionConflict):
+        t.commit()
+
+
+def test_the_names_of_collections_do_not_change_with_an_index(db: docdb.Database) -> None:
+    t = db.start_transaction()
+    t["log"].insert_one({})
+    assert t.list_collection_names() == ["accounts", "log"]
+    db["accounts"].create_index("n")
+    t.commit()
+
+
 def test_other_collections_of_the_catalog_are_no_conflict(db: docdb.Database) -> None:
     with db.transaction() as t:
         t["accounts"].doc("a").update({"n": 0})
@@ -260,7 +286,6 @@ def test_a_collection_is_made_by_its_first_write(db: docdb.Database) -> None:
             t["checked"].insert_one({"n": 0})
         t["checked"].insert_one({"_id": 1, "n": 1})
         db["between"].insert_one({})  # takes the number the transaction thought free
-        assert t.list_collection_names() == ["accounts", "checked", "made"]
         assert db.list_collection_names() == ["accounts", "between"]
     assert db.list_collection_names() == ["accounts", "between", "checked", "made"]
     assert (db["made"].doc(1).get(), db["checked"].doc(1).get()) == ({"_id": 1}, {"_id": 1, "n": 1})

@@ -191,6 +191,10 @@ class FixedStore:
         """Return the catalog of the picture."""
         return self.base.catalog
 
+    def names(self) -> list[str]:
+        """Return the names of all collections, sorted."""
+        return sorted(self.catalog().collections)
+
     def collection(self, name: str) -> CollectionInfo | None:
         """Return a collection's definition, or None."""
         info = self.catalog().get(name)

@@ -86,6 +86,7 @@ class ReadSet:
     def __init__(self) -> None:
         self._collections: dict[int, CollectionReads] = {}
         self._names: set[str] = set()
+        self._all_names = False
         # Numbers from here on are the transaction's own and mean other collections elsewhere.
         self.first_own: int | None = None
 
@@ -98,6 +99,10 @@ class ReadSet:
         if known is None:
             known = self._collections[info.number] = CollectionReads()
         return known
+
+    def note_all_names(self) -> None:
+        """Note that it was asked which collections there are."""
+        self._all_names = True
 
     def refuse(self, changes: Iterable[Change]) -> None:
         """Raise TransactionConflict at the first change that concerns what was read."""
@@ -117,7 +122,9 @@ class ReadSet:
 
     def _renames(self, change: Change) -> bool:
         what = codec.decode(change.after)
-        return what.get("to") in self._names or (what.get("what") in RENAMED and what.get("name") in self._names)
+        if what.get("what") in RENAMED and (self._all_names or what.get("name") in self._names):
+            return True
+        return what.get("to") in self._names
 
 
 def conflict(why: str) -> TransactionConflict:

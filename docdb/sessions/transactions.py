@@ -131,6 +131,10 @@ class TransactionStore(FixedStore):
         assert self._catalog is not None
         return self._catalog
 
+    def names(self) -> list[str]:
+        self.reads.note_all_names()
+        return super().names()
+
     def note_name(self, name: str, info: CollectionInfo | None) -> None:
         self.reads.note_name(name, info)
 

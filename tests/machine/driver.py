@@ -65,6 +65,10 @@ class Machine:
                 self.compare_all()
         self.db.close()
 
+    def exists(self, name: str) -> bool:
+        """Say whether there is such a collection."""
+        return name in self.db.list_collection_names()
+
     def compare_all(self) -> None:
         """Compare every document of every collection."""
         assert self.db.list_collection_names() == sorted(self.model)
@@ -161,7 +165,7 @@ class Machine:
             assert not isinstance(error, docdb.StorageError), error
             actual = Refused
         assert actual == expected, (name, actual, expected)
-        if self.db[name].estimated_document_count() or name in self.db.list_collection_names():
+        if self.db[name].estimated_document_count() or self.exists(name):
             self.model[name] = collection
         return actual
 
