@@ -1,6 +1,6 @@
 """Regular expressions: from the PCRE that MongoDB speaks to Python's ``re``.
 
-What lives here: ``compile_pattern``. What it must not know: where patterns come from or what they are matched
+What lives here: ``compile_pattern``, ``literal_prefix``. What it must not know: where patterns come from or what they are matched
 against.
 
 The same in both: most of it, possessive quantifiers and atomic groups included. Rewritten here: ``\\z \\Z \\h \\H \\R
@@ -21,7 +21,7 @@ from typing import Final
 
 from docdb.errors import QueryError
 
-__all__ = ["compile_pattern"]
+__all__ = ["compile_pattern", "literal_prefix"]
 
 _FLAGS: Final = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 _BLANK: Final = r" \t\u00a0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000"
@@ -34,6 +34,8 @@ _INSIDE: Final[dict[str, str]] = {
     "D": r"\x00-/:-\U0010ffff", "N": "N", "S": r"\x00-\x08\x0e-\x1f!-\U0010ffff",
     "W": r"\x00-/:-@\[-\^`{-\U0010ffff", "d": "0-9", "e": r"\x1b", "h": _BLANK, "s": r" \t-\r", "w": "a-zA-Z0-9_",
 }  # fmt: skip
+_ENDS_TEXT: Final = frozenset(".^$*+?{}[]|()")
+_MAKES_OPTIONAL: Final = frozenset("?*{")
 _UNICODE: Final = frozenset("bBdDsSwW")
 _POSIX: Final[dict[str, str]] = {
     "alnum": "a-zA-Z0-9", "alpha": "a-zA-Z", "ascii": r"\x00-\x7f", "blank": r" \t", "cntrl": r"\x00-\x1f\x7f",
@@ -254,3 +256,28 @@ def _members(name: str) -> Iterator[bool]:
         return (unicodedata.category(character).startswith(name) for character in every)
     prefixes = _SCRIPTS[name]
     return (unicodedata.name(character, "").startswith(prefixes) for character in every)
+
+
+def literal_prefix(pattern: str, flags: str) -> tuple[str, bool]:
+    """Return the text that every match begins with, and whether beginning with it is all the pattern asks.
+
+    >>> literal_prefix("^ab+c", ""), literal_prefix("^a.b", ""), literal_prefix("^ab", "")
+    (('ab', False), ('a', False), ('ab', True))
+    """
+    if not pattern.startswith("^") or set(flags) & set("imx") or "|" in pattern:
+        return "", False
+    text: list[str] = []
+    at = 1
+    while at < len(pattern):
+        letter, step = pattern[at], 1
+        if letter == "\\":
+            letter, step = pattern[at + 1 : at + 2], 2
+            if not letter or letter.isalnum():
+                return "".join(text), False
+        elif letter in _ENDS_TEXT:
+            if letter in _MAKES_OPTIONAL and text:
+                text.pop()
+            return "".join(text), False
+        text.append(letter)
+        at += step
+    return "".join(text), True

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from docdb.language import tree
 from docdb.language.order import EMPTY_ARRAY_KEY, NULL_KEY, TAGS, order_key
+from docdb.language.patterns import literal_prefix
 from docdb.language.tree import Node, Path
 from docdb.language.values import MaxKey, MinKey, Regex
 from docdb.planner.intervals import (
@@ -294,31 +295,3 @@ _LEAVES: Final[dict[type, Callable[[Any, Any], tuple[Intervals, bool]]]] = {
     tree.Size: _size,
     tree.TypeIs: _type_is,
 }
-
-_SPECIAL: Final = frozenset(".^$*+?{}[]|()")
-_OPTIONAL: Final = frozenset("?*{")
-
-
-def literal_prefix(pattern: str, flags: str) -> tuple[str, bool]:
-    """Return the text that every match begins with, and whether beginning with it is all the pattern asks.
-
-    >>> literal_prefix("^ab+c", ""), literal_prefix("^a.b", ""), literal_prefix("^ab", "")
-    (('ab', False), ('a', False), ('ab', True))
-    """
-    if not pattern.startswith("^") or set(flags) & set("imx") or "|" in pattern:
-        return "", False
-    text: list[str] = []
-    at = 1
-    while at < len(pattern):
-        letter, step = pattern[at], 1
-        if letter == "\\":
-            letter, step = pattern[at + 1 : at + 2], 2
-            if not letter or letter.isalnum():
-                return "".join(text), False
-        elif letter in _SPECIAL:
-            if letter in _OPTIONAL and text:
-                text.pop()
-            return "".join(text), False
-        text.append(letter)
-        at += step
-    return "".join(text), True
