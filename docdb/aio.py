@@ -26,7 +26,7 @@ from docdb.consumer import Consumer, Trigger, check_batch, default_name
 from docdb.database import SAME_AS_CURSORS, Database
 from docdb.errors import TransactionConflict
 from docdb.faces.aio_cursor import AsyncAggregation, AsyncCommandCursor, AsyncCursor
-from docdb.faces.aio_feeds import AsyncChangeStream
+from docdb.faces.aio_feeds import AsyncChangeStream, AsyncLiveQuery, watched
 from docdb.faces.aio_threads import Runner, Wrapper, threaded
 from docdb.faces.arguments import AggregateOptions, FindOptions, ModifyOptions, WatchOptions
 from docdb.faces.cursor import CommandCursor
@@ -36,10 +36,11 @@ from docdb.transaction import raise_reason
 
 __all__ = [
     "AsyncAggregation", "AsyncChangeStream", "AsyncCollection", "AsyncCommandCursor", "AsyncConsumer", "AsyncCursor",
-    "AsyncDatabase", "AsyncDocumentReference", "AsyncQuery", "AsyncSnapshotView", "AsyncTransaction", "AsyncTrigger", "open",
+    "AsyncDatabase", "AsyncDocumentReference", "AsyncLiveQuery", "AsyncQuery", "AsyncSnapshotView", "AsyncTransaction", "AsyncTrigger", "open",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from docdb.feeds.delivery import OnChange, OnError, Watcher
     from docdb.feeds.events import Change
 
 T = TypeVar("T")
@@ -109,6 +110,17 @@ class AsyncQuery(Wrapper, Generic[T]):
         """Return the documents of the query as an unused cursor."""
         return AsyncCursor(self._inner.cursor(), self._runner)
 
+    @overload
+    def watch(self) -> AsyncLiveQuery[T]: ...
+    @overload
+    def watch(self, on_change: OnChange, on_error: OnError | None = None) -> Watcher[T]: ...
+    def watch(self, on_change: Any = None, on_error: Any = None) -> AsyncLiveQuery[T] | Watcher[T]:
+        """Return the query's result as it is now, and anew behind every commit that touches it.
+
+        Callbacks are functions or coroutine functions and run in the running loop; see ``Query.watch``.
+        """
+        return watched(self._inner.live(), self._runner, on_change, on_error)  # type: ignore[no-any-return]
+
     count = threaded(Query.count)
     delete = threaded(Query.delete)
     distinct = threaded(Query.distinct)
@@ -143,6 +155,14 @@ class AsyncDocumentReference(Wrapper, Generic[T]):
     async def get(self) -> T | None:
         """Return the document, or None; inline."""
         return self._inner.get()
+
+    @overload
+    def watch(self) -> AsyncLiveQuery[T]: ...
+    @overload
+    def watch(self, on_change: OnChange, on_error: OnError | None = None) -> Watcher[T]: ...
+    def watch(self, on_change: Any = None, on_error: Any = None) -> AsyncLiveQuery[T] | Watcher[T]:
+        """Return the document as it is now, in a ``LiveSnapshot``, and anew behind every commit that touches it."""
+        return watched(self._inner.live(), self._runner, on_change, on_error)  # type: ignore[no-any-return]
 
     delete = threaded(DocumentReference.delete)
     remove = threaded(DocumentReference.remove)
@@ -217,9 +237,17 @@ class AsyncCollection(Wrapper, Generic[T]):
         )
         return AsyncChangeStream(inner, self._runner)
 
-    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> AsyncChangeStream[dict[str, Any]]:
-        """Return a change stream as pymongo's."""
-        return AsyncChangeStream(self._inner.watch(pipeline, **options), self._runner)
+    @overload
+    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> AsyncChangeStream[dict[str, Any]]: ...
+    @overload
+    def watch(self, *, on_change: OnChange, on_error: OnError | None = None) -> Watcher[T]: ...
+    def watch(self, pipeline: Any = None, **options: Any) -> AsyncChangeStream[dict[str, Any]] | Watcher[T]:
+        """Return a change stream as pymongo's; with callbacks a live query of all documents."""
+        if pipeline is None and "on_change" in options:
+            found: Watcher[T] = self.where({}).watch(options.pop("on_change"), **options)
+            return found
+        inner: Any = self._inner.watch(pipeline, **options)
+        return AsyncChangeStream(inner, self._runner)
 
     @overload
     def find(

@@ -50,6 +50,7 @@ from docdb.sessions.administration import check_name
 from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
 
 if TYPE_CHECKING:
+    from docdb.feeds.delivery import OnChange, OnError, Watcher
     from docdb.feeds.events import Change
     from docdb.feeds.streams import ChangeStream
     from docdb.sessions.operations import Session
@@ -165,8 +166,18 @@ class Collection(Binding[T]):
             self.name, chosen, operations=operations, pipeline=pipeline, resume_after=resume_after, from_=from_
         )
 
-    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> ChangeStream[dict[str, Any]]:
-        """Return a change stream as pymongo's: documents in MongoDB's form, its options and ``resume_token``."""
+    @overload
+    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> ChangeStream[dict[str, Any]]: ...
+    @overload
+    def watch(self, *, on_change: OnChange, on_error: OnError | None = None) -> Watcher[T]: ...
+    def watch(self, pipeline: Any = None, **options: Any) -> ChangeStream[dict[str, Any]] | Watcher[T]:
+        """Return a change stream as pymongo's: documents in MongoDB's form, its options and ``resume_token``.
+
+        With callbacks instead, ``watch(on_change=..., on_error=...)``, a live query of all documents: see ``Query.watch``.
+        """
+        if pipeline is None and "on_change" in options:
+            found: Watcher[T] = self.where({}).watch(options.pop("on_change"), **options)
+            return found
         return self.session.feeds.watch(self.name, pipeline, **check_watch(options))
 
     # pymongo's names: reading

@@ -7,9 +7,9 @@ match are returned."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from docdb.errors import QueryError, UsageError
 from docdb.faces.aggregation import AggregateCursor
@@ -20,8 +20,14 @@ from docdb.faces.models import Binding
 from docdb.faces.results import RemoveOutcome, Result, UpdateAndReturnOutcome, UpdateOutcome
 from docdb.faces.selection import Selection
 from docdb.faces.updating import native_replacement, native_update
+from docdb.faces.watching import live_of, watched
 from docdb.language.values import Regex
 from docdb.sessions.operations import DeleteOp, FindAndModifyOp, ReplaceOp, UpdateOp
+
+if TYPE_CHECKING:
+    from docdb.feeds.delivery import OnError, Watcher
+    from docdb.feeds.live import LiveQuery
+    from docdb.feeds.live_events import LiveSnapshot
 
 __all__ = ["AggregateCursor", "DocumentReference", "Query", "check_id", "rebound"]
 
@@ -161,6 +167,23 @@ class Query(Generic[T]):
         """Return how the documents are found: access path, bounds, documents examined, stages."""
         return self._binding.session.explain(self._binding.name, self._selection.query(), verbosity=verbosity)
 
+    @overload
+    def watch(self) -> LiveQuery[T]: ...
+    @overload
+    def watch(self, on_change: Callable[[LiveSnapshot[T]], Any], on_error: OnError | None = None) -> Watcher[T]: ...
+    def watch(self, on_change: Any = None, on_error: Any = None) -> LiveQuery[T] | Watcher[T]:
+        """Return the query's result as it is now, and anew behind every commit that touches it: a ``LiveSnapshot`` each.
+
+        Without callbacks it is iterated, ``for`` or ``async for``; with them ``on_change(snapshot)`` is called on a thread of docdb, a coroutine function in
+        the running event loop where there is one. An error, of a callback too, goes to ``on_error`` and ends this watcher only. The order
+        is completed by ``_id``. ``close()`` ends it.
+        """
+        return watched(self.live(), on_change, on_error)
+
+    def live(self) -> LiveQuery[T]:
+        """Return what ``watch`` hands out, without its first result; for faces that take it elsewhere."""
+        return live_of(self._binding, self._selection)
+
     def update(self, data: Mapping[str, Any]) -> UpdateOutcome:
         """Change every match. Plain data is merged in (nested objects by path), ``$`` operators are MongoDB's; never both."""
         self._refuse_bounds("update")
@@ -247,6 +270,19 @@ class DocumentReference(Generic[T]):
         if binding.settings.model is None:
             return document  # type: ignore[return-value]
         return binding.object_of(document)
+
+    @overload
+    def watch(self) -> LiveQuery[T]: ...
+    @overload
+    def watch(self, on_change: Callable[[LiveSnapshot[T]], Any], on_error: OnError | None = None) -> Watcher[T]: ...
+    def watch(self, on_change: Any = None, on_error: Any = None) -> LiveQuery[T] | Watcher[T]:
+        """Return the document as it is now, in a ``LiveSnapshot``, and anew behind every commit that touches it; see ``Query.watch``."""
+        return watched(self.live(), on_change, on_error)
+
+    def live(self) -> LiveQuery[T]:
+        """Return what ``watch`` hands out, without its first result; for faces that take it elsewhere."""
+        selection = Selection.of(self._filter(), self._fields, naive_utc=self._binding.settings.naive_utc)
+        return live_of(self._binding, selection)
 
     def set(self, data: Any) -> UpdateOutcome:
         """Put this document in the place of the stored one; create it when absent. ``upserted_id`` tells that it was made."""

@@ -1,20 +1,24 @@
 """Feeds for asyncio.
 
-What lives here: ``AsyncChangeStream``. What it must not know: how a feed learns of commits. Looking at the log is short work and
-runs inline; waiting is a future of the loop that asks.
+What lives here: ``AsyncChangeStream`` and ``AsyncLiveQuery``. What it must not know: how a feed learns of commits. Looking at the log is short work and
+runs inline; waiting is a future of the loop that asks. A live query is asked, first and anew, on a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
-from docdb.faces.aio_threads import Wrapper
+from docdb.faces.aio_threads import Runner, Wrapper
+from docdb.feeds.delivery import LoopWatcher, OnChange, OnError, check_callbacks
+from docdb.feeds.live import LiveQuery
+from docdb.feeds.live_events import LiveSnapshot
 from docdb.feeds.streams import ChangeStream
 from docdb.feeds.waiting import Feed, check_timeout
 
-__all__ = ["AsyncChangeStream", "AsyncFeed"]
+__all__ = ["AsyncChangeStream", "AsyncFeed", "AsyncLiveQuery", "watched"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound="AsyncFeed[Any]")
@@ -39,7 +43,7 @@ class AsyncFeed(Wrapper, Generic[T]):
         """Return the next item; StopAsyncIteration when the feed is closed or the time is up."""
         check_timeout(timeout_s)
         try:
-            return await asyncio.wait_for(self._inner.__anext__(), timeout_s)
+            return await asyncio.wait_for(self.__anext__(), timeout_s)
         except TimeoutError:
             raise StopAsyncIteration from None
 
@@ -79,3 +83,63 @@ class AsyncChangeStream(AsyncFeed[T]):
     async def restart(self, from_: str = "oldest") -> None:
         """Go on after HistoryLost: from the oldest change left, or from now."""
         self._inner.restart(from_)
+
+
+class AsyncLiveQuery(AsyncFeed[LiveSnapshot[T]]):
+    """The result of a query, now and behind every commit that touches it; see ``LiveQuery``. Its first result is that of the moment it was made."""
+
+    __slots__ = ("_beginning",)
+    _inner: LiveQuery[T]
+
+    def __init__(self, inner: LiveQuery[T], runner: Runner) -> None:
+        super().__init__(inner, runner)
+        try:
+            snapshot = inner.beginning()
+        except BaseException:
+            inner.close()
+            raise
+        self._beginning = runner.submit(functools.partial(inner.begin, snapshot))
+
+    @property
+    def position(self) -> str:
+        """Where the query has got to: everything up to this position is told."""
+        return self._inner.position
+
+    def refresh(self) -> None:
+        """Ask the query anew before anything more is told."""
+        self._inner.refresh()
+
+    async def try_next(self) -> LiveSnapshot[T] | None:
+        """Return the next snapshot, or None when there is none now."""
+        await self._begun()
+        return self._inner.try_next() if self._inner.light else await self._runner.run(self._inner.try_next)
+
+    async def __anext__(self) -> LiveSnapshot[T]:
+        with self._inner.rung() as event:
+            while self._inner.alive:
+                event.clear()
+                snapshot = await self.try_next()
+                if snapshot is not None:
+                    return snapshot
+                await event.wait()
+        raise StopAsyncIteration
+
+    async def _begun(self) -> None:
+        """Wait until the first result is there; the second time that is at once."""
+        if not self._beginning.done():
+            await asyncio.wait([asyncio.wrap_future(self._beginning)])
+        error = self._beginning.exception()
+        if error is not None:
+            self._inner.close()
+            raise error
+
+
+def watched(live: LiveQuery[T], runner: Runner, on_change: OnChange | None, on_error: OnError | None) -> Any:
+    """Return the asynchronous live query, or with callbacks its watcher, a task of the running loop."""
+    check_callbacks(on_change, on_error)
+    found = AsyncLiveQuery(live, runner)
+    if on_change is None:
+        return found
+    watcher: LoopWatcher[T] = LoopWatcher(live.router, live, on_change, on_error)
+    watcher.start(found)
+    return watcher

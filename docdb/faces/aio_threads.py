@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 __all__ = ["Runner", "Wrapper", "threaded"]
@@ -27,6 +27,10 @@ class Runner:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="docdb")
+
+    def submit(self, call: Callable[[], R]) -> Future[R]:
+        """Begin a call on a thread; nobody waits for it yet."""
+        return self._executor.submit(call)
 
     async def run(self, call: Callable[[], R]) -> R:
         """Run a call on a thread. Cancelled before it began it never runs; later the cancellation waits for its end."""

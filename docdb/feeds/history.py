@@ -12,13 +12,14 @@ from typing import Any, Final
 from docdb.engine.base import CHANGES
 from docdb.errors import HistoryLost
 from docdb.feeds.events import CATALOG_OPERATIONS, DOCUMENT_OPERATIONS, Change
+from docdb.feeds.ordering import id_of
 from docdb.feeds.positions import END, Place, Position
 from docdb.store import changes as log
 from docdb.store import codec
 from docdb.store.catalog import State
 from docdb.store.store import Snapshot, Store
 
-__all__ = ["Names", "check_reach", "newest", "oldest", "read_changes", "read_from"]
+__all__ = ["Names", "check_reach", "newest", "oldest", "read_changes", "read_from", "undone"]
 
 MOST_CHANGES: Final = 1_000  # read at once
 MOST_BYTES: Final = 4 * 2**20
@@ -139,6 +140,26 @@ def read_changes(
         end = snapshot.txn.get(CHANGES, log.key_of(found[-1].commit, END))
         _date(found, dated, log.unpack_end(end)[0] if end is not None else 0)
     return found, place
+
+
+def undone(store: Store, snapshot: Snapshot, collection: int, commit: int, *, most: int) -> dict[bytes, bytes] | None:
+    """Return by id key the documents of a collection that have changed behind a commit, as they were there (empty: not there).
+
+    None when more than ``most`` have, or the collection itself has. Raises HistoryLost. Cost: a scan of the log behind the commit.
+    """
+    check_reach(store, snapshot, (commit, END))
+    prefix = collection.to_bytes(4, "big")
+    found: dict[bytes, bytes] = {}
+    for batch in read_from(snapshot, (commit, END)):
+        for key, value in batch:
+            at, index = log.unpack_key(key)
+            if index == END or value[1:5] != prefix:
+                continue
+            if value[0] == _CATALOG or len(found) > most:
+                return None
+            item = log.unpack_change(at, index, value)
+            found.setdefault(id_of(item.before or item.after), item.before)
+    return found
 
 
 def _date(found: list[Change], start: int, clock_us: int) -> None:

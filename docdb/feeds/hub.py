@@ -6,6 +6,10 @@ The thread lives while there are feeds. It waits for the bell, and looks at the 
 (``engine/bell.py``). Change streams are rung and read the log themselves. For live queries the hub reads each new change once and tells ``router``
 which queries it concerns; so 100,000 queries cost a change one look into the predicate index.
 
+Callbacks run on this thread too, since every change of threads costs tens of microseconds: but first it hands the lead on to another one, which listens
+in its place. A callback that takes long keeps its own thread; the one that leads sees that others wait behind it (``STUCK_S``) and takes them
+itself, having handed the lead on again. So there are as many threads as callbacks that block, and one more.
+
 Order of locks: the hub's own lock is the last; nothing is called under it that waits. ``_looking`` comes first: the thread holds it while it reads the
 storage, and so does who forks (``engine/forks.py``).
 """
@@ -15,9 +19,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 from docdb.engine.forks import Inside
@@ -28,6 +33,7 @@ from docdb.store.store import Snapshot, Store
 __all__ = ["Hub", "Router"]
 
 PATIENCE: Final = 20  # looks at a failing storage before its feeds get the error
+STUCK_S: Final = 0.005  # how long a callback may keep others waiting
 
 
 class Router(Protocol):
@@ -41,6 +47,9 @@ class Router(Protocol):
 
     def forget(self, remains: Any) -> None:
         """Take out what a collected feed has left."""
+
+    def due(self) -> float | None:
+        """Ring what waits for a moment that has come; return how many seconds the next one has."""
 
 
 class Hub:
@@ -61,6 +70,11 @@ class Hub:
         self._timers: Callable[[], float | None] | None = None
         self.router: Router | None = None
         self.wakes = 0
+        self._work: deque[Callable[[], None]] = deque()
+        self._working = 0
+        self._finished = 0
+        self._finished_seen = (0, 0.0)
+        self._resting: list[tuple[threading.Lock, threading.Thread]] = []
 
     @property
     def store(self) -> Store:
@@ -111,11 +125,17 @@ class Hub:
         """Note what a collected feed leaves; taken out by the hub's thread. Takes no lock."""
         self._buried.append(remains)
 
+    def submit(self, work: Callable[[], None], *, inside: bool = False) -> None:
+        """Run a callback soon; from any thread, never waits. ``inside``: it is such a callback that asks."""
+        self._work.append(work)
+        if not inside and threading.current_thread() is not self._thread:
+            self._store.bell.nudge()
+
     def stop(self) -> None:
-        """End the thread, and wait for it; before the store is closed."""
+        """End the thread, and wait for it; before the store is closed. Callbacks that run are not waited for."""
         with self._lock:
             thread = self._thread
-            self._stopping.set()
+            self._stop()
         if thread is not None and thread is not threading.current_thread() and not self.foreign:
             while thread.is_alive():
                 self._store.bell.nudge()
@@ -132,9 +152,14 @@ class Hub:
         with self._lock:
             if self._streams or self._held or self._thread is None:
                 return
-            self._stopping.set()
+            self._stop()
             self._thread = None
         self._store.bell.nudge()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        while self._resting:
+            self._resting.pop()[0].release()
 
     def _run(self, stopping: threading.Event) -> None:
         bell, engine = self._store.bell, self._store.engine
@@ -147,15 +172,80 @@ class Hub:
                 with self._looking:
                     if engine.last_id() != self._seen_id:
                         self._advance()
-                if self._timers is not None:
-                    due = self._timers()
-                    pause = pause if due is None else min(pause, due)
+                for due in self._due():
+                    pause = min(pause, due)
                 self._failures = 0
             except Exception as error:
                 if stopping.is_set():
                     return
                 self._note(error)
+            if self._work:
+                if self._stuck() and self._hand_on(stopping):
+                    self._carry_out()
+                    if not self._rest(stopping):
+                        return
+                    continue
+                pause = min(pause, STUCK_S)
             bell.wait(rung, pause)
+
+    def _due(self) -> Iterator[float]:
+        for timers in (self._timers, None if self.router is None else self.router.due):
+            left = None if timers is None else timers()
+            if left is not None:
+                yield left
+
+    # Callbacks
+
+    def _stuck(self) -> bool:
+        """Tell whether nobody is at work, or those who are have finished nothing for a while."""
+        now = time.monotonic()
+        if not self._working:
+            return True
+        finished, since = self._finished_seen
+        if finished == self._finished:
+            return now - since >= STUCK_S
+        self._finished_seen = self._finished, now
+        return False
+
+    def _hand_on(self, stopping: threading.Event) -> bool:
+        """Give the lead to another thread; False when there is nothing to lead any more."""
+        with self._lock:
+            if stopping.is_set() or self._thread is not threading.current_thread():
+                return False
+            self._working += 1
+            self._finished_seen = self._finished, time.monotonic()
+            if self._resting:
+                turn, self._thread = self._resting.pop()
+                turn.release()
+            else:
+                self._thread = threading.Thread(target=self._run, args=(stopping,), name="docdb-feeds", daemon=True)
+                self._thread.start()
+        return True
+
+    def _carry_out(self) -> None:
+        """Run callbacks until none is left."""
+        try:
+            while True:
+                try:
+                    work = self._work.popleft()
+                except IndexError:
+                    return
+                work()
+                self._finished += 1
+        finally:
+            with self._lock:
+                self._working -= 1
+
+    def _rest(self, stopping: threading.Event) -> bool:
+        """Wait for the lead; False when this thread is not needed any more."""
+        turn = threading.Lock()
+        turn.acquire()
+        with self._lock:
+            if stopping.is_set() or self._resting:
+                return False
+            self._resting.append((turn, threading.current_thread()))
+        turn.acquire()
+        return not stopping.is_set()
 
     def _advance(self) -> None:
         with self._store.snapshot() as snapshot:

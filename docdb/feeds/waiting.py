@@ -92,6 +92,18 @@ class Feed(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        with self.rung() as event:
+            while not self._closed:
+                event.clear()
+                item = self._checked()
+                if item is not None:
+                    return item
+                await event.wait()
+        raise StopAsyncIteration
+
+    @contextlib.contextmanager
+    def rung(self) -> Iterator[asyncio.Event]:
+        """Give an event of the running loop that is set when there may be news: clear it, look, wait for it."""
         loop = asyncio.get_running_loop()
         event = asyncio.Event()
 
@@ -102,15 +114,9 @@ class Feed(Generic[T]):
 
         previous, self._ring = self._ring, ring
         try:
-            while not self._closed:
-                event.clear()
-                item = self._checked()
-                if item is not None:
-                    return item
-                await event.wait()
+            yield event
         finally:
             self._ring = previous
-        raise StopAsyncIteration
 
     def close(self) -> None:
         """End the feed and wake whoever waits for it. Twice is harmless."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from docdb.errors import QueryError, UsageError
@@ -17,14 +17,19 @@ from docdb.sessions import administration
 
 if TYPE_CHECKING:
     from docdb.feeds.hub import Hub
+    from docdb.feeds.live import LiveQuery
+    from docdb.feeds.routing import LiveRouter
     from docdb.feeds.streams import ChangeStream, Shape
     from docdb.feeds.waiting import Feed
+    from docdb.planner.queries import FindQuery
     from docdb.sessions.following import Follower
+    from docdb.sessions.live import Constraint, LiveShape
     from docdb.sessions.session import StoreSession
     from docdb.store.store import Store
 
-__all__ = ["Feeds", "hub_of", "known_operations"]
+__all__ = ["Feeds", "hub_of", "known_operations", "router_of"]
 
+MOST_SHAPES: Final = 1_000  # of live queries, kept to be shared
 _making: Final = threading.Lock()
 
 
@@ -42,12 +47,28 @@ def hub_of(store: Store) -> Hub:
     return hub
 
 
+def router_of(store: Store) -> LiveRouter:
+    """Return the router of a store's live queries, made now when it has none."""
+    hub = hub_of(store)
+    router: Any = hub.router
+    if router is None:
+        from docdb.feeds.routing import LiveRouter  # loaded with the first live query
+
+        with _making:
+            if hub.router is None:
+                hub.router = LiveRouter(hub)
+            router = hub.router
+    found: LiveRouter = router
+    return found
+
+
 class Feeds:
     """The feeds of one session; they end with it."""
 
     def __init__(self, session: StoreSession) -> None:
         self._session = session
         self._streams: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
+        self._live_shapes: dict[Any, LiveShape] = {}
         self.followers: list[Follower] = []  # consumers and triggers, which live until they are closed
 
     def follow(self, follower: Follower) -> None:
@@ -107,6 +128,27 @@ class Feeds:
         resume_after = resume_after if resume_after is not None else start_after
         return self._stream(name, None, None, shape, resume_after, "now")
 
+    def live(
+        self,
+        name: str,
+        query: FindQuery,
+        load: Callable[[Any], Any] | None = None,
+        *,
+        constraint: Constraint | None = None,
+    ) -> LiveQuery[Any]:
+        """Return a live query over a collection, to be begun; ``load`` makes the user's objects, a constraint is what rules add."""
+        from docdb.feeds.live import LiveQuery
+        from docdb.sessions.live import LiveShape, LiveSource
+
+        administration.check_name(name)
+        shape = LiveShape(self._session, name, query, load, constraint)
+        sharing = shape.sharing()
+        if sharing is not None:
+            shape = self._live_shapes.setdefault(sharing, shape)
+            if len(self._live_shapes) > MOST_SHAPES:
+                self._live_shapes.clear()
+        return LiveQuery(router_of(self._session.store), LiveSource(shape, query))
+
     def _shape(
         self, pipeline: Sequence[Mapping[str, Any]], *, full: bool = True, before: bool = True, expanded: bool = True
     ) -> Shape:
@@ -138,12 +180,17 @@ class Feeds:
     def stats(self) -> dict[str, Any]:
         """Return what ``db.stats()`` shows of feeds."""
         hub = self._session.store.hub
-        return {"change_streams": 0 if hub is None else hub.streams}
+        router: Any = None if hub is None else hub.router
+        live = {"open": 0} if router is None else router.stats()
+        return {"change_streams": 0 if hub is None else hub.streams, "live_queries": live}
 
     def close(self) -> None:
         """End all feeds of the session."""
         for stream in list(self._streams):
             stream.close()
+        hub = self._session.store.hub
+        if hub is not None and hub.router is not None:
+            hub.router.close_all(self._session)
 
 
 def known_operations(wanted: Any) -> frozenset[str] | None:

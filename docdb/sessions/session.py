@@ -269,12 +269,17 @@ class StoreSession:
 
     def complete(self, query: FindQuery, info: CollectionInfo) -> FindQuery:
         """Return the query with what the collection adds: its collation, and the condition that nothing is expired."""
-        if query.collation is None and info.collation is not None and not query.simple:
-            query = _collated(query, info.collation, self.settings.naive_utc)
+        query = self.collated(query, info)
         if info.expiring:
             alive = info.alive(self.settings.clock())
             node = alive if query.node is TRUE else And((query.node, alive))
             query = query._replace(node=node)
+        return query
+
+    def collated(self, query: FindQuery, info: CollectionInfo) -> FindQuery:
+        """Return the query under the collection's collation where it names none."""
+        if query.collation is None and info.collation is not None and not query.simple:
+            return _collated(query, info.collation, self.settings.naive_utc)
         return query
 
     @contextmanager

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,87 @@ def test_a_fork_finds_no_feed_inside_the_storage(tmp_path: Path) -> None:
     text = "import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(script)
     child: Any = start(f"SCRIPT = {text!r}\n{text}", tmp_path / "d")
     assert child.communicate(timeout=SOON_S)[0] == "0\n"
+
+
+# Live queries
+
+COUNTER = """
+    import sys, docdb
+    db = docdb.open(sys.argv[1])
+    for n in range(int(sys.argv[2]), int(sys.argv[3])):
+        db["a"].doc(n).set({"n": n % 7})
+        db["a"].doc(n - 5).remove()
+    db.close()
+"""
+
+
+def test_live_queries_follow_other_processes(tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "d") as db:
+        queries = [
+            db["a"].where({}).watch(),
+            db["a"].where({"n": {"$gt": 3}}).order_by("n", "desc").watch(),
+            db["a"].where({}).order_by("n").skip(1).limit(2).watch(),
+        ]
+        again = [db["a"].where({}).order_by("_id"), db["a"].where({"n": {"$gt": 3}}).order_by("n", "desc").order_by("_id"),
+                 db["a"].where({}).order_by("n").order_by("_id").skip(1).limit(2)]  # fmt: skip
+        writers = [start(COUNTER, tmp_path / "d", first, first + 60) for first in (0, 1_000)]
+        for number in range(1_000_000, 1_000_030):
+            db["a"].doc(number).set({"n": number % 7})
+        assert [writer.wait(SOON_S) for writer in writers] == [0, 0]
+        for writer in writers:
+            writer.communicate()
+        db["a"].insert_one({"_id": -1, "n": 9})
+        for query, asked in zip(queries, again, strict=True):
+            snapshots = [query.next(SOON_S)]
+            expected = asked.get().to_list()
+            while snapshots[-1].docs != expected:
+                snapshots.append(query.next(SOON_S))
+            assert not any(snapshot.coalesced for snapshot in snapshots)
+            commits = [snapshot.commit for snapshot in snapshots]
+            assert commits == sorted(set(commits))
+
+
+def test_a_writer_killed_between_commit_and_bell_reaches_live_queries(tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "d") as db:
+        seen: list[Any] = []
+        heard = threading.Event()
+
+        def note(snapshot: Any) -> None:
+            seen.append(len(snapshot))
+            if len(seen) == 2:
+                heard.set()
+
+        db["a"].watch(on_change=note)
+        writer = start(KILLED, tmp_path / "d", 1)
+        assert heard.wait(SOON_S)
+        assert writer.wait(SOON_S) == -signal.SIGKILL
+        writer.communicate()
+        assert seen == [0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_live_queries_stay_with_their_process(tmp_path: Path) -> None:
+    script = """
+        import os, sys, docdb
+        db = docdb.open(sys.argv[1])
+        inherited = db["a"].where({}).watch()
+        inherited.next(30)
+        seen = []
+        db["a"].watch(on_change=seen.append)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                inherited.try_next()
+            except docdb.InvalidOperation:
+                inherited.close()
+                own = db["a"].where({}).watch()
+                own.next(30)
+                db["a"].insert_one({"_id": 1})
+                os._exit(len(own.next(30)))
+            os._exit(9)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(code, len(inherited.next(30)), inherited.alive, flush=True)
+        db.close()
+    """
+    child: Any = start("import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(script), tmp_path / "d")
+    assert child.communicate(timeout=SOON_S)[0] == "1 1 True\n"

@@ -1,0 +1,432 @@
+"""Which live queries a commit concerns.
+
+What lives here: ``LiveRouter``, one a hub. What it must not know: what a query makes of a change, who reads it.
+
+On the hub's thread ``advance`` reads the log once for all, asks the predicate index of the change's collection which queries may be concerned, and hands
+each the changes of a commit in one go. Nothing else is done there. The router's lock is held for a lookup, or for handing over a list.
+
+Names: a query watches a name, the log speaks of numbers. The catalog's records in the log bind them anew as they are met, and every query on a
+name whose collection was created, dropped or renamed is *spoiled*: it asks anew, on its reader's thread, and tells what differs.
+
+Queries are held weakly: one that is forgotten unread goes when it is collected. One with callbacks is held by its ``Watcher``, and that here.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from docdb.errors import HistoryLost
+from docdb.feeds import history
+from docdb.feeds.live import Commit, LiveQuery
+from docdb.feeds.live_window import Changed
+from docdb.feeds.positions import END, Place
+from docdb.feeds.predicates import PredicateIndex
+from docdb.store import changes as log
+from docdb.store import codec
+
+if TYPE_CHECKING:
+    from docdb.feeds.hub import Hub
+    from docdb.store.catalog import Catalog, CollectionInfo
+    from docdb.store.store import Snapshot
+
+__all__ = ["LiveRouter", "MOST_BYTES", "MOST_BYTES_TOGETHER"]
+
+MOST_BYTES: Final = 4 * 2**20  # of changes that wait for one reader
+MOST_BYTES_TOGETHER: Final = 64 * 2**20  # for all readers, an image counted as often as it waits
+LENSES: Final = 2_048  # kept; a lens takes one to two kilobytes and is made in some microseconds
+OVERHEAD: Final = 200  # bytes of a change that waits, besides its images
+_CATALOG: Final = ord(log.CATALOG_CHANGE)
+_BINDING: Final = ("create", "drop", "rename")
+_INDEXING: Final = ("build", "index", "drop index")
+
+Query = LiveQuery[Any]
+
+
+class _Interest:
+    """The live queries on one collection name."""
+
+    __slots__ = ("count", "expiring", "index", "number", "readers")
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.expiring: tuple[int, ...] = ()
+        self.index = PredicateIndex()
+        self.count = 0
+        self.readers: set[int] = set()  # queries on other names whose rules read this collection
+
+    @property
+    def empty(self) -> bool:
+        return not self.count and not self.readers
+
+
+class _Found:
+    """What one commit has for whom."""
+
+    __slots__ = ("by_key", "size", "spoiled")
+
+    def __init__(self) -> None:
+        self.by_key: dict[int, tuple[list[Changed], int]] = {}
+        self.spoiled: set[int] = set()
+        self.size = 0
+
+    def add(self, keys: Any, change: Changed) -> None:
+        size = len(change[1]) + len(change[2]) + OVERHEAD
+        self.size += size
+        for key in keys:
+            changes, so_far = self.by_key.get(key, (None, 0))
+            if key in self.spoiled:
+                continue
+            if so_far + size > MOST_BYTES or self.size > MOST_BYTES_TOGETHER:
+                self.by_key.pop(key, None)
+                self.spoiled.add(key)
+            elif changes is None:
+                self.by_key[key] = [change], size
+            else:
+                changes.append(change)
+                self.by_key[key] = changes, so_far + size
+
+
+class LiveRouter:
+    """Registers live queries and hands them what concerns them; ``Hub.router``."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._lock = threading.Lock()
+        self._queries: dict[int, weakref.ref[Query]] = {}
+        self._interests: dict[str, _Interest] = {}
+        self._numbers: dict[int, _Interest] = {}
+        self._names: dict[int, tuple[str, ...]] = {}  # of queries with rules: the names they read besides their own
+        self._place: Place | None = None
+        self._last_key = 0
+        self._alarms: list[tuple[float, int]] = []
+        self._lenses: deque[weakref.ref[Query]] = deque()
+        self._turns: dict[int, list[Any]] = {}
+        self._bytes = 0
+        self._spoiled = 0
+        self.watchers: set[Any] = set()  # what holds the queries with callbacks
+
+    # Registering
+
+    def put(self, query: Query) -> None:
+        """Register a query under its source's filter, or register it anew; it is told of what is committed from now on."""
+        source = query.source
+        with self.hub.store.snapshot() as snapshot:
+            place, catalog = history.newest(snapshot), snapshot.catalog
+        first = False
+        with self._lock:
+            if not query.alive:
+                return
+            if self._place is None:
+                self._place = place
+            if query.key < 0:
+                self._last_key += 1
+                query.key, first = self._last_key, True
+                self._queries[query.key] = weakref.ref(query)
+            else:
+                self._unbind(query.key, source.name)
+            self._bind(query, catalog)
+        if first:
+            self.hub.hold()
+
+    def _bind(self, query: Query, catalog: Catalog) -> None:
+        source, key = query.source, query.key
+        interest = self._interest(source.name, catalog)
+        interest.index.add(key, source.node)
+        interest.count += 1
+        query.node, query.watched = source.node, source.watched()
+        if query.watched:
+            self._names[key] = tuple(query.watched)
+            for name in query.watched:
+                self._interest(name, catalog).readers.add(key)
+
+    def _interest(self, name: str, catalog: Catalog) -> _Interest:
+        interest = self._interests.get(name)
+        if interest is None:
+            interest = self._interests[name] = _Interest()
+        info = catalog.get(name)
+        if info is not None:
+            interest.expiring = _expiring(info)
+            self._numbers[info.number] = interest
+            interest.number = info.number
+        return interest
+
+    def _unbind(self, key: int, name: str) -> None:
+        interest = self._interests.get(name)
+        if interest is None:
+            return
+        interest.index.remove(key)
+        interest.count -= 1
+        self._drop_if_empty(name)
+        for other in self._names.pop(key, ()):
+            self._interests[other].readers.discard(key)
+            self._drop_if_empty(other)
+
+    def _drop_if_empty(self, name: str) -> None:
+        interest = self._interests[name]
+        if interest.empty:
+            del self._interests[name]
+            if interest.number is not None and self._numbers.get(interest.number) is interest:
+                del self._numbers[interest.number]
+
+    def remove(self, query: Query) -> None:
+        """Take a closed query out."""
+        self._remove(query.key, query.source.name)
+        with self._lock:
+            self._bytes -= query.pending_bytes
+            query.pending, query.pending_bytes = None, 0
+
+    def forget(self, remains: Any) -> None:
+        """Take out a query that was collected: its key, its collection's name, and the bytes that waited for it."""
+        key, name, size = remains
+        self._remove(key, name)
+        with self._lock:
+            self._bytes -= size
+
+    def _remove(self, key: int, name: str) -> None:
+        with self._lock:
+            held = self._queries.pop(key, None) is not None
+            if held:
+                self._unbind(key, name)
+        if held:
+            self.hub.release()
+
+    def close_all(self, session: Any) -> None:
+        """Close the live queries of a session."""
+        with self._lock:
+            queries = [query for query in self._living() if query.source.session is session]
+        for query in queries:
+            query.close()
+
+    def _living(self) -> list[Query]:
+        return [query for ref in self._queries.values() if (query := ref()) is not None]
+
+    # On the hub's thread
+
+    def advance(self, snapshot: Snapshot) -> None:
+        """Hand out everything up to a snapshot."""
+        with self._lock:
+            if not self._queries:
+                self._place = None
+            place = self._place
+        if place is None:
+            return
+        try:
+            history.check_reach(self.hub.store, snapshot, place)
+        except HistoryLost:
+            place = history.newest(snapshot)
+            self._spoil_all()
+        found = _Found()
+        for batch in history.read_from(snapshot, place):
+            for key, value in batch:
+                commit, index = log.unpack_key(key)
+                if index != END:
+                    self._note(found, commit, index, value, snapshot)
+                elif found.by_key or found.spoiled:
+                    self._deliver(commit, found)
+                    found = _Found()
+            place = log.unpack_key(batch[-1][0])
+        with self._lock:
+            self._place = place
+
+    def _note(self, found: _Found, commit: int, index: int, value: bytes, snapshot: Snapshot) -> None:
+        number = int.from_bytes(value[1:5], "big")
+        if value[0] == _CATALOG:
+            what = codec.decode(log.unpack_change(commit, index, value).after)
+            with self._lock:
+                self._follow(found, number, what, snapshot)
+            return
+        interest = self._numbers.get(number)
+        if interest is None:
+            return
+        item = log.unpack_change(commit, index, value)
+        with self._lock:
+            keys = interest.index.candidates(item.before, item.after)
+            if keys:
+                found.add(keys, (item.operation, item.before, item.after))
+            found.spoiled |= interest.readers
+
+    def _follow(self, found: _Found, number: int, what: dict[str, Any], snapshot: Snapshot) -> None:
+        """Follow a change of the catalog."""
+        kind, interest = what["what"], self._numbers.get(number)
+        if kind in _BINDING:
+            if kind != "create":
+                self._numbers.pop(number, None)
+            now = what.get("to", what["name"]) if kind != "drop" else None
+            if now in self._interests:
+                self._interests[now].number = number
+                self._numbers[number] = self._interests[now]
+            names = {what["name"], what.get("to")}
+            info = snapshot.catalog.by_number.get(number)
+            # Where there was nothing a new collection is nothing either, but under its collation the filter may say something else.
+            plain = kind == "create" and (info is None or info.collation is None)
+            found.spoiled |= self._keys_on(names, constrained=plain)
+        elif interest is not None:
+            info = snapshot.catalog.by_number.get(number)
+            if kind not in _INDEXING:
+                found.spoiled |= self._keys_on({name for name, one in self._interests.items() if one is interest})
+            elif info is not None and _expiring(info) != interest.expiring:
+                interest.expiring = _expiring(info)
+                found.spoiled |= self._keys_on({info.name})
+
+    def _keys_on(self, names: set[Any], *, constrained: bool = False) -> set[int]:
+        """Return the queries on these names (only those with rules, when so asked), and those whose rules read them."""
+        queries = self._living()
+        found = {
+            query.key
+            for query in queries
+            if query.source.name in names and (query.source.constrained or not constrained)
+        }
+        for name in names & self._interests.keys():
+            found |= self._interests[name].readers
+        return found
+
+    def _deliver(self, commit: int, found: _Found) -> None:
+        rung: list[Query] = []
+        with self._lock:
+            for key in found.spoiled:
+                query = self._query(key)
+                if query is not None:
+                    self._spoil(query)
+                    rung.append(query)
+            for key, (changes, size) in found.by_key.items():
+                query = self._query(key) if key not in found.spoiled else None
+                if query is not None:
+                    self._offer(query, (commit, changes), size)
+                    rung.append(query)
+        for query in rung:
+            query.ring()
+
+    def _query(self, key: int) -> Query | None:
+        ref = self._queries.get(key)
+        return None if ref is None else ref()
+
+    def _offer(self, query: Query, commit: Commit, size: int) -> None:
+        if query.stale:
+            return
+        if query.pending_bytes + size > MOST_BYTES or self._bytes + size > MOST_BYTES_TOGETHER:
+            self._spoil(query)
+            return
+        if query.pending is None:
+            query.pending = []
+        query.pending.append(commit)
+        query.pending_bytes += size
+        self._bytes += size
+
+    def _spoil(self, query: Query) -> None:
+        if not query.stale:
+            self._spoiled += 1
+        query.stale = True
+        self._bytes -= query.pending_bytes
+        query.pending, query.pending_bytes = None, 0
+
+    def _spoil_all(self) -> None:
+        with self._lock:
+            queries = self._living()
+            for query in queries:
+                self._spoil(query)
+        for query in queries:
+            query.ring()
+
+    def due(self) -> float | None:
+        """Ring the queries with rows whose time has come; return how many seconds the next one has."""
+        rung: list[Query] = []
+        with self._lock:
+            now = time.monotonic()
+            while self._alarms and self._alarms[0][0] <= now:
+                at, key = heapq.heappop(self._alarms)
+                query = self._query(key)
+                if query is not None and query.armed_s == at:
+                    query.armed_s = None
+                    rung.append(query)
+            left = self._alarms[0][0] - now if self._alarms else None
+        for query in rung:
+            query.ring()
+        return left
+
+    def fail(self, error: BaseException) -> None:
+        """End all queries with an error, each its own reader's affair."""
+        with self._lock:
+            queries = self._living()
+        for query in queries:
+            query.fail(error)
+
+    # On the readers' threads
+
+    @contextmanager
+    def turn(self, query: Query) -> Iterator[None]:
+        """Let one thread at a time look at a query. The locks are here, and as many as are in use: one in each query would be a tenth of its size."""
+        with self._lock:
+            turn = self._turns.get(id(query))
+            if turn is None:
+                turn = self._turns[id(query)] = [threading.Lock(), 0]
+            turn[1] += 1
+        try:
+            with turn[0]:
+                yield
+        finally:
+            with self._lock:
+                turn[1] -= 1
+                if not turn[1]:
+                    del self._turns[id(query)]
+
+    def take(self, query: Query) -> list[Commit] | None:
+        """Return the commits that wait for a query."""
+        with self._lock:
+            found, query.pending = query.pending, None
+            self._bytes -= query.pending_bytes
+            query.pending_bytes = 0
+        return found
+
+    def freshen(self, query: Query) -> None:
+        """Begin to note changes again for a query that is about to be asked anew."""
+        with self._lock:
+            query.stale = False
+            self._bytes -= query.pending_bytes
+            query.pending, query.pending_bytes = None, 0
+
+    def spoil(self, query: Query) -> None:
+        """Have a query asked anew before it tells anything more."""
+        with self._lock:
+            self._spoil(query)
+        query.ring()
+
+    def alarm(self, query: Query, at_s: float) -> None:
+        """Ring a query at a moment of ``time.monotonic()``."""
+        with self._lock:
+            if query.armed_s is None or at_s < query.armed_s - 0.001:
+                query.armed_s = at_s
+                heapq.heappush(self._alarms, (at_s, query.key))
+
+    def note_lens(self, query: Query) -> None:
+        """Take note of a lens that was made; the oldest beyond a number are dropped."""
+        lenses = self._lenses
+        lenses.append(weakref.ref(query))
+        while len(lenses) > LENSES:
+            oldest = lenses.popleft()()
+            if oldest is not None:
+                oldest.forget_lens()
+
+    def stats(self) -> dict[str, Any]:
+        """Return what ``db.stats()`` shows of live queries."""
+        with self._lock:
+            queries = self._living()
+            waiting = [len(query.pending) for query in queries if query.pending]
+            return {
+                "open": len(queries),
+                "unindexed": sum(interest.index.unindexed for interest in self._interests.values()),
+                "waiting_commits": sum(waiting),
+                "longest_queue": max(waiting, default=0),
+                "waiting_bytes": self._bytes,
+                "asked_anew": self._spoiled,
+            }
+
+
+def _expiring(info: CollectionInfo) -> tuple[int, ...]:
+    return tuple(index.number for index in info.expiring)

@@ -1,0 +1,652 @@
+"""Live queries: what they tell of each kind of change, windows, callbacks, slow readers, expiry, catalog changes, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import docdb
+from docdb import command as _
+from docdb.errors import InvalidOperation, NotSupportedError, QueryError, UsageError
+from docdb.feeds import live, live_window, routing
+from tests.fuzz.live import run
+
+SOON_S = 20.0
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[docdb.Database]:
+    """Give a database in each engine."""
+    with docdb.open({"memory": ":memory:", "lmdb": tmp_path / "d"}[request.param]) as database:
+        yield database
+
+
+def settle(db: docdb.Database) -> None:
+    """Have what is committed handed out now, as the hub's thread does soon."""
+    with db._store.hub._looking:
+        db._store.hub._advance()
+
+
+def taken(db: docdb.Database, query: Any) -> list[Any]:
+    """Return the snapshots that are there now."""
+    settle(db)
+    return list(iter(query.try_next, None))
+
+
+def told(snapshot: Any) -> list[tuple[str, str, Any]]:
+    return [(change.data_type, change.queue_type, change.doc_id) for change in snapshot.doc_changes]
+
+
+def ids(snapshot: Any) -> list[Any]:
+    return [document["_id"] for document in snapshot.docs]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; the test fails when it is not soon."""
+    until = time.monotonic() + SOON_S
+    while not condition():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.002)
+
+
+# What is told
+
+
+def test_the_first_snapshot_is_the_result_of_now(db: docdb.Database) -> None:
+    db["a"].insert_many([{"_id": n, "n": n % 3} for n in range(6)])
+    query = db["a"].where({"n": _.gt(0)}).order_by("n", "desc").watch()
+    first = query.next()
+    assert ids(first) == [2, 5, 1, 4]
+    assert told(first) == [("init", "init", n) for n in (2, 5, 1, 4)]
+    assert (first.id, first.type, first.msg_type, first.coalesced) == (0, "init", "INIT_EVENT", False)
+    assert first.position == db["a"].changes().position == query.position
+    assert query.try_next() is None
+
+
+def test_each_kind_of_change(db: docdb.Database) -> None:
+    rooms = db["a"]
+    rooms.insert_one({"_id": 0, "room": "x"})
+    query = rooms.where({"room": "x"}).watch()
+    rooms.insert_one({"_id": 1, "room": "x", "n": 1})
+    rooms.insert_one({"_id": 2, "room": "y"})
+    rooms.doc(1).update({"n": 2, "old": _.remove()})
+    rooms.doc(2).update({"room": "x"})
+    rooms.doc(1).update({"room": "y"})
+    rooms.doc(1).set({"room": "x"})
+    rooms.doc(1).set({"room": "x", "n": 3})
+    rooms.doc(1).set({"room": "z"})
+    rooms.doc(2).remove()
+    rooms.doc(1).remove()
+    found = taken(db, query)
+    assert [told(snapshot) for snapshot in found[1:]] == [
+        [("add", "enqueue", 1)], [("update", "update", 1)], [("update", "enqueue", 2)], [("update", "dequeue", 1)],
+        [("replace", "enqueue", 1)], [("replace", "update", 1)], [("replace", "dequeue", 1)], [("remove", "dequeue", 2)],
+    ]  # fmt: skip
+    assert [ids(snapshot) for snapshot in found] == [
+        [0],
+        [0, 1],
+        [0, 1],
+        [0, 1, 2],
+        [0, 2],
+        [0, 1, 2],
+        [0, 1, 2],
+        [0, 2],
+        [0],
+    ]
+    assert [snapshot.id for snapshot in found] == list(range(9))
+    assert {(snapshot.type, snapshot.msg_type) for snapshot in found[1:]} == {(None, "NEXT_EVENT")}
+    changes = [snapshot.doc_changes[0] for snapshot in found[1:]]
+    assert [change.doc for change in changes] == [
+        {"_id": 1, "room": "x", "n": 1}, {"_id": 1, "room": "x", "n": 2}, {"_id": 2, "room": "x"}, {"_id": 1, "room": "y", "n": 2},
+        {"_id": 1, "room": "x"}, {"_id": 1, "room": "x", "n": 3}, {"_id": 1, "room": "z"}, {"_id": 2, "room": "x"},
+    ]  # fmt: skip
+    assert [(change.updated_fields, change.removed_fields) for change in changes] == [
+        (None, None), ({"n": 2}, []), ({"room": "x"}, []), ({"room": "y"}, []), (None, None), (None, None), (None, None), (None, None),
+    ]  # fmt: skip
+    assert [change.id for change in changes] == list(range(1, 9))
+
+
+def test_one_snapshot_a_commit(db: docdb.Database) -> None:
+    query = db["a"].where({}).watch()
+    db["a"].insert_many([{"_id": n} for n in range(3)])
+    with db.transaction() as t:
+        t["a"].doc(1).update({"n": 1})
+        t["a"].doc(2).remove()
+        t["a"].doc(9).set({"n": 9})
+    again = docdb.InsertOne({"_id": 0, "n": 1})
+    db["a"].bulk_write([docdb.DeleteOne({"_id": 0}), again, docdb.InsertOne({"_id": 7}), docdb.DeleteOne({"_id": 7})])
+    found = taken(db, query)[1:]
+    assert [sorted(told(snapshot)) for snapshot in found] == [
+        [("add", "enqueue", n) for n in range(3)],
+        [("add", "enqueue", 9), ("remove", "dequeue", 2), ("update", "update", 1)],
+        [("replace", "update", 0)],
+    ]
+
+
+def test_a_window_lets_the_next_one_in(db: docdb.Database) -> None:
+    db["a"].insert_many([{"_id": n, "n": n} for n in range(100)])
+    query = db["a"].where({}).order_by("n").skip(1).limit(2).watch()
+    db["a"].doc(1).remove()
+    db["a"].insert_one({"_id": -1, "n": -1})
+    db["a"].doc(50).update({"n": 0.5})
+    db["a"].doc(2).update({"n": 200})
+    assert [(ids(snapshot), sorted(told(snapshot))) for snapshot in taken(db, query)] == [
+        ([1, 2], [("init", "init", 1), ("init", "init", 2)]),
+        ([2, 3], [("limit", "enqueue", 3), ("remove", "dequeue", 1)]),
+        ([0, 2], [("limit", "dequeue", 3), ("limit", "enqueue", 0)]),
+        ([0, 50], [("limit", "dequeue", 2), ("update", "enqueue", 50)]),
+    ]
+
+
+def test_a_window_runs_short_and_is_filled_at_its_commit(db: docdb.Database) -> None:
+    """All that was at hand is deleted, and more has happened since: each snapshot is still that of its commit."""
+    db["a"].insert_many([{"_id": n, "n": n} for n in range(200)])
+    query = db["a"].where({"n": {"$gte": 0}}).order_by("n").limit(3).watch()
+    db["a"].delete_many({"_id": {"$lt": 60}})
+    db["a"].delete_many({"_id": {"$lt": 120}})
+    db["a"].update_many({"_id": {"$gte": 120, "$lt": 150}}, {"$set": {"n": 1}})
+    db["a"].insert_one({"_id": 500, "n": 0})
+    found = taken(db, query)
+    assert [ids(snapshot) for snapshot in found] == [
+        [0, 1, 2], [60, 61, 62], [120, 121, 122], [120, 121, 122], [500, 120, 121],
+    ]  # fmt: skip
+    assert not any(snapshot.coalesced for snapshot in found)
+    assert sorted(told(found[1])) == sorted([("remove", "dequeue", n) for n in range(3)] + [("limit", "enqueue", n) for n in (60, 61, 62)])  # fmt: skip
+
+
+def test_what_does_not_touch_the_result_is_not_told(db: docdb.Database) -> None:
+    db["a"].insert_many([{"_id": n, "n": n} for n in range(9)])
+    query = db["a"].where({}).order_by("n").limit(2).field({"n": 1}).watch()
+    db["a"].doc(7).update({"n": 77})
+    db["a"].doc(0).update({"hidden": 1})
+    db["b"].insert_one({})
+    assert len(taken(db, query)) == 1
+
+
+def test_a_projection_hides_from_changes_too(db: docdb.Database) -> None:
+    db["a"].insert_one({"_id": 1, "shown": 1, "hidden": 1})
+    query = db["a"].where({}).field({"shown": 1}).watch()
+    db["a"].doc(1).update({"shown": 2, "hidden": 2})
+    change = taken(db, query)[1].doc_changes[0]
+    assert (change.doc, change.updated_fields, change.removed_fields) == ({"_id": 1, "shown": 2}, {"shown": 2}, [])
+
+
+def test_a_collation_orders_and_matches(db: docdb.Database) -> None:
+    query = db["a"].where({"name": "ann"}).collation({"locale": "en", "strength": 2}).order_by("name").watch()
+    db["a"].insert_many([{"_id": name, "name": name} for name in ("Ann", "ANN", "ann", "Bob")])
+    assert ids(taken(db, query)[-1]) == ["ANN", "Ann", "ann"]
+
+
+def test_the_collections_own_collation_counts(db: docdb.Database) -> None:
+    query = db["a"].where({"name": "ann"}).watch()
+    db.create_collection("a", collation={"locale": "en", "strength": 2})
+    db["a"].insert_one({"_id": 1, "name": "ANN"})
+    assert ids(taken(db, query)[-1]) == [1]
+
+
+@dataclass
+class User:
+    name: str
+    id: Any = None
+
+
+def test_a_model_makes_objects(db: docdb.Database) -> None:
+    users = db.collection("a", model=User)
+    query = users.where({}).watch()
+    users.add(User("Ann", 1))
+    snapshot = taken(db, query)[1]
+    assert (snapshot.docs, snapshot.doc_changes[0].doc) == ([User("Ann", 1)], User("Ann", 1))
+
+
+def test_one_document(db: docdb.Database) -> None:
+    query = db["a"].doc(1).watch()
+    db["a"].doc(1).set({"n": 1})
+    db["a"].doc(2).set({"n": 1})
+    assert [snapshot.docs for snapshot in taken(db, query)] == [[], [{"_id": 1, "n": 1}]]
+
+
+def test_nearest_first(db: docdb.Database) -> None:
+    places = db["a"]
+    places.create_index([("at", "2dsphere")])
+    places.insert_many([{"_id": n, "at": [n / 100, 0]} for n in range(50)])
+    near = {"at": {"$near": {"$geometry": {"type": "Point", "coordinates": [0, 0]}}}}
+    query = places.where({}).options(raw=True).where(near).limit(2).watch()
+    places.delete_many({"_id": {"$lt": 30}})
+    places.insert_one({"_id": 99, "at": [0.305, 0]})
+    assert [ids(snapshot) for snapshot in taken(db, query)] == [[0, 1], [30, 31], [30, 99]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_steps_equal_asking_again(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(live, "SLACK", 0)
+    monkeypatch.setattr(live_window, "SLACK", 0)
+    assert run(seed, 5_000) >= 5_000
+
+
+def test_random_steps_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(live, "SLACK", 0)
+    monkeypatch.setattr(live_window, "SLACK", 0)
+    folders = iter(range(1_000))
+    assert run(9, 3_000, lambda: docdb.open(tmp_path / str(next(folders)), durability="relaxed")) >= 3_000
+
+
+# Refused
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "path"),
+    [
+        pytest.param(lambda c: c.where({}).after("").watch(), NotSupportedError, "after", id="keyset"),
+        pytest.param(lambda c: c.where({"$text": {"$search": "x"}}).watch(), NotSupportedError, "$text", id="text"),
+        pytest.param(lambda c: c.where({}).max_time_ms(5).watch(), UsageError, "max_time_ms", id="max_time_ms"),
+        pytest.param(lambda c: c.where({}).watch(on_change=5), UsageError, "on_change", id="no function"),
+        pytest.param(lambda c: c.where({}).watch(on_error=print), UsageError, "on_error", id="on_error alone"),
+        pytest.param(lambda c: c.where({}).hint("nothing").watch(), QueryError, "hint", id="hint"),
+    ],
+)
+def test_wrong_arguments_are_refused(db: docdb.Database, make: Any, error: type[Exception], path: str) -> None:
+    db["a"].insert_one({})
+    with pytest.raises(error) as raised:
+        make(db["a"])
+    assert raised.value.path == path  # type: ignore[attr-defined]
+    assert db.stats()["feeds"]["live_queries"]["open"] == 0
+
+
+def test_a_transaction_has_no_live_queries(db: docdb.Database) -> None:
+    with db.transaction() as t, pytest.raises(InvalidOperation):
+        t["a"].where({}).watch()
+
+
+def test_an_error_of_the_query_ends_it(db: docdb.Database) -> None:
+    query = db["a"].where({}).order_by("a").order_by("b").watch()
+    query.next()
+    db["a"].insert_one({"a": [1, 2], "b": [1, 2]})
+    settle(db)
+    with pytest.raises(QueryError, match="two arrays"):
+        query.next(SOON_S)
+    assert not query.alive
+
+
+# Waiting
+
+
+def test_iterating_waits_for_commits(db: docdb.Database) -> None:
+    def write() -> None:
+        for n in range(20):
+            db["a"].insert_one({"_id": n})
+
+    query = db["a"].where({}).watch()
+    writer = threading.Thread(target=write)
+    writer.start()
+    sizes = []
+    for snapshot in query:
+        sizes.append(len(snapshot))
+        if len(snapshot) == 20:
+            break
+    writer.join()
+    assert sizes == list(range(21))
+
+
+def test_a_timeout_is_no_end(db: docdb.Database) -> None:
+    query = db["a"].where({}).watch()
+    query.next()
+    with pytest.raises(StopIteration):
+        query.next(timeout_s=0.01)
+    db["a"].insert_one({"_id": 1})
+    assert ids(query.next(SOON_S)) == [1]
+
+
+def test_callbacks_are_called_in_order(db: docdb.Database) -> None:
+    seen: list[Any] = []
+    watcher = db["a"].where({}).watch(on_change=seen.append)
+    for n in range(30):
+        db["a"].insert_one({"_id": n})
+    wait_for(lambda: len(seen) == 31)
+    assert [len(snapshot) for snapshot in seen] == list(range(31))
+    assert watcher.position == seen[-1].position
+    watcher.close()
+    db["a"].insert_one({})
+    time.sleep(0.05)
+    assert (len(seen), watcher.alive) == (31, False)
+
+
+def test_a_watcher_nobody_holds_goes_on(db: docdb.Database) -> None:
+    seen: list[Any] = []
+    db["a"].watch(on_change=seen.append)
+    gc.collect()
+    db["a"].insert_one({})
+    wait_for(lambda: len(seen) == 2)
+
+
+def test_a_failing_callback_ends_its_own_watcher(db: docdb.Database, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[Any] = []
+    errors: list[BaseException] = []
+
+    def fail(snapshot: Any) -> None:
+        raise ValueError(f"at {snapshot.id}")
+
+    with caplog.at_level(logging.ERROR, "docdb.feeds"):
+        failing = db["a"].where({}).watch(on_change=fail, on_error=errors.append)
+        silent = db["a"].where({}).watch(on_change=fail)
+        worse = db["a"].where({}).watch(on_change=fail, on_error=fail)
+        db["a"].where({}).watch(on_change=seen.append)
+        db["a"].insert_one({})
+        wait_for(lambda: len(seen) == 2 and not (failing.alive or silent.alive or worse.alive))
+        wait_for(lambda: len(caplog.records) == 2)
+    assert [str(error) for error in errors] == ["at 0"]
+    assert db.stats()["feeds"]["live_queries"]["open"] == 1
+
+
+def test_a_blocked_callback_keeps_nobody_waiting(db: docdb.Database) -> None:
+    free = threading.Event()
+    seen: list[Any] = []
+    entered: list[Any] = []
+
+    def block(snapshot: Any) -> None:
+        entered.append(snapshot)
+        free.wait(SOON_S)
+
+    for _number in range(3):
+        db["a"].where({}).watch(on_change=block)
+    db["a"].where({}).watch(on_change=seen.append)
+    for n in range(5):
+        db["a"].insert_one({"_id": n})
+    wait_for(lambda: len(seen) == 6)
+    assert len(entered) == 3
+    free.set()
+    wait_for(lambda: len(entered) == 18)
+    wait_for(lambda: sum(thread.name == "docdb-feeds" for thread in threading.enumerate()) <= 2)
+
+
+def test_a_coroutine_function_runs_in_the_running_loop(db: docdb.Database) -> None:
+    async def main() -> list[int]:
+        seen: asyncio.Queue[Any] = asyncio.Queue()
+        watcher = db["a"].where({}).watch(on_change=seen.put)
+        db["a"].insert_one({})
+        sizes = [len(await asyncio.wait_for(seen.get(), SOON_S)) for _ in range(2)]
+        watcher.close()
+        return sizes
+
+    assert asyncio.run(main()) == [0, 1]
+
+
+def test_a_coroutine_function_without_a_loop(db: docdb.Database) -> None:
+    seen: list[Any] = []
+
+    async def note(snapshot: Any) -> None:
+        await asyncio.sleep(0)
+        seen.append(snapshot)
+
+    db["a"].where({}).watch(on_change=note)
+    db["a"].insert_one({})
+    wait_for(lambda: len(seen) == 2)
+
+
+def test_async_iteration(db: docdb.Database) -> None:
+    async def main() -> list[int]:
+        query = db["a"].where({}).watch()
+        sizes = []
+        async for snapshot in query:
+            sizes.append(len(snapshot))
+            if len(sizes) == 3:
+                break
+            db["a"].insert_one({})
+        return sizes
+
+    assert asyncio.run(main()) == [0, 1, 2]
+
+
+# Closing
+
+
+def test_close_from_inside_a_callback(db: docdb.Database) -> None:
+    seen: list[Any] = []
+    watchers: list[Any] = []
+
+    def once(snapshot: Any) -> None:
+        wait_for(lambda: bool(watchers))
+        watchers[0].close()
+        seen.append(snapshot)
+
+    watchers.append(db["a"].where({}).watch(on_change=once))
+    db["a"].insert_one({})
+    wait_for(lambda: bool(seen))
+    time.sleep(0.05)
+    assert len(seen) == 1
+
+
+def test_close_wakes_who_waits(db: docdb.Database) -> None:
+    query = db["a"].where({}).watch()
+    query.next()
+    threading.Timer(0.05, query.close).start()
+    with pytest.raises(StopIteration):
+        query.next(SOON_S)
+
+
+def test_closing_the_database_ends_all(tmp_path: Path) -> None:
+    seen: list[Any] = []
+    db = docdb.open(tmp_path / "d")
+    query = db["a"].where({}).watch()
+    watcher = db["a"].where({}).watch(on_change=seen.append)
+    with docdb.open(tmp_path / "d") as other:
+        db.close()
+        assert (query.alive, watcher.alive, query.try_next()) == (False, False, None)
+        assert other.stats()["feeds"]["live_queries"]["open"] == 0
+
+
+def test_the_database_closes_while_a_callback_is_blocked(tmp_path: Path) -> None:
+    free = threading.Event()
+    entered = threading.Event()
+
+    def block(snapshot: Any) -> None:
+        entered.set()
+        free.wait(SOON_S)
+
+    with docdb.open(tmp_path / "d") as db:
+        db["a"].where({}).watch(on_change=block)
+        assert entered.wait(SOON_S)
+    free.set()
+
+
+def test_the_database_closes_inside_a_callback(tmp_path: Path) -> None:
+    closed = threading.Event()
+    db = docdb.open(tmp_path / "d")
+
+    def close(snapshot: Any) -> None:
+        db.close()
+        closed.set()
+
+    db["a"].where({}).watch(on_change=close)
+    assert closed.wait(SOON_S)
+
+
+def test_a_forgotten_query_goes_away(db: docdb.Database) -> None:
+    query = db["a"].where({}).watch()
+    assert db.stats()["feeds"]["live_queries"]["open"] == 1
+    db["a"].insert_one({})
+    settle(db)
+    del query
+    gc.collect()
+    wait_for(lambda: db.stats()["feeds"]["live_queries"] == {**QUIET, "asked_anew": 0})
+    wait_for(lambda: not any(thread.name == "docdb-feeds" for thread in threading.enumerate()))
+
+
+QUIET = {"open": 0, "unindexed": 0, "waiting_commits": 0, "longest_queue": 0, "waiting_bytes": 0, "asked_anew": 0}
+
+
+def test_the_thread_comes_and_goes_with_live_queries(db: docdb.Database) -> None:
+    for n in range(3):
+        with db["a"].where({}).watch() as query:
+            query.next()
+            db["a"].insert_one({"_id": n})
+            assert len(query.next(SOON_S)) == n + 1
+
+
+# Slow readers
+
+
+def test_a_slow_reader_gets_the_last_state(monkeypatch: pytest.MonkeyPatch, db: docdb.Database) -> None:
+    monkeypatch.setattr(routing, "MOST_BYTES", 5_000)
+    db["a"].insert_many([{"_id": n, "n": n} for n in range(4)])
+    slow, quick = db["a"].where({}).watch(), db["a"].where({"_id": 0}).watch()
+    for n in range(100):
+        db["a"].doc(0).update({"n": n, "text": "x" * 100})
+    db["a"].doc(1).remove()
+    db["a"].insert_one({"_id": 9})
+    settle(db)
+    assert db.stats()["feeds"]["live_queries"]["waiting_bytes"] <= 10_000
+    first, second = taken(db, slow)
+    assert (len(first), second.coalesced, ids(second)) == (4, True, [0, 2, 3, 9])
+    assert sorted(told(second)) == [("add", "enqueue", 9), ("remove", "dequeue", 1), ("update", "update", 0)]
+    assert second.doc_changes[1].updated_fields or second.doc_changes[2].updated_fields
+    db["a"].insert_one({"_id": 10})
+    assert [snapshot.coalesced for snapshot in taken(db, slow)] == [False]
+    assert ids(taken(db, quick)[-1]) == [0]
+
+
+def test_what_waits_for_all_readers_is_bounded(monkeypatch: pytest.MonkeyPatch, db: docdb.Database) -> None:
+    monkeypatch.setattr(routing, "MOST_BYTES_TOGETHER", 20_000)
+    queries = [db["a"].where({}).watch() for _ in range(50)]
+    for n in range(50):
+        db["a"].insert_one({"_id": n, "text": "x" * 100})
+    settle(db)
+    assert 0 < db.stats()["feeds"]["live_queries"]["waiting_bytes"] <= 20_000
+    assert [len(taken(db, query)[-1]) for query in queries] == [50] * 50
+    assert db.stats()["feeds"]["live_queries"]["waiting_bytes"] == 0
+
+
+def test_a_large_commit_is_told_by_asking_anew(monkeypatch: pytest.MonkeyPatch, db: docdb.Database) -> None:
+    monkeypatch.setattr(routing, "MOST_BYTES", 10_000)
+    query, small = db["a"].where({}).watch(), db["a"].where({"_id": 7}).watch()
+    db["a"].insert_many([{"_id": n, "text": "x" * 50} for n in range(200)])
+    found = taken(db, query)
+    assert (len(found), found[1].coalesced, len(found[1])) == (2, True, 200)
+    assert len(taken(db, small)[-1]) == 1
+
+
+def test_a_lost_history_is_told_by_asking_anew(tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "d", history_bytes=20_000) as db:
+        db["a"].insert_many([{"_id": n, "n": n} for n in range(300)])
+        query = db["a"].where({}).order_by("n").limit(2).watch()
+        db._store.hub.router._place = (0, 0)  # as if this process had stood still
+        for n in range(100):
+            db["a"].insert_one({"_id": 1_000 + n, "n": -n, "text": "x" * 1_000})
+        wait_for(lambda: query.stale)
+        assert [(ids(snapshot), snapshot.coalesced) for snapshot in taken(db, query)] == [
+            ([0, 1], False), ([1099, 1098], True),
+        ]  # fmt: skip
+
+
+# The catalog
+
+
+def test_drop_and_rename(db: docdb.Database) -> None:
+    db["a"].insert_many([{"_id": 1}, {"_id": 2}])
+    here, there = db["a"].where({}).watch(), db["b"].where({}).watch()
+    db["a"].rename("b")
+    db["b"].insert_one({"_id": 3})
+    assert [(ids(snapshot)) for snapshot in taken(db, here)] == [[1, 2], []]
+    assert ids(taken(db, there)[-1]) == [1, 2, 3]
+    db["b"].drop()
+    assert [sorted(told(snapshot)) for snapshot in taken(db, there)] == [[("remove", "dequeue", n) for n in (1, 2, 3)]]
+    db["b"].insert_one({"_id": 4})
+    db["a"].insert_one({"_id": 5})
+    assert (ids(taken(db, there)[-1]), ids(taken(db, here)[-1])) == ([4], [5])
+
+
+def test_a_collection_that_takes_anothers_place(db: docdb.Database) -> None:
+    db["a"].insert_many([{"_id": 1, "n": 1}, {"_id": 2, "n": 1}])
+    db["b"].insert_many([{"_id": 2, "n": 2}, {"_id": 3, "n": 2}])
+    query = db["b"].where({}).watch()
+    db["a"].rename("b", drop_target=True)
+    found = taken(db, query)
+    assert (ids(found[-1]), sorted(told(found[-1]))) == ([1, 2], [("add", "enqueue", 1), ("remove", "dequeue", 3), ("update", "update", 2)])  # fmt: skip
+
+
+def test_an_index_made_meanwhile_changes_nothing(db: docdb.Database) -> None:
+    db["a"].insert_many([{"_id": n, "n": n} for n in range(100)])
+    query = db["a"].where({"n": {"$gte": 0}}).order_by("n").limit(2).watch()
+    db["a"].create_index("n")
+    db["a"].delete_many({"_id": {"$lt": 50}})
+    db["a"].drop_index("n_1")
+    assert [ids(snapshot) for snapshot in taken(db, query)] == [[0, 1], [50, 51]]
+
+
+# Expiry
+
+
+def test_documents_expire_once(db: docdb.Database) -> None:
+    now = dt.datetime.now(dt.UTC)
+    db["a"].create_index("at", expire_after_s=0)
+    soon = now + dt.timedelta(seconds=0.3)
+    db["a"].insert_many([{"_id": 1, "at": soon}, {"_id": 2, "at": now + dt.timedelta(hours=1)}, {"_id": 3}])
+    query = db["a"].where({}).watch()
+    assert ids(query.next()) == [1, 2, 3]
+    gone = query.next(SOON_S)
+    assert (ids(gone), told(gone)) == ([2, 3], [("remove", "dequeue", 1)])
+    db["a"].doc(1).set({"n": 1})  # deletes the expired one first
+    assert [sorted(told(snapshot)) for snapshot in taken(db, query)] == [[("replace", "enqueue", 1)]]
+    db["a"].doc(2).update({"at": now - dt.timedelta(hours=1)})
+    assert [told(snapshot) for snapshot in taken(db, query)] == [[("update", "dequeue", 2)]]
+
+
+def test_a_window_over_expiring_documents(db: docdb.Database) -> None:
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.3)
+    db["a"].create_index("at", expire_after_s=0)
+    db["a"].insert_many([{"_id": n, "at": [soon, soon + dt.timedelta(hours=n)]} for n in range(50)] + [{"_id": 99}])
+    query = db["a"].where({}).limit(2).watch()
+    assert ids(query.next()) == [0, 1]
+    assert ids(query.next(SOON_S)) == [99]
+
+
+def test_an_expiring_index_made_meanwhile(db: docdb.Database) -> None:
+    db["a"].insert_many([{"_id": 1, "at": dt.datetime(2020, 1, 1, tzinfo=dt.UTC)}, {"_id": 2}])
+    query = db["a"].where({}).watch()
+    db["a"].create_index("at", expire_after_s=0)
+    assert ids(taken(db, query)[-1]) == [2]
+
+
+# Threads that write meanwhile
+
+
+def test_nothing_is_missing_or_twice_while_others_write(tmp_path: Path) -> None:
+    """Queries begin amid the writes: the first result and the changes behind it make every document, once."""
+    with docdb.open(tmp_path / "d", durability="relaxed") as db:
+        stop = threading.Event()
+        written = [0, 0]
+
+        def write(place: int) -> None:
+            while not stop.is_set():
+                db["a"].insert_one({"_id": written[place] * 2 + place, "n": written[place]})
+                written[place] += 1
+
+        writers = [threading.Thread(target=write, args=(place,)) for place in range(2)]
+        for writer in writers:
+            writer.start()
+        queries = []
+        for _ in range(10):
+            queries.append(db["a"].where({}).watch())
+            time.sleep(0.02)
+        stop.set()
+        for writer in writers:
+            writer.join()
+        everything = [document["_id"] for document in db["a"].find().sort("_id")]
+        for query in queries:
+            found = taken(db, query)
+            changed = [change.doc_id for snapshot in found for change in snapshot.doc_changes]
+            assert ids(found[-1]) == everything == sorted(changed)
+
+
+def test_who_watches_nothing_pays_nothing(db: docdb.Database) -> None:
+    db["a"].insert_one({})
+    assert db._store.hub is None
