@@ -43,6 +43,7 @@ VERBS: Final = {
     "shell": "shell",
     "stats": "stats",
     "update": "update",
+    "watch": "watch",
 }
 EXTRAS: Final = {"bson": "mongo", "prompt_toolkit": "cli", "rich": "cli"}
 FAILED: Final = 1
