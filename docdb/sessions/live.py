@@ -201,7 +201,8 @@ class LiveSource:
         return sure, sure[-1][0]
 
     def _select(self, snapshot: Snapshot, sort: SortKeys, key: Callable[[bytes], bytes], most: int | None) -> list[Row]:
-        query = self._query._replace(projection=None, fields=None, skip=0, limit=most, sort=sort)
+        order = sort if most is not None else ()  # all rows are sorted here in any case
+        query = self._query._replace(projection=None, fields=None, skip=0, limit=most, sort=order)
         view = snapshot.view(self.shape.name)
         assert view.collection is not None
         chosen = plan(self.session.complete(query, view.collection), view)
