@@ -257,13 +257,21 @@ def _expiry(info: CollectionInfo | None) -> Callable[[bytes], int | None] | None
     """Return when a stored document counts as gone: the earliest date under an expiring index, and the time that index adds."""
     if info is None or not info.expiring:
         return None
-    rules = [(index.keys[0][0], dt.timedelta(seconds=index.expire_after_s or 0)) for index in info.expiring]
+    rules = [
+        (
+            index.keys[0][0],
+            dt.timedelta(seconds=index.expire_after_s or 0),
+            None if index.partial_node is None else matching.matcher(index.partial_node),
+        )
+        for index in info.expiring
+    ]
 
     def expires(data: bytes) -> int | None:
         document = codec.decode(data)
         dates = [
             int((value - _EPOCH + life) / _US)
-            for path, life in rules
+            for path, life, holds in rules
+            if holds is None or holds(document)
             for value in reached(document, path)
             if isinstance(value, dt.datetime)
         ]

@@ -27,7 +27,7 @@ SOON_S = 20.0
 @pytest.fixture(params=["memory", "lmdb"])
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[docdb.Database]:
     """Give a database in each engine."""
-    with docdb.open({"memory": ":memory:", "lmdb": tmp_path / "d"}[request.param]) as database:
+    with docdb.open({"memory": ":memory:", "lmdb": tmp_path / "d"}[request.param], sweep_s=None) as database:
         yield database
 
 
@@ -600,6 +600,19 @@ def test_documents_expire_once(db: docdb.Database) -> None:
     assert [told(snapshot) for snapshot in taken(db, query)] == [[("update", "dequeue", 2)]]
 
 
+def test_what_the_sweeper_removes_has_been_told(db: docdb.Database) -> None:
+    now = dt.datetime.now(dt.UTC)
+    db["a"].create_index("at", expire_after_s=0)
+    db["a"].insert_many([{"_id": n, "at": now + dt.timedelta(seconds=0.2)} for n in range(3)] + [{"_id": 9}])
+    query, late = db["a"].where({}).watch(), db["a"].where({}).order_by("at").limit(5).watch()
+    assert (ids(query.next()), len(late.next())) == ([0, 1, 2, 9], 4)
+    assert ids(query.next(SOON_S)) == [9]
+    assert db.sweep() == 3
+    db["a"].insert_one({"_id": 10})
+    assert [ids(snapshot) for snapshot in taken(db, query)] == [[9, 10]]
+    assert [ids(snapshot) for snapshot in taken(db, late)] == [[9], [9, 10]]
+
+
 def test_a_window_over_expiring_documents(db: docdb.Database) -> None:
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.3)
     db["a"].create_index("at", expire_after_s=0)
@@ -607,6 +620,16 @@ def test_a_window_over_expiring_documents(db: docdb.Database) -> None:
     query = db["a"].where({}).limit(2).watch()
     assert ids(query.next()) == [0, 1]
     assert ids(query.next(SOON_S)) == [99]
+
+
+def test_a_partial_expiring_index_hides_only_what_it_holds(db: docdb.Database) -> None:
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    db["a"].create_index("at", expire_after_s=0, partialFilterExpression={"done": True})
+    query = db["a"].where({}).watch()
+    db["a"].insert_many([{"_id": 1, "at": past, "done": True}, {"_id": 2, "at": past}])
+    db["a"].doc(2).update({"n": 1})
+    db["a"].doc(2).update({"done": True})
+    assert [ids(snapshot) for snapshot in taken(db, query)] == [[], [2], [2], []]
 
 
 def test_an_expiring_index_made_meanwhile(db: docdb.Database) -> None:
