@@ -15,14 +15,15 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from docdb.language.order import invert, order_key
-from docdb.language.tree import Path
+from docdb.language.tree import Node, Not, Path, TypeIs
 from docdb.planner.conditions import Condition, only_points
 from docdb.planner.intervals import EVERYTHING, Intervals, intersect, is_point, physical, successor
 from docdb.planner.queries import SortKeys
 
-__all__ = ["IndexBounds", "MAX_RANGES", "Range", "bounds_of", "ranges_of", "sort_service"]
+__all__ = ["IndexBounds", "MAX_RANGES", "Range", "bounds_of", "free_of_arrays", "ranges_of", "sort_service"]
 
 MAX_RANGES: Final = 1_000
+_ARRAY: Final = frozenset({"array"})
 _SAFE_BYTES: Final = 250  # no entry is cut before: 511 - 4 - 240 (id) - 17
 _BEHIND_NAN: Final = order_key(float("nan")) + b"\xff"
 _LONGEST: Final = 480  # a bound of the engine has at most 511 bytes
@@ -75,6 +76,21 @@ def bounds_of(index: Any, found: list[Condition], *, multikey: bool, cut: bool) 
     proved = fitted == ranges and not cut
     sources = _proved(index, found, chosen if multikey else None, depth) if proved else frozenset()
     return IndexBounds(tuple(fields), fitted, depth, sources, any(field != EVERYTHING for field in fields[:depth]))
+
+
+def free_of_arrays(index: Any, parts: Sequence[Node]) -> frozenset[int]:
+    """Return the conjuncts that say no more than that a field of the index, or one on the way to it, is no array.
+
+    Each document in an index without entries from arrays meets them: an array there, empty or not, makes multikey entries.
+    """
+    return frozenset(number for number, part in enumerate(parts) if _excludes_array(index, part))
+
+
+def _excludes_array(index: Any, part: Node) -> bool:
+    if type(part) is not Not or type(part.part) is not TypeIs or part.part.names != _ARRAY:
+        return False
+    path = part.part.path
+    return any(known[: len(path)] == path for known, _ in index.keys)
 
 
 def _choose(here: list[Condition], chosen: list[Condition | None]) -> Condition | None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from docdb.language import tree
 from docdb.language.tree import Node
 from docdb.planner.access import Access, FullScan, IdLookup, IndexIntersection, IndexScan, IndexUnion, Nothing
-from docdb.planner.bounds import IndexBounds, bounds_of, sort_service
+from docdb.planner.bounds import IndexBounds, bounds_of, free_of_arrays, sort_service
 from docdb.planner.conditions import Condition, conditions, conjuncts, only_points
 from docdb.planner.implication import implies, implies_presence
 from docdb.planner.intervals import EVERYTHING, intersect, is_point, successor
@@ -246,7 +246,10 @@ class Chooser:
                 continue
             if index.sparse and not implies_presence(node, [path for path, _ in index.keys]):
                 continue
-            candidate = scan_of(self.view, index, parts, self.sort, self.collation, known)
+            counters = self.view.counters(index)
+            candidate = scan_of(self.view, index, parts, self.sort, self.collation, known, counters)
+            if not counters.multikey:
+                candidate.sources |= free_of_arrays(index, parts)
             if candidate.bounded or candidate.ordered:
                 found.append(candidate)
         return found

@@ -143,6 +143,8 @@ def _negated(node: Node, collation: Any) -> Iterator[Condition]:
         for part in node.parts:
             yield from _negated(part, collation)
         return
+    if isinstance(node, tree.TypeIs) and "array" in node.names:
+        return  # says something of whole documents, nothing of entries; see ``bounds.free_of_arrays``
     if isinstance(node, tree.Compare | tree.In | tree.TypeIs):
         intervals, exact = _LEAVES[type(node)](node, collation)
         if exact and not _addresses_elements(node.path):

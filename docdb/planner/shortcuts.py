@@ -3,15 +3,15 @@
 What lives here: ``quick_scan``. What it must not know: how candidates are weighed (``choice``).
 
 One comparison of one field, in that field's order or none, with a limit: when a single index holds the field, and holds it first, every entry met is
-a match in the order asked for, so the chooser takes that index without counting anything. The same plan is made here (tests compare
-the two). Whatever is not quite so is left to the chooser.
+a match in the order asked for, so the chooser takes that index without counting anything. That the field is no array may be said as well, as
+security rules do. The same plan is made here (tests compare the two). Whatever is not quite so is left to the chooser.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from docdb.language.tree import Compare, Path
+from docdb.language.tree import And, Compare, Node, Not, Path, TypeIs
 from docdb.planner.access import IndexScan
 from docdb.planner.bounds import IndexBounds, ranges_of
 from docdb.planner.choice import Candidate, is_ordinary
@@ -26,12 +26,14 @@ __all__ = ["quick_scan"]
 _SCALARS: Final = frozenset({bool, float, int, str})
 _LONGEST: Final = 240  # bytes of a bound that needs no cut
 _PROVED: Final = frozenset({0})
+_BOTH_PROVED: Final = frozenset({0, 1})
+_ARRAY: Final = frozenset({"array"})
 
 
 def quick_scan(query: FindQuery, view: View) -> Plan | None:
     """Return the plan of a query without hint, or None where the chooser has to think. Cost: one read of the index's counters."""
-    node = query.node
-    if type(node) is not Compare or not query.limit or type(node.value) not in _SCALARS or node.collation is not None:
+    node, sources = _comparison(query.node)
+    if node is None or not query.limit or type(node.value) not in _SCALARS or node.collation is not None:
         return None
     if query.projection is not None or query.after is not None or query.collation is not None:
         return None
@@ -47,10 +49,22 @@ def quick_scan(query: FindQuery, view: View) -> Plan | None:
         return None
     wanted = query.skip + query.limit
     access = IndexScan(index, bounds, bool(sort) and sort[0][1] != index.keys[0][1])
-    only = Candidate(access, _PROVED, bool(sort), True, wanted)
+    only = Candidate(access, sources, bool(sort), True, wanted)
     if index.unique and all(len(field) == 1 and is_point(field[0]) for field in bounds.fields):
         only.estimate, only.counted = 1, True
     return Plan(query, access, True, True, sort, considered=[only])
+
+
+def _comparison(node: Node) -> tuple[Compare | None, frozenset[int]]:
+    """Return the one comparison of a filter, alone or with the condition that its field is no array, and the numbers of the conjuncts."""
+    if type(node) is Compare:
+        return node, _PROVED
+    if type(node) is not And or len(node.parts) != 2:
+        return None, _PROVED
+    first, second = node.parts
+    if type(first) is Compare and second == Not(TypeIs(first.path, _ARRAY)):
+        return first, _BOTH_PROVED
+    return None, _PROVED
 
 
 def _only_index(collection: Any, path: Path) -> Any | None:

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any, Final
 
 from docdb.language import tree
-from docdb.rules.constraint import formula_of
+from docdb.rules.constraint import formula_of, no_array_before
 from docdb.rules.evaluator import Circumstances
-from docdb.rules.formula import FALSE, Formula, every, written
+from docdb.rules.formula import FALSE, TRUE, Formula, Within, every, written
 from docdb.rules.partial import Partial, as_created
 from docdb.rules.syntax import Call, Logic, Node, Variable, walk
 
@@ -38,6 +38,21 @@ class Compiled:
         false = [part for part, demand in self.parts if demand is FALSE]
         self.false = next(iter(false), None)
         self.hopeless = next((part for part in false if not self.partial.depends(part)), None)
+
+    @cached_property
+    def equalities(self) -> tuple[tuple[tree.Path, Any, tuple[tree.Node, ...]], ...] | None:
+        """The whole rule as fields that must equal one text or boolean each: path, value, and what excludes arrays; None when it is more."""
+        found = []
+        for _, demand in self.parts:
+            if demand is TRUE:
+                continue
+            value = demand.value if isinstance(demand, Within) else None
+            if type(value) not in (str, bool):
+                return None
+            path = demand.path  # type: ignore[attr-defined]
+            no_array: tree.Node = tree.Not(tree.TypeIs(path, frozenset({"array"})))
+            found.append((path, value, (*no_array_before(path), no_array)))
+        return tuple(found)
 
     @cached_property
     def node(self) -> tree.Node:

@@ -248,8 +248,8 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float | Decimal) and value != value
 
 
-def _within(path: tree.Path, region: Any, parts: Sequence[tree.Node]) -> Formula:
-    return Within(conjunction([*parts, *no_array_before(path)]), path, region)
+def _within(path: tree.Path, region: Any, parts: Sequence[tree.Node], value: Any = None) -> Formula:
+    return Within(conjunction([*parts, *no_array_before(path)]), path, region, value)
 
 
 def _no_array(path: tree.Path) -> tree.Node:
@@ -282,7 +282,7 @@ def _equal(path: tree.Path, values: Sequence[Any], wanted: bool) -> Formula:
         return FALSE if wanted else _within(path, complement(ABSENT), [tree.Exists(path)])
     equal = [choices[0] if len(choices) == 1 else tree.Or(tuple(choices)), _no_array(path)]
     if wanted:
-        return _within(path, region, equal)
+        return _within(path, region, equal, values[0] if len(values) == 1 else None)
     differs = outside(complement(ABSENT), region)
     return _within(path, differs, [tree.Exists(path), tree.Not(tree.And(tuple(equal)))])
 

@@ -40,11 +40,15 @@ class Any(Formula):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Within(Formula):
-    """The path leads through objects only, and the one value there (or its absence) lies in the region."""
+    """The path leads through objects only, and the one value there (or its absence) lies in the region.
+
+    ``value`` is the only one, where there is just one and it is not null.
+    """
 
     node: tree.Node
     path: tree.Path
     region: Region
+    value: object = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

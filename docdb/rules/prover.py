@@ -34,6 +34,8 @@ from docdb.rules.syntax import Node, Variable, children
 
 __all__ = ["Decision", "decide"]
 
+MAX_PLAIN: Final = 100
+
 Given = list[tree.Node]  # conditions under which something is proved
 
 
@@ -57,15 +59,44 @@ def decide(
     """
     if rule is None:
         return Decision(False, tree.FALSE, "there is no rule")
+    known = compiled(rule, about, open_request=open_request)
+    quick = None if filter_mode else _of_equalities(known, node)
+    if quick is not None:
+        return quick
     if is_too_large(node):
         return Decision(False, tree.FALSE, "the filter is too deep or too large to be proved")
-    known = compiled(rule, about, open_request=open_request)
     hopeless = known.hopeless if filter_mode else known.false
     if hopeless is not None:
         return Decision(False, tree.FALSE, spell(hopeless))
     if filter_mode:
         return Decision(True, _restricted(node, [known.node]))
     return _prove(known, node)
+
+
+def _of_equalities(known: Compiled, node: tree.Node) -> Decision | None:
+    """Return the decision where rule and query are plain comparisons and the query has all that the rule asks for, as most have; None elsewhere.
+
+    The same decision as ``_prove``'s, in a tenth of the steps.
+    """
+    parts = node.parts if type(node) is tree.And else (node,)
+    wanted = known.equalities
+    if not wanted or len(parts) > MAX_PLAIN:
+        return None
+    given: tuple[tree.Node, ...] = ()
+    for part in parts:
+        if type(part) is not tree.Compare:
+            return None
+    for path, value, conditions in wanted:
+        for part in parts:
+            if (
+                part.path == path and part.op == "eq" and part.value == value and type(part.value) is type(value)  # type: ignore[attr-defined]
+                and part.collation is None  # type: ignore[attr-defined]
+            ):  # fmt: skip
+                break
+        else:
+            return None
+        given += conditions if path != ("_id",) else ()
+    return Decision(True, tree.And(parts + given) if given else node)
 
 
 def _prove(known: Compiled, node: tree.Node) -> Decision:

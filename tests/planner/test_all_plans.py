@@ -38,7 +38,10 @@ OPERATORS = st.one_of(
     ])),
 )  # fmt: skip
 CONDITION = st.lists(OPERATORS, min_size=1, max_size=2, unique_by=lambda pair: pair[0]).map(dict)
-CLAUSE = st.tuples(st.sampled_from(PATHS), CONDITION | CONDITION.map(lambda c: {"$not": c}) | SCALARS).map(
+NO_ARRAY = st.tuples(st.sampled_from(["$eq", "$gte", "$lt"]), SCALARS).map(
+    lambda pair: {pair[0]: pair[1], "$not": {"$type": "array"}}
+)
+CLAUSE = st.tuples(st.sampled_from(PATHS), CONDITION | CONDITION.map(lambda c: {"$not": c}) | NO_ARRAY | SCALARS).map(
     lambda p: {p[0]: p[1]}
 )
 FILTERS = st.recursive(

@@ -67,7 +67,10 @@ def test_the_same_plan_as_the_chooser(monkeypatch: pytest.MonkeyPatch, seed: int
         indexes = [index(n + 1, chance.choice(KEYS), **chance.choice(OPTIONS)) for n in range(chance.choice([1, 1, 2]))]
         view: Any = FakeView(documents, *indexes)
         operator = chance.choice(["$eq", "$gt", "$gte", "$lt", "$lte"])
-        filter = {chance.choice(["a", "a", "a", "b", "a.x", "a.0"]): {operator: chance.choice(VALUES)}}
+        path = chance.choice(["a", "a", "a", "b", "a.x", "a.0"])
+        filter: dict[str, Any] = {path: {operator: chance.choice(VALUES)}}
+        if chance.random() < 0.3:
+            filter[path]["$not"] = {"$type": "array"}
         asked = query(filter, sort=chance.choice(SORTS), limit=chance.choice([0, 3, 3]), skip=chance.choice([0, 2]))
         quick = quick_scan(asked, view)
         if quick is not None:

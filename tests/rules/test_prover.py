@@ -6,6 +6,7 @@ from docdb.language import tree
 from docdb.language.collation import parse_collation
 from docdb.language.filters import parse as parse_filter
 from docdb.language.matching import matcher
+from docdb.rules import prover
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.parser import parse
 from docdb.rules.prover import decide
@@ -142,6 +143,24 @@ def test_the_condition_is_no_more_than_what_lacks():
     assert decided(OWN, {"_openid": "me"}).node == tree.And((tree.Compare(("_openid",), "eq", "me"), no_array))
     assert decided("true", {"a": 1}).node == tree.Compare(("a",), "eq", 1)
     assert decided("doc._id == 1 || doc.a == 1", {"a": 1, "b": {"$exists": True}}).allowed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [OWN, "doc.a.b == true && doc._openid == auth.openid", "doc._id == 'x'", "doc._id == 'x' && doc.a.b == 'me'"],
+)
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"_openid": "me"}, {"_openid": "me", "a.b": True}, {"a.b": 1, "_openid": "me"}, {"_id": "x"}, {"_id": "x", "a.b": "me", "c": 1},
+        {"_openid": {"$gt": "me"}}, {"_openid": ["me"]},
+    ],
+)  # fmt: skip
+def test_the_shortcut_decides_as_the_proof_does(monkeypatch, text, query):
+    quick = decided(text, query)
+    with monkeypatch.context() as patch:
+        patch.setattr(prover, "_of_equalities", lambda known, node: None)
+        assert decided(text, query) == quick
 
 
 def test_a_collation_proves_no_equality_of_text():
