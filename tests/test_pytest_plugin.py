@@ -1,9 +1,11 @@
 """The fixtures for programs that use docdb."""
 
-import docdb
-from docdb.pytest_plugin import docdb_database, docdb_path
+import pytest
 
-__all__ = ["docdb_database", "docdb_path"]
+import docdb
+from docdb.pytest_plugin import docdb_database, docdb_path, docdb_rules
+
+__all__ = ["docdb_database", "docdb_path", "docdb_rules"]
 
 
 def test_a_database_in_memory(docdb_database):
@@ -21,3 +23,13 @@ def test_a_place_for_one_on_disk(docdb_path):
         db["t"].insert_one({"_id": 1})
     with docdb.open(docdb_path) as db:
         assert db["t"].find_one({"_id": 1}) == {"_id": 1}
+
+
+def test_rules(docdb_rules, tmp_path):
+    kit = docdb_rules({"posts": {"read": "auth != null && doc.owner == auth.uid"}}, now="2026-01-01")
+    kit.assert_allowed("read", "posts", auth={"uid": "ann"}, doc={"owner": "ann"})
+    kit.assert_denied("read", "posts", doc={"owner": "ann"})
+    path = tmp_path / "cases.json"
+    path.write_text('{"cases": [{"collection": "posts", "action": "read", "doc": {}, "expect": "allow"}]}')
+    with pytest.raises(AssertionError, match="^read posts: denied: auth != null is false"):
+        kit.run(path)

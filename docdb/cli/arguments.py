@@ -29,6 +29,7 @@ JSON_TYPES: Final = {
     int: "a number",
     list: "a list",
     str: "text",
+    type(None): "null",
 }
 
 

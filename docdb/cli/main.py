@@ -40,6 +40,7 @@ VERBS: Final = {
     "import": "import_",
     "index": "index",
     "restore": "restore",
+    "rules": "rules",
     "shell": "shell",
     "stats": "stats",
     "update": "update",
@@ -157,6 +158,8 @@ def _sentence(error: Exception) -> str:
         return f"this needs {error.name} (pip install 'docdb-engine[{EXTRAS[str(error.name)]}]')"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, docdb.RuleError):
+        return str(error).partition("\n")[0]  # without the picture of the line
     return str(error) or type(error).__name__
 
 

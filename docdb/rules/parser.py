@@ -222,17 +222,21 @@ class _Builder:
         pieces: list[Node] = []
         start = 0
         for hole in HOLE.finditer(text):
-            pieces.append(Literal(place, self._plain(place, text[start : hole.start()])))
-            inside = Place(place.line, place.column + 1 + hole.start(1), place.start + 1 + hole.start(1))
-            pieces.append(_Builder(self.whole, inside).tree(hole.group(1)))
+            pieces += self._plain(place, text, start, hole.start())
+            at = 1 + hole.start(1)
+            pieces.append(
+                _Builder(self.whole, Place(place.line, place.column + at, place.start + at)).tree(hole.group(1))
+            )
             start = hole.end()
-        pieces.append(Literal(place, self._plain(place, text[start:])))
-        return Template(place, tuple(piece for piece in pieces if piece != Literal(place, "")))
+        pieces += self._plain(place, text, start, len(text))
+        return Template(place, tuple(pieces))
 
-    def _plain(self, place: Place, text: str) -> str:
-        if "${" in text:
+    def _plain(self, place: Place, text: str, start: int, end: int) -> list[Node]:
+        """Return the text between two holes as a literal, nothing where there is none."""
+        if "${" in text[start:end]:
             raise refuse(self.whole, place, "a hole of this template does not close")
-        return text
+        at = Place(place.line, place.column + 1 + start, place.start + 1 + start, place.start + 1 + end)
+        return [Literal(at, text[start:end])] if end > start else []
 
 
 def _unquoted(token: Token) -> str:
