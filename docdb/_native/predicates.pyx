@@ -6,7 +6,7 @@ What lives here: ``PredicateTable``. What it must not know: filters, collations,
 A query is a number with equalities (a key at a place, or keys at up to four places together) and ranges of keys. Places are paths, in a tree that is walked
 together with the document (``predicates_paths.pxi``); equalities stand in a hash table (``predicates_entries.pxi``), ranges in a tree for each path
 (``predicates_spans.pxi``). A document costs a walk over its fields, a hash for each value at a path somebody waits at, and what is found: nothing that grows
-with the number of queries, but for the depth of the ranges' trees. An equality takes about 80 bytes, a range 120 and its bounds.
+with the number of queries, but for the depth of the ranges' trees. An equality takes about 80 bytes, a range 100 and its bounds.
 
 Calls must not overlap: whoever owns the table holds a lock. The GIL is kept, since a search is over in a microsecond or two: to give it up and wait for it
 again would cost more. Recursion is bounded by the parts of a path (its maker limits them), the depth of stored documents, and the depth of the trees.

@@ -12,7 +12,7 @@ cdef int settle(Table* t) noexcept nogil:
             if slot.single != NONE:
                 answer = probe(t, t.values[at].hash)
             if answer == 0 and slot.each != NONE:
-                answer = find_spans(t, slot.each, &t.values[at], &t.values[at])
+                answer = find_between(t, slot.each, at, at)
             at = t.values[at].next
         if answer == 0 and slot.joint != NONE:
             answer = settle_joint(t, slot)
@@ -59,7 +59,7 @@ cdef int settle_joint(Table* t, const Slot* slot) noexcept nogil:
                     elif order_of_values(t, other, high) > 0:
                         high = other
                 other = t.values[other].next
-            if find_spans(t, slot.joint, &t.values[low], &t.values[high]) < 0:
+            if find_between(t, slot.joint, low, high) < 0:
                 return NO_MEMORY
         at = t.values[at].next
     return 0

@@ -1,10 +1,14 @@
 # Ranges of keys: a treap by lower bound whose nodes know the highest upper bound below them. Included by predicates.pyx.
 #
 # Priorities are random, so that depth is logarithmic whatever the order of arrival: about 3 log2 n at the most. Ties of lower bounds are broken by
-# the node's number, so that a node is found again in as many steps.
+# the node's number, so that a node is found again in as many steps. A node holds the first eight bytes of the bounds it is compared by: where they
+# decide, a step of a search reads one node and no bounds.
 
 cdef struct Span:
     unsigned char* low      # one block: the lower bound, behind it the upper one
+    uint64_t low_word       # first bytes of the lower bound, as a number
+    uint64_t high_word
+    uint64_t highest_word   # of the upper bound of ``highest``
     uint32_t low_size
     uint32_t high_size
     uint32_t left
@@ -14,8 +18,18 @@ cdef struct Span:
     uint32_t query          # NONE: free, then the next free one is ``sibling``
     uint32_t sibling        # next of the query's
     uint32_t slot
-    bint joint
-    bint deep               # holds keys of objects or arrays
+    unsigned char joint
+    unsigned char deep      # holds keys of objects or arrays
+
+
+cdef struct Bound:          # a key that ranges are compared with
+    const unsigned char* key
+    uint32_t size
+    uint64_t word
+
+
+cdef extern from *:
+    uint64_t bswap64 "__builtin_bswap64"(uint64_t word) noexcept nogil
 
 
 cdef inline int order_of(const unsigned char* a, uint32_t a_size, const unsigned char* b, uint32_t b_size) noexcept nogil:
@@ -25,27 +39,43 @@ cdef inline int order_of(const unsigned char* a, uint32_t a_size, const unsigned
     return (a_size > b_size) - (a_size < b_size)
 
 
-cdef inline int order_of_highs(const Span* a, const Span* b) noexcept nogil:
-    return order_of(a.low + a.low_size, a.high_size, b.low + b.low_size, b.high_size)
+cdef inline uint64_t first_word(const unsigned char* key, uint32_t size) noexcept nogil:
+    """The first eight bytes of a key, zeros behind it; words that differ are in the order of their keys."""
+    cdef uint64_t word = 0
+    memcpy(&word, key, size if size < 8 else 8)
+    return bswap64(word)
 
 
 cdef inline bint is_before(const Table* t, uint32_t a, uint32_t b) noexcept nogil:
-    cdef int order = order_of(t.spans[a].low, t.spans[a].low_size, t.spans[b].low, t.spans[b].low_size)
+    cdef const Span* one = &t.spans[a]
+    cdef const Span* other = &t.spans[b]
+    cdef int order
+    if one.low_word != other.low_word:
+        return one.low_word < other.low_word
+    order = order_of(one.low, one.low_size, other.low, other.low_size)
     return order < 0 or (order == 0 and a < b)
 
 
-cdef void renew_highest(Table* t, uint32_t at) noexcept nogil:
+cdef inline void raise_highest(Table* t, Span* span, uint32_t below) noexcept nogil:
+    """Take the highest of a child where it lies above what is known."""
+    cdef uint32_t other
+    if below == NONE or t.spans[below].highest_word < span.highest_word:
+        return
+    other = t.spans[below].highest
+    if t.spans[below].highest_word > span.highest_word or order_of(
+        t.spans[other].low + t.spans[other].low_size, t.spans[other].high_size,
+        t.spans[span.highest].low + t.spans[span.highest].low_size, t.spans[span.highest].high_size,
+    ) > 0:
+        span.highest = other
+        span.highest_word = t.spans[below].highest_word
+
+
+cdef inline void renew_highest(Table* t, uint32_t at) noexcept nogil:
     cdef Span* span = &t.spans[at]
-    cdef uint32_t below
     span.highest = at
-    if span.left != NONE:
-        span.highest = t.spans[span.left].highest
-        if order_of_highs(&t.spans[span.highest], span) < 0:
-            span.highest = at
-    if span.right != NONE:
-        below = t.spans[span.right].highest
-        if order_of_highs(&t.spans[below], &t.spans[span.highest]) > 0:
-            span.highest = below
+    span.highest_word = span.high_word
+    raise_highest(t, span, span.left)
+    raise_highest(t, span, span.right)
 
 
 cdef void split_spans(Table* t, uint32_t root, uint32_t pivot, uint32_t* left, uint32_t* right) noexcept nogil:
@@ -96,26 +126,47 @@ cdef uint32_t take_span(Table* t, uint32_t root, uint32_t old) noexcept nogil:
     return root
 
 
-cdef int find_spans(Table* t, uint32_t root, const Reached* from_, const Reached* to) noexcept nogil:
+cdef inline bint ends_behind(const Table* t, uint64_t word, uint32_t at, const Bound* key) noexcept nogil:
+    """Tell whether the range's upper bound, whose first word this is, lies above a key."""
+    cdef const Span* span
+    if word != key.word:
+        return word > key.word
+    span = &t.spans[at]
+    return order_of(span.low + span.low_size, span.high_size, key.key, key.size) > 0
+
+
+cdef int find_spans(Table* t, uint32_t root, const Bound* from_, const Bound* to) noexcept nogil:
     """Note the queries of all ranges that begin at or before ``to`` and end behind ``from_``."""
     cdef const Span* span
-    cdef const Span* highest
     while root != NONE:
         span = &t.spans[root]
-        highest = &t.spans[span.highest]
-        if order_of(
-            highest.low + highest.low_size, highest.high_size, t.keys.data + from_.at, from_.size
-        ) <= 0:
+        if not ends_behind(t, span.highest_word, span.highest, from_):
             return 0
         if find_spans(t, span.left, from_, to) < 0:
             return NO_MEMORY
-        if order_of(span.low, span.low_size, t.keys.data + to.at, to.size) > 0:
+        if span.low_word > to.word or (
+            span.low_word == to.word and order_of(span.low, span.low_size, to.key, to.size) > 0
+        ):
             return 0
-        if order_of(span.low + span.low_size, span.high_size, t.keys.data + from_.at, from_.size) > 0:
-            if emit(t, span.query) < 0:
-                return NO_MEMORY
+        if ends_behind(t, span.high_word, root, from_) and emit(t, span.query) < 0:
+            return NO_MEMORY
         root = span.right
     return 0
+
+
+cdef inline Bound bound_of(const Table* t, uint32_t value) noexcept nogil:
+    cdef Bound bound
+    bound.key = t.keys.data + t.values[value].at
+    bound.size = t.values[value].size
+    bound.word = first_word(bound.key, bound.size)
+    return bound
+
+
+cdef int find_between(Table* t, uint32_t root, uint32_t low, uint32_t high) noexcept nogil:
+    """Note the queries of all ranges that touch what lies between two values."""
+    cdef Bound from_ = bound_of(t, low)
+    cdef Bound to = bound_of(t, high)
+    return find_spans(t, root, &from_, &to)
 
 
 cdef int add_span(
@@ -142,6 +193,8 @@ cdef int add_span(
     span.low = memory
     span.low_size = low_size
     span.high_size = high_size
+    span.low_word = first_word(low, low_size)
+    span.high_word = span.highest_word = first_word(high, high_size)
     span.left = span.right = NONE
     span.highest = at
     t.random = t.random * <uint64_t>6364136223846793005 + <uint64_t>1442695040888963407
