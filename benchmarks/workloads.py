@@ -53,5 +53,6 @@ GROUPS: Final = {
     group.name: group
     for group in (
         Group("rows", "the table of RESULTS.md: docdb, lmdb + msgpack by hand, SQLite JSONB", 100_000),
+        Group("ycsb", "YCSB A to F: 1 and 8 threads, 4 processes", 100_000),
     )
 }  # fmt: skip
