@@ -53,6 +53,7 @@ GROUPS: Final = {
     group.name: group
     for group in (
         Group("rows", "the table of RESULTS.md: docdb, lmdb + msgpack by hand, SQLite JSONB", 100_000),
+        Group("nobench", "NoBench: load and eleven queries", 1_000_000),
         Group("ycsb", "YCSB A to F: 1 and 8 threads, 4 processes", 100_000),
     )
 }  # fmt: skip

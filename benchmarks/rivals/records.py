@@ -111,7 +111,7 @@ class SqliteRecords:
         if found is None:
             found = self.own.connection = apsw.Connection(self.file)
             found.setbusytimeout(60_000)
-            found.cursor().execute("pragma journal_mode=wal; pragma synchronous=full")
+            list(found.cursor().execute("pragma journal_mode=wal; pragma synchronous=full"))
         return found
 
     def load(self, pairs: Pairs) -> None:
