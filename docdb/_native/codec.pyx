@@ -26,7 +26,7 @@ from docdb._native.buffer cimport Buffer, buffer_end, buffer_start
 from docdb._native.keys cimport key_of_packed
 from docdb._native.packed cimport (
     ARRAY, BINARY, BIN, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID, REGEX, STR,
-    TIMESTAMP, UUID, Value, load64, read_name, read_value, skip_value,
+    TIMESTAMP, UUID, Value, load64, open_map, read_name, read_value, skip_value,
 )
 from docdb._native.runs cimport Documents, new_documents
 from docdb._native.packing cimport put, put_double, put_ext_bytes, put_ext_int, put_int, put_size, put_text
@@ -391,3 +391,6 @@ include "codec_shapes.pxi"
 
 
 include "codec_decoding.pxi"
+
+
+include "codec_fields.pxi"

@@ -45,18 +45,19 @@ class Projection:
     """A projection ready to apply.
 
     ``needs_position``: it holds a positional ``$``. ``fields``: the top-level names it reads, None for all.
+    ``names``: these, when whole top-level fields are all that is shown, else None.
     ``metadata``: what it asks of ``$meta``. ``inclusion_paths``: its paths (``_id`` among them unless left out) when it does nothing but include, else None.
     """
 
     __slots__ = (
         "_computes",
-        "_names",
         "_positional",
         "_shape",
         "fields",
         "includes",
         "inclusion_paths",
         "metadata",
+        "names",
         "needs_position",
     )
 
@@ -71,7 +72,7 @@ class Projection:
         self.inclusion_paths: tuple[Path, ...] | None = (
             tuple(_kept(shape, ())) if plain and _only_keeps(shape) else None
         )
-        self._names = _top_names(self.inclusion_paths)
+        self.names = _top_names(self.inclusion_paths)
         self.fields: frozenset[str] | None = _fields(shape) if includes else None
 
     def apply(self, document: dict[str, Any], position: int | None = None) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Projection:
 
         The result shares unchanged parts with the document. Raises QueryError 51246 when a positional ``$`` has no position.
         """
-        names = self._names
+        names = self.names
         if names is not None:
             return {name: value for name, value in document.items() if name in names}
         shown = document

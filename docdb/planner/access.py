@@ -3,8 +3,9 @@
 What lives here: ``Nothing``, ``IdLookup``, ``FullScan`` (all documents or a range of ids), ``IndexScan``, ``IndexUnion``,
 ``IndexIntersection``, and ``Work``, which counts what reading them touched. What it must not know: which path is best, sorting, projections.
 
-``read`` yields batches of dicts, or of (id key, stored bytes) with ``decode="pairs"``. A batch may be empty. Every document comes once. What a path
-delivers is a superset of the matches: a program is applied only where the view does so, the rest is asked again above.
+``read`` yields batches of dicts (of what a callable ``decode`` makes of stored bytes), or of (id key, stored bytes) with ``decode="pairs"``. A batch may
+be empty. Every document comes once. What a path delivers is a superset of the matches: a program is applied only where the view does so, the rest
+is asked again above.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _fetch(view: View, work: Work, ids: list[bytes], program: Any, decode: Any) 
     if decode == "pairs":
         stored = view.fetch(ids, program=program, decode=False)
         return [(key, data) for key, data in zip(ids, stored, strict=True) if data is not None]
-    return [document for document in view.fetch(ids, program=program) if document is not None]
+    return [document for document in view.fetch(ids, program=program, decode=decode) if document is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +157,21 @@ class IndexScan(Access):
         self, view: View, work: Work, *, program: Any = None, decode: Any = True, first: int = FIRST_FETCH
     ) -> Iterator[list[Any]]:
         found = None
-        if decode is True and not self.merge and not self.repeats:
-            found = self._joined(view, work, program, first)
+        if (decode is True or callable(decode)) and not self.merge and not self.repeats:
+            found = self._joined(view, work, program, first, decode)
         return Access.read(self, view, work, program=program, decode=decode, first=first) if found is None else found
 
-    def _joined(self, view: View, work: Work, program: Any, first: int) -> Iterator[list[Any]] | None:
+    def _joined(self, view: View, work: Work, program: Any, first: int, decode: Any) -> Iterator[list[Any]] | None:
         """Return the documents by the engine's own join, where it has one."""
         join = getattr(view, "join", None)
         if join is None or self.bounds.empty:
             return None
         item, *rest = self._ordered()
-        found = join(self.index, item.low, item.high, reverse=self.reverse, first=first, program=program)
+        how = {"reverse": self.reverse, "first": first, "program": program, "decode": decode}
+        found = join(self.index, item.low, item.high, **how)
         if found is None:
             return None
-        return _documents(
-            found,
-            (join(self.index, r.low, r.high, reverse=self.reverse, first=first, program=program) for r in rest),
-            work,
-        )
+        return _documents(found, (join(self.index, r.low, r.high, **how) for r in rest), work)
 
     def entries(self, view: View, work: Work) -> Iterator[list[tuple[bytes, bytes]]]:
         """Yield batches of (components and id key, value) in the scan's order; a document may come more than once."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from docdb.planner.plan import Plan
 
 __all__ = [
-    "covered_documents", "covers", "distinct_from_index", "index_keys", "is_single_key", "reached", "value_key", "with_index_key",
+    "covered_documents", "covers", "distinct_from_index", "filter_paths", "index_keys", "is_single_key", "reached", "value_key", "with_index_key",
 ]  # fmt: skip
 
 Document = dict[str, Any]
@@ -48,15 +48,15 @@ def covers(query: FindQuery, scan: IndexScan, sort: SortKeys, view: View) -> boo
         return False
     known = {path[0] for path, _ in index.keys if len(path) == 1} | {"_id"}
     needed = projection.fields | {".".join(path) for path, _ in sort}
-    paths = _paths(query.node)
+    paths = filter_paths(query.node)
     return paths is not None and needed | {".".join(path) for path in paths} <= known
 
 
-def _paths(node: Node) -> set[Path] | None:
+def filter_paths(node: Node) -> set[Path] | None:
     """Return the paths a filter reads, or None when it may read others."""
     found: set[Path] = set()
     for part in tree.walk(node):
-        if isinstance(part, tree.Expr | tree.Schema):
+        if isinstance(part, tree.Expr | tree.Schema | tree.Text):
             return None
         path = getattr(part, "path", None)
         if path is not None:

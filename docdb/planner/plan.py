@@ -21,7 +21,18 @@ from docdb.language.programs import compile_program
 from docdb.language.sorting import sort_key
 from docdb.pipeline.spill import HEAP_LIMIT, ordered
 from docdb.planner import covering
-from docdb.planner.access import FIRST_FETCH, Access, CountedAccess, FullScan, IndexScan, Nothing, Work
+from docdb.planner.access import (
+    FIRST_FETCH,
+    Access,
+    CountedAccess,
+    FullScan,
+    IdLookup,
+    IndexIntersection,
+    IndexScan,
+    IndexUnion,
+    Nothing,
+    Work,
+)
 from docdb.planner.choice import Candidate
 from docdb.planner.conditions import conjuncts
 from docdb.planner.nearness import NEAR_ORDER, near_key
@@ -34,6 +45,7 @@ from docdb.store import codec
 __all__ = ["Plan"]
 
 _BATCH = 256
+_PLAIN = (FullScan, IdLookup, IndexIntersection, IndexScan, IndexUnion)  # paths that read a document for the plan alone
 
 
 @dataclass(slots=True)
@@ -55,6 +67,7 @@ class Plan:
     considered: list[Candidate] = field(default_factory=list)
     last: dict[str, Any] | None = None
     score: Callable[[Any], float] | None = None  # of a text search whose path does not tell
+    judges: tuple[Any, Callable[[Any], bool] | None] | None = None  # the filter compiled, once somebody asked
 
     def run(
         self, view: View, deadline: float | None = None, *, work: Work | None = None
@@ -65,11 +78,15 @@ class Plan:
         if query.return_key:
             yield from covering.index_keys(self, view, _watched(self._documents(view, work), deadline))
             return
+        project = _projector(query)
         arranged = self._first_of_all(view, work, deadline)
         if arranged is None:
-            source = self._covered(view, work) if self.covered else self._documents(view, work)
+            names = None if self.covered else self._shown_names()
+            source = self._covered(view, work) if self.covered else self._documents(view, work, names)
             arranged = self._arranged(_watched(source, deadline))
-        project = _projector(query)
+            read = None if names is None else self._reads(names, view)
+            if read is not None and query.projection is not None and read == query.projection.names:
+                project = None  # nothing else was decoded
         for batch in _page(arranged, query):
             if batch:
                 self.last = batch[-1]
@@ -94,7 +111,7 @@ class Plan:
         """Return batches of all matches as stored bytes, in no order; None where a match must be decoded to be judged, or an index is read."""
         if self.fallback is not None or not isinstance(self.access, FullScan):
             return None
-        program, matches = (None, None) if self.exact else _filter(self.query.node, view)
+        program, matches = (None, None) if self.exact else self._filter(view)
         if matches is not None:
             return None
         return _watched(self.access.read(view, work or Work(), program=program, decode=False), deadline)
@@ -115,7 +132,7 @@ class Plan:
             return found
         key = covering.value_key(self.query.collation)
         seen: dict[bytes, Any] = {}
-        for batch in _watched(self._documents(view, Work()), deadline):
+        for batch in _watched(self._documents(view, Work(), frozenset(parts[:1])), deadline):
             for document in batch:
                 for value in covering.reached(document, parts):
                     seen.setdefault(key(value), value)
@@ -133,19 +150,50 @@ class Plan:
 
     # ---- reading and filtering
 
-    def _documents(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
+    def _documents(self, view: View, work: Work, names: frozenset[str] | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Yield the matches; where ``names`` are given, at least these fields of them."""
         if self.fallback is not None:
             return self._raced(view, work)
-        return self._filtered(view, work)
+        return self._filtered(view, work, names)
 
-    def _filtered(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
+    def _filtered(self, view: View, work: Work, names: frozenset[str] | None = None) -> Iterator[list[dict[str, Any]]]:
+        read = None if names is None else self._reads(names, view)
+        decode = True if read is None else codec.FieldsDecoder(read)
         if self.exact:
-            return self._carrying(self.access.read(view, work, first=self._first()))
-        program, matches = _filter(self.query.node, view)
-        batches = self._carrying(self.access.read(view, work, program=program))
+            return self._carrying(self.access.read(view, work, decode=decode, first=self._first()))
+        program, matches = self._filter(view)
+        batches = self._carrying(self.access.read(view, work, program=program, decode=decode))
         if matches is None:
             return batches
         return ([document for document in batch if matches(document)] for batch in batches)
+
+    def _filter(self, view: View) -> tuple[Any, Callable[[Any], bool] | None]:
+        """Return the program the engine may run, and what must still be asked of each document."""
+        if self.judges is None:
+            node = self.query.node
+            program = None if node == tree.TRUE else compile_program(node)
+            sure = program is not None and program.exact and view.applies_programs
+            self.judges = (program, None if sure or node == tree.TRUE else matching.matcher(node))
+        return self.judges
+
+    def _shown_names(self) -> frozenset[str] | None:
+        """Return the top-level fields the projection reads, None for all."""
+        projection = self.query.projection
+        return None if projection is None or projection.needs_position else projection.fields
+
+    def _reads(self, names: frozenset[str], view: View) -> frozenset[str] | None:
+        """Return ``names`` and what else is read of the documents: by the order, by the filter where it is asked again. None: they are read whole."""
+        if type(self.access) not in _PLAIN or self.fallback is not None or self._carries or self.score is not None:
+            return None
+        if self.sort == NEAR_ORDER:
+            return None
+        if not self.exact and self._filter(view)[1] is not None:
+            paths = covering.filter_paths(self.query.node)
+            if paths is None:
+                return None
+            names |= {path[0] for path in paths if path}  # within $elemMatch a path may be empty
+        names |= {path[0] for path, _ in self.sort}
+        return names if len(names) <= codec.MOST_FIELDS else None
 
     @property
     def _carries(self) -> bool:
@@ -189,7 +237,7 @@ class Plan:
     def _pairs(self, view: View, work: Work) -> Iterator[list[tuple[bytes, bytes]]]:
         if self.exact:
             return self.access.read(view, work, decode="pairs", first=self._first())
-        program, matches = _filter(self.query.node, view)
+        program, matches = self._filter(view)
         batches = self.access.read(view, work, program=program, decode="pairs")
         if matches is None:
             return batches
@@ -275,21 +323,11 @@ class Plan:
 
     def _counted(self, view: View) -> Iterator[list[Any]]:
         if self.fallback is None and not self.query.after:
-            program, matches = (None, None) if self.exact else _filter(self.query.node, view)
+            program, matches = (None, None) if self.exact else self._filter(view)
             if matches is None:
                 decode = "presence" if isinstance(self.access, FullScan) else "pairs"
                 return self.access.read(view, Work(), program=program, decode=decode)
         return self._arranged(self._documents(view, Work())) if self.query.after else self._filtered(view, Work())
-
-
-def _filter(node: tree.Node, view: View) -> tuple[Any, Callable[[Any], bool] | None]:
-    """Return the program the engine may run, and what must still be asked of each document."""
-    if node == tree.TRUE:
-        return None, None
-    program = compile_program(node)
-    if program is not None and program.exact and view.applies_programs:
-        return program, None
-    return program, matching.matcher(node)
 
 
 def _scored(batches: Iterator[list[dict[str, Any]]], score: Callable[[Any], float]) -> Iterator[list[dict[str, Any]]]:

@@ -40,7 +40,7 @@ from docdb.language.values import (
 )
 
 __all__ = [
-    "Decoder", "MAX_ID", "MAX_SIZE", "decode", "encode", "encode_value", "prepare", "prepare_many", "reference_decode",
+    "Decoder", "FieldsDecoder", "MAX_ID", "MAX_SIZE", "MOST_FIELDS", "decode", "encode", "encode_value", "prepare", "prepare_many", "reference_decode",
     "reference_encode", "reference_encode_value", "reference_prepare",
 ]  # fmt: skip
 
@@ -271,11 +271,25 @@ class ReferenceDecoder:
         return reference_decode_document(data)
 
 
+class ReferenceFieldsDecoder:
+    """A callable from stored bytes to the top-level fields of some names, in the order of the document."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+
+    def __call__(self, data: bytes) -> dict[str, Any]:
+        names = self._names
+        return {name: value for name, value in reference_decode_document(data).items() if name in names}
+
+
+MOST_FIELDS: Final = 64  # of a FieldsDecoder
+
 encode: Callable[..., bytes]
 encode_value: Callable[..., bytes]
 prepare: Callable[..., tuple[Any, bytes, bytes]]
 decode: Callable[[bytes], Any]
 Decoder: Callable[[], Callable[[bytes], dict[str, Any]]]
+FieldsDecoder: Callable[[Iterable[str]], Callable[[bytes], dict[str, Any]]]
 
 if _native.AVAILABLE:
     _native.codec.configure(
@@ -296,10 +310,10 @@ if _native.AVAILABLE:
     encode_value = _native.codec.encode_value
     prepare = _native.codec.prepare
     decode = _native.codec.decode
-    Decoder = _native.codec.Decoder
+    Decoder, FieldsDecoder = _native.codec.Decoder, _native.codec.FieldsDecoder
 else:
     encode, encode_value, prepare = reference_encode, reference_encode_value, reference_prepare
-    decode, Decoder = reference_decode, ReferenceDecoder
+    decode, Decoder, FieldsDecoder = reference_decode, ReferenceDecoder, ReferenceFieldsDecoder
 
 
 def prepare_many(documents: Iterable[Mapping[str, Any]], naive_utc: bool = False) -> list[tuple[Any, bytes, bytes]]:

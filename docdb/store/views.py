@@ -53,12 +53,13 @@ class View:
         high: bytes | None = None,
         reverse: bool = False,
         program: Any = None,
-        decode: bool | str = True,
+        decode: Any = True,
         batch: int = 256,
     ) -> Iterator[list[Any]]:
         """Yield batches of documents with low <= id key < high, in the order of their ids.
 
-        ``decode`` True gives dicts, False stored bytes, "pairs" (id key, stored bytes), "presence" True for each document.
+        ``decode`` True gives dicts, False stored bytes, "pairs" (id key, stored bytes), "presence" True for each document, a callable what it makes
+        of the stored bytes.
         """
         if self.collection is None:
             return
@@ -72,25 +73,31 @@ class View:
             batch=batch,
             keys=pairs,
             program=program,
-            decode=codec.decode if decode is True else bool if decode == "presence" else None,
+            decode=_decoder(decode),
         ):
             if self._check is not None:
                 self._check()
             yield [(key[4:], value) for key, value in items] if pairs else items
 
-    def fetch(self, ids: Sequence[bytes], *, program: Any = None, decode: bool = True) -> list[Any]:
-        """Return documents (or stored bytes) by id key, in the order asked; None where absent or refused by the program."""
+    def fetch(self, ids: Sequence[bytes], *, program: Any = None, decode: Any = True) -> list[Any]:
+        """Return documents by id key (``decode`` as in ``scan``), in the order asked; None where absent or refused by the program."""
         if self.collection is None:
             return [None] * len(ids)
         if self._check is not None:
             self._check()
         prefix = self._documents
-        return self._txn.get_many(
-            DOCUMENTS, [prefix + key for key in ids], program=program, decode=codec.decode if decode else None
-        )
+        return self._txn.get_many(DOCUMENTS, [prefix + key for key in ids], program=program, decode=_decoder(decode))
 
     def join(
-        self, index: IndexInfo, low: bytes, high: bytes, *, reverse: bool = False, first: int = 16, program: Any = None
+        self,
+        index: IndexInfo,
+        low: bytes,
+        high: bytes,
+        *,
+        reverse: bool = False,
+        first: int = 16,
+        program: Any = None,
+        decode: Any = True,
     ) -> Iterator[tuple[int, list[Any]]] | None:
         """Yield (number of entries, their documents) of an index's range in one step; None where the engine cannot.
 
@@ -101,7 +108,7 @@ class View:
         prefix = index_prefix(index.number)
         return self._join(  # type: ignore[no-any-return]
             self._txn, prefix + low, prefix + high, self._documents,
-            reverse=reverse, first=first, program=program, decode=codec.decode, check=self._check,
+            reverse=reverse, first=first, program=program, decode=_decoder(decode), check=self._check,
         )  # fmt: skip
 
     def entry_ids(
@@ -159,3 +166,9 @@ class View:
             for items in self._txn.scan(ENTRIES, prefix, after_prefix(prefix))
             for key, value in items
         )
+
+
+def _decoder(decode: Any) -> Callable[[bytes], Any] | None:
+    if decode is True:
+        return codec.decode
+    return bool if decode == "presence" else decode if callable(decode) else None

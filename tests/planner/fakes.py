@@ -85,12 +85,14 @@ class FakeView:
             "pairs": lambda p: p,
             "presence": lambda p: True,
         }
+        shape = (lambda p: decode(p[1])) if callable(decode) else shapes[decode]
         for pairs in self._slice(self.documents, low, high, reverse, batch):
-            yield [shapes[decode](pair) for pair in pairs]
+            yield [shape(pair) for pair in pairs]
 
     def fetch(self, ids: list[bytes], *, program: Any = None, decode: Any = True) -> list[Any]:
         stored = [self.stored.get(key) for key in ids]
-        return [codec.decode(s) if s is not None and decode else s for s in stored]
+        made = decode if callable(decode) else codec.decode if decode else bytes
+        return [s if s is None else made(s) for s in stored]
 
     def entries(self, definition: Any, low: bytes, high: bytes, *, reverse: bool = False, batch: int = 256) -> Any:
         yield from self._slice(self.made[definition.number], low, high, reverse, min(batch, 8))
