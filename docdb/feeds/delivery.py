@@ -120,7 +120,8 @@ class Watcher(Generic[T]):
 
     def _deliver_one(self) -> bool:
         try:
-            snapshot = self._feed.try_next()
+            with self._router.hub.inside():
+                snapshot = self._feed.try_next()
             if snapshot is None:
                 return False
             answer = self._on_change(snapshot)

@@ -75,6 +75,7 @@ class Hub:
         self._finished = 0
         self._finished_seen = (0, 0.0)
         self._resting: list[tuple[threading.Lock, threading.Thread]] = []
+        self._insides = threading.local()
 
     @property
     def store(self) -> Store:
@@ -130,6 +131,13 @@ class Hub:
         self._work.append(work)
         if not inside and threading.current_thread() is not self._thread:
             self._store.bell.nudge()
+
+    def inside(self) -> Inside:
+        """Return the context in which a callback's thread reads the storage; who forks waits for its end."""
+        found: Inside | None = getattr(self._insides, "found", None)
+        if found is None:
+            found = self._insides.found = Inside()
+        return found
 
     def stop(self) -> None:
         """End the thread, and wait for it; before the store is closed. Callbacks that run are not waited for."""

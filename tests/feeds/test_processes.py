@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 import docdb
+from docdb.feeds import live, live_window
+from tests.fuzz.live import run_together
 
 SOON_S = 30.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,6 +181,15 @@ def test_live_queries_follow_other_processes(tmp_path: Path) -> None:
             assert not any(snapshot.coalesced for snapshot in snapshots)
             commits = [snapshot.commit for snapshot in snapshots]
             assert commits == sorted(set(commits))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_live_queries_amid_processes_and_threads_that_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seed: int
+) -> None:
+    monkeypatch.setattr(live, "SLACK", 0)
+    monkeypatch.setattr(live_window, "SLACK", 0)
+    assert run_together(seed, 40, str(tmp_path / "d")) > 500
 
 
 def test_a_writer_killed_between_commit_and_bell_reaches_live_queries(tmp_path: Path) -> None:

@@ -2,23 +2,32 @@
 
 A step is a (query, write) pair. After random writes, one commit each, the snapshots of every live query are held against what the query gave when it was
 asked anew behind each of those commits: the same documents in the same order, at the same commits, no more snapshots than commits, and changes that
-lead from one result to the next. The same over two processes: ``--processes 2``.
+lead from one result to the next.
+
+With ``--together`` two other processes and two threads write while the queries are read; what each should have told is found afterwards, by replaying the
+change log commit by commit into another database.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import docdb
 from docdb.feeds import live, live_window
+from docdb.query import Query
 from docdb.store import codec
 
+ROOT: Final = Path(__file__).resolve().parents[2]
 QUERIES: Final = 10  # live at once
 ROUND: Final = 12  # writes at most between two looks
 LIFE: Final = 150  # writes in one database
@@ -227,6 +236,89 @@ def _one_database(database: Any, chance: Random, writes: int, name: str) -> int:
     return done * QUERIES
 
 
+def run_together(seed: int, writes: int, folder: str) -> int:
+    """Let two processes and two threads write while live queries are read; return how many steps that were."""
+    chance = Random(seed)
+    live.SLACK = live_window.SLACK = chance.choice((0, 1, 2, 16))  # type: ignore[misc]
+    name = f"together, seed {seed}"
+    with docdb.open(folder, durability="relaxed") as database:
+        collection = database.collection("c")
+        for _ in range(20):
+            collection.doc(chance.randrange(40)).set(document(chance))
+        queries = [Asked(collection, chance) for _ in range(QUERIES)]
+        told: list[list[Any]] = [[asked.live.try_next()] for asked in queries]
+        script = f"from tests.fuzz.live import write_alone; write_alone({folder!r}, %d, {writes})"
+        processes = [subprocess.Popen([sys.executable, "-c", script % (seed * 10 + n)], cwd=ROOT) for n in range(2)]
+        threads = [threading.Thread(target=_write_here, args=(database, seed * 10 + n, writes)) for n in range(2, 4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) or any(process.poll() is None for process in processes):
+            _read(queries, told, chance)
+            time.sleep(0.001)
+        assert [process.returncode for process in processes] == [0, 0]
+        settle(database)
+        _read(queries, told, chance, everything=True)
+        return _replay(database, queries, told, name)
+
+
+def write_alone(folder: str, seed: int, writes: int) -> None:
+    """Write, as a process."""
+    with docdb.open(folder, durability="relaxed") as database:
+        _write_here(database, seed, writes)
+
+
+def _write_here(database: Any, seed: int, writes: int) -> None:
+    chance, done = Random(seed), 0
+    while done < writes:
+        try:
+            write(database.collection("c"), database, chance)
+        except docdb.TransactionConflict:
+            continue
+        except docdb.ConflictError:
+            pass  # an upsert that others were quicker with
+        done += 1
+
+
+def _read(queries: list[Asked], told: list[list[Any]], chance: Random, *, everything: bool = False) -> None:
+    for asked, snapshots in zip(queries, told, strict=True):
+        while (everything or chance.random() < 0.5) and (snapshot := asked.live.try_next()) is not None:
+            snapshots.append(snapshot)
+
+
+def _replay(database: Any, queries: list[Asked], told: list[list[Any]], name: str) -> int:
+    """Hold what was told against the queries' results in a database to which the log is applied, one commit after the other."""
+    steps = 0
+    with docdb.open(":memory:") as replica:
+        again = [_over(replica.collection("c"), asked.again) for asked in queries]
+        snapshots = [{snapshot.commit: snapshot for snapshot in found} for found in told]
+        last: list[bytes | None] = [None] * len(queries)
+        changes = list(iter(database["c"].changes(from_="oldest").try_next, None))
+        for commit, group in itertools.groupby(changes, lambda change: change.commit):
+            for change in group:
+                if change.detail is None and change.after is None:
+                    replica["c"].delete_one({"_id": change.id})
+                elif change.detail is None:
+                    replica["c"].replace_one({"_id": change.id}, change.after, upsert=True)
+            for place, query in enumerate(again):
+                expected, snapshot = shown(query.get().to_list()), snapshots[place].get(commit)
+                begun = commit >= told[place][0].commit
+                if snapshot is not None:
+                    assert not snapshot.coalesced, f"{name}: asked anew at {commit}"
+                    assert shown(snapshot.docs) == expected, (
+                        f"{name}: {queries[place].query!r} at {commit}: {snapshot.docs}"
+                    )
+                    follow(queries[place], snapshot)
+                elif begun:
+                    assert expected == last[place], f"{name}: {queries[place].query!r}: nothing told of {commit}"
+                last[place] = expected
+                steps += begun
+    return steps
+
+
+def _over(collection: Any, query: Any) -> Any:
+    return Query(collection, query._condition, query._selection, raw=True)
+
+
 def settle(database: Any) -> None:
     """Have the router hand out all that is committed, as the hub's thread does."""
     with database._store.hub._looking:
@@ -239,6 +331,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--lmdb", action="store_true", help="on disk instead of in memory")
+    parser.add_argument("--together", action="store_true", help="with other processes and threads that write")
     options = parser.parse_args()
     began, done, part = time.monotonic(), 0, 0
     while done < options.count:
@@ -247,7 +340,11 @@ def main() -> int:
             path = f"{folder}/d"
             opener = (lambda at=path: docdb.open(at, durability="relaxed")) if options.lmdb else None
             try:
-                done += run(options.seed * 1_000 + part, min(20_000, options.count - done), opener)
+                seed = options.seed * 1_000 + part
+                if options.together:
+                    done += run_together(seed, 100, path)
+                else:
+                    done += run(seed, min(20_000, options.count - done), opener)
             except AssertionError as wrong:
                 print(wrong, flush=True)
                 return 1
