@@ -8,6 +8,7 @@ import gc
 import logging
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -673,3 +674,111 @@ def test_nothing_is_missing_or_twice_while_others_write(tmp_path: Path) -> None:
 def test_who_watches_nothing_pays_nothing(db: docdb.Database) -> None:
     db["a"].insert_one({})
     assert db._store.hub is None
+
+
+# The differential test itself
+
+
+def _forget_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live.history, "undone", lambda *_, **__: {})
+
+
+def _keep_horizon(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trim(window: Any, most: int) -> None:
+        del window.keys[most + 1 :], window.docs[most + 1 :]
+
+    monkeypatch.setattr(live_window.Window, "trim", trim)
+
+
+def _tell_all_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "net", lambda changes: changes)
+
+
+def _forget_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_window, "_shifted", lambda *_: [])
+
+
+def _overlook_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = routing.PredicateIndex.candidates
+    asked = iter(range(10**9))
+
+    def candidates(index: Any, before: bytes, after: bytes) -> Any:
+        return [] if next(asked) % 50 == 49 else original(index, before, after)
+
+    monkeypatch.setattr(routing.PredicateIndex, "candidates", candidates)
+
+
+def _ignore_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = live_window._pass
+
+    def careless(window: Any, lens: Any, change: Any, now_us: int) -> Any:
+        operation, before, after = change
+        return original(window, lens, (operation, before if operation == "d" else b"", after), now_us)
+
+    monkeypatch.setattr(live_window, "_pass", careless)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [_forget_later, _keep_horizon, _tell_all_changes, _forget_others, _overlook_some, _ignore_what_was],
+    ids=lambda fault: fault.__name__,
+)
+def test_the_random_steps_find_a_fault(monkeypatch: pytest.MonkeyPatch, fault: Any) -> None:
+    monkeypatch.setattr(live, "SLACK", 0)
+    monkeypatch.setattr(live_window, "SLACK", 0)
+    fault(monkeypatch)
+    with pytest.raises(AssertionError):
+        run(3, 20_000)
+
+
+# What others pay
+
+
+class _Consumers:
+    """Readers of every bad kind."""
+
+    def __init__(self, db: docdb.Database) -> None:
+        self.free = threading.Event()
+        everything = db["a"].where({})
+        self.held = [
+            everything.watch(on_change=lambda _: self.free.wait(SOON_S)), everything.watch(on_change=self.fail, on_error=id), everything.watch(),
+            everything.order_by("n").limit(3).watch(), db["a"].changes(),
+        ]  # fmt: skip
+        everything.watch()  # leaked
+
+    @staticmethod
+    def fail(snapshot: Any) -> None:
+        raise ValueError
+
+
+def test_bad_consumers_pin_no_pages(tmp_path: Path) -> None:
+    sizes = []
+    for kind in ("none", "bad"):
+        with docdb.open(tmp_path / kind, durability="relaxed", history_bytes=200_000) as db:
+            db["a"].insert_many([{"_id": n, "n": n, "text": "x" * 500} for n in range(100)])
+            consumers = _Consumers(db) if kind == "bad" else None
+            for n in range(600):
+                db["a"].update_one({"_id": n % 100}, {"$set": {"n": n}})
+            sizes.append(db.stats()["storage"]["file_bytes"])
+            if consumers is not None:
+                consumers.free.set()
+    assert sizes[1] <= sizes[0] * 1.3
+
+
+def test_a_live_query_is_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """100,000 of them, with one document each, are to take at most 150 MB; the lenses are as many whatever their number."""
+    monkeypatch.setattr(routing, "LENSES", 10)
+    with docdb.open(tmp_path / "d", durability="relaxed") as db:
+        db["a"].create_index("room")
+        db["a"].insert_many([{"_id": n, "room": f"room {n}", "text": f"hello {n}"} for n in range(3_000)])
+        queries = []
+        for n in range(3_000):
+            if n == 1_000:
+                gc.collect()
+                tracemalloc.start()
+            queries.append(db["a"].where({"room": f"room {n}"}).watch())
+            queries[-1].next()
+        gc.collect()
+        used, _peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert used / 2_000 < 1_500
