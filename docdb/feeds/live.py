@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from docdb.errors import DocdbError, HistoryLost, StorageError
 from docdb.feeds import history
 from docdb.feeds.live_events import LiveSnapshot, Move
-from docdb.feeds.live_window import SLACK, Bounds, Changed, Lens, Window, compare, net, step
+from docdb.feeds.live_window import Bounds, Changed, Lens, Window, compare, net, step
 from docdb.feeds.ordering import id_of
 from docdb.feeds.positions import Position
 from docdb.feeds.waiting import Feed
@@ -78,8 +78,8 @@ class Source(Protocol):
     def lens(self) -> Lens:
         """Return what the query makes of stored documents; some microseconds, a kilobyte."""
 
-    def rows(self, snapshot: Snapshot, lens: Lens, most: int | None) -> tuple[list[Row], bytes | None]:
-        """Return the first rows, in order, and the key up to which they are complete (None: no more there are); at least ``most`` if there are."""
+    def rows(self, snapshot: Snapshot, lens: Lens, least: int | None) -> tuple[list[Row], bytes | None]:
+        """Return the first rows, in order, and the key up to which they are complete (None: no more there are): at least so many if there are."""
 
     def known(self, snapshot: Snapshot, id: bytes) -> bytes | None:
         """Return the stored document with this id key."""
@@ -248,7 +248,7 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
             if undone is None:
                 raise _Torn
             end = source.bounds[1] or 0
-            rows, horizon = source.rows(snapshot, lens, end + SLACK + len(undone))
+            rows, horizon = source.rows(snapshot, lens, end + len(undone))
         if undone:
             now_us = source.now_us()
             old = [(lens.key(data), data) for data in undone.values() if lens.matches(data, now_us)]
@@ -278,8 +278,7 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
         self._torn = True
         self._taken = self._lens = None
         lens = self._seen_through()
-        end = source.bounds[1]
-        rows, horizon = source.rows(snapshot, lens, None if end is None else end + SLACK)
+        rows, horizon = source.rows(snapshot, lens, source.bounds[1])
         self._commit = history.newest(snapshot)[0]
         self._window.fill(rows, horizon)
         self._begin_dues(lens)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from docdb.errors import NotSupportedError
+from docdb.feeds import live_window
 from docdb.feeds.judging import judge_of
 from docdb.feeds.live_window import Bounds, Lens
 from docdb.feeds.ordering import id_of, order_of
@@ -183,20 +184,21 @@ class LiveSource:
         whole = sort if any(path == ("_id",) for path, _ in sort) else (*sort, *_ID_UP)
         return whole, order_of(sort, query.collation), query.collation is not None
 
-    def rows(self, snapshot: Snapshot, lens: Lens, most: int | None) -> tuple[list[Row], bytes | None]:
-        """Return the first rows, in order, and the key up to which they are complete."""
+    def rows(self, snapshot: Snapshot, lens: Lens, least: int | None) -> tuple[list[Row], bytes | None]:
+        """Return the first rows, in order, and the key up to which they are complete (None: no more there are): at least so many if there are."""
         if self._info is None:
             return [], None
         sort, key, ties = self._order()
+        most = None if least is None else least + live_window.SLACK
         found = self._select(snapshot, sort, key, most)
-        if most is None or len(found) < most:
+        if most is None or least is None or len(found) < most:
             return found, None
         if not ties:
             return found, found[-1][0]
         # Behind the last rows with one sort key others may stand that are equal to them but for the id.
         last = found[-1][0][: -len(id_of(found[-1][1]))]
         sure = [row for row in found if row[0][: -len(id_of(row[1]))] != last]
-        if not sure or len(sure) < most // 2:
+        if not sure or len(sure) < least:
             return self._select(snapshot, sort, key, None), None
         return sure, sure[-1][0]
 

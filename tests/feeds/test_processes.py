@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import docdb
-from docdb.feeds import live, live_window
+from docdb.feeds import live_window
 from tests.fuzz.live import run_together
 
 SOON_S = 30.0
@@ -187,7 +187,6 @@ def test_live_queries_follow_other_processes(tmp_path: Path) -> None:
 def test_live_queries_amid_processes_and_threads_that_write(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seed: int
 ) -> None:
-    monkeypatch.setattr(live, "SLACK", 0)
     monkeypatch.setattr(live_window, "SLACK", 0)
     assert run_together(seed, 40, str(tmp_path / "d")) > 500
 

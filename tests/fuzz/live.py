@@ -23,7 +23,7 @@ from random import Random
 from typing import Any, Final
 
 import docdb
-from docdb.feeds import live, live_window
+from docdb.feeds import live_window
 from docdb.query import Query
 from docdb.store import codec
 
@@ -199,7 +199,7 @@ def run(seed: int, steps: int, open_database: Callable[[], Any] | None = None) -
 
 def _one_database(database: Any, chance: Random, writes: int, name: str) -> int:
     collection = database.collection("c")
-    live.SLACK = live_window.SLACK = chance.choice((0, 1, 2, 16))  # type: ignore[misc]
+    live_window.SLACK = chance.choice((0, 1, 2, 16))  # type: ignore[misc]
     for _ in range(chance.randrange(2) * 30):
         collection.doc(chance.randrange(40)).set(document(chance))
     if chance.random() < 0.3:
@@ -239,7 +239,7 @@ def _one_database(database: Any, chance: Random, writes: int, name: str) -> int:
 def run_together(seed: int, writes: int, folder: str) -> int:
     """Let two processes and two threads write while live queries are read; return how many steps that were."""
     chance = Random(seed)
-    live.SLACK = live_window.SLACK = chance.choice((0, 1, 2, 16))  # type: ignore[misc]
+    live_window.SLACK = chance.choice((0, 1, 2, 16))  # type: ignore[misc]
     name = f"together, seed {seed}"
     with docdb.open(folder, durability="relaxed") as database:
         collection = database.collection("c")
