@@ -21,3 +21,19 @@ def test_the_outbox_loses_no_order_and_counts_none_twice() -> None:
     assert "40 orders, 4 workers killed" in printed
     assert "mails     40 sent" in printed
     assert "every order was taken off exactly once" in printed
+
+
+def test_the_list_of_things_to_do(tmp_path: Path) -> None:
+    at = ("--at", str(tmp_path / "todo.docdb"))
+    assert run("todo.py", "add", "write the guide", "--tag", "docs", *at) == "1 to do\n"
+    assert run("todo.py", "add", "buy milk", "--due", "2026-12-01", *at) == "2 to do\n"
+    assert run("todo.py", "list", *at) == "2026-12-01  buy milk\n            write the guide\n"
+    assert run("todo.py", "list", "--tag", "docs", *at) == "            write the guide\n"
+    assert run("todo.py", "done", "GUIDE", *at) == "1 done\n"
+    assert run("todo.py", "clear", *at) == "1 removed\n"
+
+
+def test_the_questions_to_cities() -> None:
+    printed = run("analytics.py")
+    assert "cities within 100 km of Oslo (GeoScan" in printed
+    assert printed.count("\n") == 13
