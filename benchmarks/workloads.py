@@ -54,6 +54,7 @@ GROUPS: Final = {
     for group in (
         Group("rows", "the table of RESULTS.md: docdb, lmdb + msgpack by hand, SQLite JSONB", 100_000),
         Group("nobench", "NoBench: load and eleven queries", 1_000_000),
+        Group("feeds", "change streams and live queries: to the callback, what a write pays, memory", 100_000),
         Group("ycsb", "YCSB A to F: 1 and 8 threads, 4 processes", 100_000),
     )
 }  # fmt: skip
