@@ -16,12 +16,13 @@ from typing import Any, Final, TypeVar
 from docdb.aio_transaction import AsyncTransaction
 from docdb.consumer import Consumer, Trigger
 from docdb.faces.aio_threads import Runner, Wrapper
-from docdb.sessions.following import Wait
+from docdb.feeds.waiting import check_timeout
+from docdb.sessions.following import LOOK_S, Wait
 from docdb.transaction import Transaction
 
 __all__ = ["AsyncConsumer", "AsyncTrigger", "dress_for", "loop_wait"]
 
-LOOK_S: Final = 0.5  # how often a thread that waits for a coroutine asks whether the loop still runs
+LOOP_LOOK_S: Final = 0.5  # how often a thread that waits for a coroutine asks whether the loop still runs
 F = TypeVar("F", bound="_AsyncFollower")
 
 
@@ -72,29 +73,42 @@ class _AsyncFollower(Wrapper):
 
     async def catch_up(self, timeout_s: float | None = None) -> bool:
         """Wait until everything committed before this call is done; False when the time is up or it was closed. Raises the error it stopped with."""
-        return await self._runner.run(functools.partial(self._inner.catch_up, timeout_s))
+        check_timeout(timeout_s)
+        follower, loop = self._inner._follower, asyncio.get_running_loop()
+        until = None if timeout_s is None else loop.time() + timeout_s
+        goal = follower.goal()
+        while not (done := follower.caught_up(goal)):
+            if done is None or (until is not None and loop.time() >= until):
+                return False
+            await asyncio.sleep(LOOK_S)
+        return True
 
     async def restart(self, from_: str = "stored") -> None:
         """Go on after a stop: from the stored place, from the oldest change left, or from now."""
-        await self._runner.run(functools.partial(self._inner.restart, from_))
+        await _apart(functools.partial(self._inner.restart, from_))
 
     async def forget(self) -> None:
         """Close it and remove its stored place."""
         await self.close()
-        await self._runner.run(self._inner.forget)
+        await _apart(self._inner.forget)
 
     async def close(self) -> None:
         """End it behind the change that is being done; waits for that, unless the function itself calls. Twice is harmless."""
         if self._inner._follower.is_inside:
             self._inner.close()
         else:
-            await self._runner.run(self._inner.close)
+            await _apart(self._inner.close)
 
     async def __aenter__(self: F) -> F:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+async def _apart(call: Callable[[], None]) -> None:
+    """Run what waits for a function on none of the database's threads: the function may need them all."""
+    await asyncio.get_running_loop().run_in_executor(None, call)
 
 
 class AsyncConsumer(_AsyncFollower):
@@ -128,7 +142,7 @@ def loop_wait() -> Wait:
             raise _LoopEnded("its event loop has ended") from error
         while True:
             try:
-                return future.result(LOOK_S)
+                return future.result(LOOP_LOOK_S)
             except (TimeoutError, CancelledError) as error:
                 if not loop.is_running():
                     raise _LoopEnded("its event loop has ended") from error

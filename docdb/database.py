@@ -21,6 +21,7 @@ from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
 from docdb.faces.arguments import WatchOptions, check_watch
 from docdb.feeds.positions import Position
 from docdb.query import AggregateCursor
+from docdb.sessions.followers import describe
 from docdb.sessions.session import SessionSettings, StoreSession
 from docdb.store import building
 from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
@@ -321,8 +322,6 @@ class Database:
 
     def stats(self) -> dict[str, Any]:
         """Return sizes in bytes and counts: the storage, each collection, the change log, the group commit, the oldest reader."""
-        from docdb.sessions.following import describe
-
         with self._session.snapshot() as snapshot:
             state = snapshot.state()
             collections = {}

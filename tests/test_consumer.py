@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -432,6 +433,73 @@ def test_a_coroutine_function_runs_on_the_threads_own_loop(db: docdb.Database) -
     assert copied(db) == ["a-0", "a-1", "a-2"]
 
 
+def test_a_stream_that_fails_is_opened_anew(db: docdb.Database) -> None:
+    consumer = db.consume("c", copy, collection="a", operations="insert")
+    assert consumer.catch_up(SOON_S)
+    db["a"].insert_one({"_id": 0})
+    assert consumer.catch_up(SOON_S)
+    consumer._follower._stream.fail(StorageError("gone for a moment"))
+    db["a"].insert_one({"_id": 1})
+    assert consumer.catch_up(SOON_S)
+    assert copied(db) == ["a-0", "a-1"]
+    assert consumer.state == "running"
+
+
+def test_what_was_read_before_the_history_was_lost_is_done(tmp_path: Path) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def fn(changes: list[Any], t: Any) -> None:
+        entered.set()
+        go_on.wait(SOON_S)
+        t["log"].insert_many([{"_id": change.id} for change in changes])
+
+    with docdb.open(tmp_path / "d", history_bytes=20_000, durability="relaxed") as db:
+        consumer = db.consume("c", fn, collection="a", operations="insert", batch=4)
+        consumer.catch_up(SOON_S)
+        db["a"].insert_one({"_id": 0})
+        assert entered.wait(SOON_S)
+        for n in range(1, 60):
+            db["a"].insert_one({"_id": n, "text": "x" * 1_000})
+        go_on.set()
+        with pytest.raises(HistoryLost):
+            consumer.catch_up(SOON_S)
+        assert copied(db) == [0]
+        consumer.restart(from_="oldest")
+        assert consumer.catch_up(SOON_S)
+        found = copied(db)[1:]
+        assert found == list(range(60 - len(found), 60))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_consumers_that_come_and_go_apply_each_change_once(db: docdb.Database, seed: int) -> None:
+    chance = random.Random(seed)
+    stop = threading.Event()
+
+    def fn(item: Any, t: Any) -> None:
+        changes = item if isinstance(item, list) else [item]
+        order = (t["order"].find_one({"_id": 0}) or {"n": 0})["n"]
+        t["order"].doc(0).set({"n": order + len(changes)})
+        t["log"].insert_many([{"_id": change.id, "order": order + n} for n, change in enumerate(changes)])
+
+    def come_and_go(chance: random.Random) -> None:
+        while not stop.is_set():
+            batch = chance.choice((None, 2, 50))
+            with db.consume("c", fn, collection="a", operations="insert", from_="oldest", batch=batch):
+                time.sleep(chance.random() * 0.02)
+
+    threads = [threading.Thread(target=come_and_go, args=(random.Random(chance.random()),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(150):
+        db["a"].insert_one({"_id": n})
+    stop.set()
+    for thread in threads:
+        thread.join()
+    with db.consume("c", fn, collection="a", operations="insert", times=0) as consumer:
+        assert consumer.catch_up(SOON_S)
+    assert [document["_id"] for document in db["log"].find().sort("order", 1)] == list(range(150))
+
+
 # Closing
 
 
@@ -693,6 +761,23 @@ def test_a_task_may_close_its_own_consumer_and_restart_after_a_stop(tmp_path: Pa
             assert not await consumer.catch_up(0.0)
             while await db["log"].count_documents({}) != 1:
                 await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), SOON_S))
+
+
+def test_many_who_wait_do_not_take_the_threads_that_a_function_needs(tmp_path: Path) -> None:
+    async def fn(change: Any, t: Any) -> None:
+        await asyncio.sleep(0.05)
+        await t["log"].insert_one({"_id": change.id})
+
+    async def main() -> None:
+        async with docdb.aio.open(tmp_path / "d") as db:
+            consumer = db.consume("c", fn, collection="a", operations="insert")
+            await consumer.catch_up(SOON_S)
+            await db["a"].insert_many([{"_id": n} for n in range(3)])
+            assert await asyncio.gather(*[consumer.catch_up(SOON_S) for _ in range(40)]) == [True] * 40
+            await db["a"].insert_one({"_id": 3})
+            await asyncio.gather(*[consumer.close() for _ in range(40)])
 
     asyncio.run(asyncio.wait_for(main(), SOON_S))
 

@@ -1,7 +1,7 @@
 """Following the change log from a stored place: what consumers and triggers have in common.
 
 What lives here: ``Follower``, a thread that hands changes to a function one after the other, in one process at a time, and keeps its place in the
-database; ``describe``, what ``db.stats()`` says of all of them. What it must not know: transactions, faces, what becomes of a change.
+database, and ``Following``, what is followed. What it must not know: transactions, faces, what becomes of a change.
 
 Life. The thread waits for the lease of its name (``engine/leases.py``); who waits takes over when the holder closes or dies. With the lease it reads
 its record (``store/progress.py``), made now where there is none, and opens a change stream behind it. A subclass ``apply``s each item and says
@@ -38,21 +38,20 @@ from docdb.sessions.feeding import known_operations
 from docdb.store import progress
 from docdb.store.batch import WriteBatch
 from docdb.store.progress import Progress, Step
-from docdb.store.store import Snapshot
 
 if TYPE_CHECKING:
     from docdb.feeds.events import Change
     from docdb.feeds.streams import ChangeStream
     from docdb.sessions.session import StoreSession
 
-__all__ = ["Follower", "Following", "Wait", "describe"]
+__all__ = ["LOOK_S", "Follower", "Following", "Wait"]
 
 LEASE_POLL_S: Final = 0.2  # how often one who waits asks whether the holder is gone
 PASS_S: Final = 5.0  # how long an idle follower keeps in memory what it has only passed over
 CLOSE_PATIENCE_S: Final = 30.0
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 30.0
-LOOK_S: Final = 0.01
+LOOK_S: Final = 0.01  # how often one who waits for it to catch up asks
 MOST_TIMES: Final = 1_000
 LONGEST_NAME: Final = 200
 
@@ -172,16 +171,26 @@ class Follower:
             stored = progress.read(snapshot.txn, self.kind, self.name)
         return None if stored is None else self._text(stored.place)
 
+    def goal(self) -> Place:
+        """Return the end of the log as it is now, for ``caught_up``."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.state().last_commit, END
+
+    def caught_up(self, goal: Place) -> bool | None:
+        """Tell whether everything up to a goal is done; None when it will not be, being closed. Raises what it stopped with."""
+        if self._is_behind(goal):
+            return True
+        if self.state == "stopped" and self.error is not None:
+            raise self.error
+        return False if self.alive else None
+
     def catch_up(self, timeout_s: float | None = None) -> bool:
         """Wait until everything committed before this call is done; False when the time is up or it was closed. Raises the error it stopped with."""
         check_timeout(timeout_s)
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._store.snapshot() as snapshot:
-            target = (snapshot.state().last_commit, END)
-        while not self._is_behind(target):
-            if self.state == "stopped" and self.error is not None:
-                raise self.error
-            if not self.alive or (until is not None and time.monotonic() >= until):
+        goal = self.goal()
+        while not (done := self.caught_up(goal)):
+            if done is None or (until is not None and time.monotonic() >= until):
                 return False
             self._closing.wait(LOOK_S)
         return True
@@ -456,26 +465,6 @@ class Follower:
         if self.state == "running" and self._reached is not None:
             shown |= {"lag": max(0, last_commit - self._reached[0]), "lost": False}
         return shown
-
-
-def describe(session: StoreSession, snapshot: Snapshot) -> dict[str, Any]:
-    """Return what ``db.stats()`` shows of the consumers and triggers of all processes: place, commits behind it, and of this session's what they do."""
-    state, about = snapshot.state(), session.store.about
-    shown: dict[str, Any] = {"consumers": {}, "triggers": {}}
-    for stored in progress.read_all(snapshot.txn):
-        shown[f"{stored.kind}s"][stored.name] = {
-            "collection": stored.collection,
-            "position": str(Position(about["database_id"], about["epoch"], *stored.place)),
-            "lag": max(0, state.last_commit - stored.commit),
-            "lost": stored.commit < state.oldest_commit - (stored.index == END),
-            "state": "elsewhere",
-        }
-    for follower in sorted(session.feeds.followers, key=lambda follower: follower.state == "running"):
-        row = shown[f"{follower.kind}s"].setdefault(
-            follower.name, {"collection": follower.what.collection, "position": None, "lag": None, "lost": False}
-        )
-        row |= follower.local(state.last_commit)
-    return shown
 
 
 def _log() -> logging.Logger:
