@@ -8,6 +8,7 @@ request or a ``get`` is compiled anew each time. ``auth`` is compared by its val
 
 from __future__ import annotations
 
+import datetime as dt
 from functools import cached_property
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ from docdb.rules.syntax import Call, Logic, Node, Variable, walk
 __all__ = ["Compiled", "compiled"]
 
 MOST_KEPT: Final = 256
-_PLAIN: Final = frozenset({str, bool, int, type(None)})
+MOST_ITEMS: Final = 50  # of a list in auth
+_PLAIN: Final = frozenset({str, bool, int, float, dt.datetime, type(None)})
 
 
 class Compiled:
@@ -91,7 +93,21 @@ def _key(rule: Node, about: Circumstances) -> tuple[Any, ...] | None:
         return id(rule), None
     values = tuple(auth.values())
     kinds = tuple(map(type, values))
-    return (id(rule), tuple(auth), values, kinds) if _PLAIN.issuperset(kinds) else None
+    if _PLAIN.issuperset(kinds):
+        return id(rule), tuple(auth), values, kinds
+    frozen = tuple(map(_frozen, values))
+    return None if None in frozen else (id(rule), tuple(auth), frozen)
+
+
+def _frozen(value: Any) -> tuple[Any, ...] | None:
+    """Return a value, or a short list of such, with its types; None for what is too large or too deep to be worth it."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return kind, value
+    if kind in (list, tuple) and len(value) <= MOST_ITEMS:
+        kinds = tuple(map(type, value))
+        return (list, tuple(value), kinds) if _PLAIN.issuperset(kinds) else None
+    return None
 
 
 def _is_steady(node: Node) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from docdb.rules.evaluator import Circumstances, Failure, Reader, Unanswered, evaluate
-from docdb.rules.syntax import Binary, Call, Index, Literal, Member, Node, Undefined, Variable, children, walk
+from docdb.rules.syntax import Binary, Call, Index, Literal, Member, Node, Undefined, Variable, children
 
 __all__ = ["FAILED", "Asks", "Partial", "Steps"]
 
@@ -82,15 +82,20 @@ class Partial:
         return Asks(node, about, wanted, self.creating)
 
     def _mentions(self, node: Node) -> tuple[bool, bool]:
+        """Tell whether the document and whether the request stands in a part of the rule."""
         known = self._known.get(id(node))
-        if known is None:
-            document = request = False
-            for part in walk(node):
-                document |= isinstance(part, Variable) and part.name == "doc"
-                request |= isinstance(part, Variable) and part.name == "request"
-                request |= isinstance(part, Call) and part.name == "changed"
-            known = self._known[id(node)] = node, (document or (request and self.creating), request)
-        return known[1]
+        if known is not None:
+            return known[1]
+        document = isinstance(node, Variable) and node.name == "doc"
+        request = (isinstance(node, Variable) and node.name == "request") or (
+            isinstance(node, Call) and node.name == "changed"
+        )
+        document = document or (request and self.creating)
+        for child in children(node):
+            inside = self._mentions(child)
+            document, request = document or inside[0], request or inside[1]
+        self._known[id(node)] = node, (document, request)
+        return document, request
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -242,7 +242,7 @@ def _field(chance: Random, name: str) -> Any:
 # ---- the campaign
 
 
-def one_rule(chance: Random, tally: Tally, *, queries: int = 6, documents: int = 6, sample: int = 0) -> None:
+def one_rule(chance: Random, tally: Tally, *, queries: int = 16, documents: int = 8, sample: int = 0) -> None:
     """Make a rule and hold some queries and documents to it; raise AssertionError at the first difference."""
     text = rule(chance)
     try:

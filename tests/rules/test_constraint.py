@@ -138,6 +138,9 @@ def test_a_compiled_rule_is_kept_for_equal_auth_only():
     assert compiled(rule, about(auth={"id": "x"})) is compiled(rule, about(auth={"id": "x"}))
     assert compiled(rule, about(auth={"id": 1})) is not compiled(rule, about(auth={"id": True}))
     assert compiled(rule, about(auth={"id": 1})) is not compiled(rule, about(auth={"id": 1.0}))
+    assert compiled(rule, about(auth={"id": [1]})) is compiled(rule, about(auth={"id": [1]}))
+    assert compiled(rule, about(auth={"id": [1]})) is not compiled(rule, about(auth={"id": [True]}))
+    assert compiled(rule, about(auth={"id": {}})) is not compiled(rule, about(auth={"id": {}}))
 
 
 @pytest.mark.parametrize("text", ["doc.n < now", "get('database.shops.s').owner == 'me'", "request.data.a == 1"])
