@@ -1,6 +1,6 @@
 """Rules compiled for certain circumstances, and kept where many operations share these.
 
-What lives here: ``compiled`` and ``Compiled``. What it must not know: queries, stored bytes.
+What lives here: ``compiled`` and ``Compiled``. What it must not know: queries.
 
 What depends on ``auth`` alone is kept, since each operation of one caller meets the same rule with the same ``auth``; what reads ``now``, the
 request or a ``get`` is compiled anew each time. ``auth`` is compared by its values, never by identity: it may be changed in place.
@@ -9,17 +9,23 @@ request or a ``get`` is compiled anew each time. ``auth`` is compared by its val
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final
 
 from docdb.language import tree
+from docdb.language.matching import matcher
+from docdb.language.programs import compile_program
 from docdb.rules.constraint import formula_of, no_array_before
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.formula import FALSE, TRUE, Formula, Within, every, written
 from docdb.rules.partial import Partial, as_created
 from docdb.rules.syntax import Call, Logic, Node, Variable, walk
+from docdb.store import codec
 
-__all__ = ["Compiled", "compiled"]
+__all__ = ["Compiled", "Verdict", "compiled"]
+
+Verdict = Callable[[bytes], bool]
 
 MOST_KEPT: Final = 256
 MOST_ITEMS: Final = 50  # of a list in auth
@@ -61,13 +67,37 @@ class Compiled:
         """The filter that matches exactly what the rule allows."""
         return written(every(*(demand for _, demand in self.parts)))
 
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether the rule allows a stored document: the filter's program, the reference where that is not sure."""
+        if isinstance(self.node, tree.Constant):
+            return _everything if self.node.value else _nothing
+        matches, program = matcher(self.node), compile_program(self.node)
+        if program is None:
+            return lambda data: matches(codec.decode(data))
+        ask = program.match
+
+        def verdict(data: bytes) -> bool:
+            answer = ask(data)
+            return matches(codec.decode(data)) if answer == 2 else bool(answer)
+
+        return verdict
+
+
+def _everything(data: bytes) -> bool:
+    return True
+
+
+def _nothing(data: bytes) -> bool:
+    return False
+
 
 def compiled(rule: Node, about: Circumstances, *, open_request: bool = False, creating: bool = False) -> Compiled:
     """Return the compiled rule, one of the last where it depends on ``auth`` alone and that is plain."""
-    key = _key(rule, about)
+    key = _key(rule, about, creating)
     if key is None:
         return Compiled(rule, about, open_request, creating)
-    key = (*key, open_request, creating)
+    key = (*key, open_request)
     known = _kept.get(key)
     if known is None or known.rule is not rule:
         if len(_kept) >= MOST_KEPT:
@@ -77,26 +107,27 @@ def compiled(rule: Node, about: Circumstances, *, open_request: bool = False, cr
 
 
 _kept: dict[tuple[Any, ...], Compiled] = {}
-_steady: dict[int, tuple[Node, bool]] = {}
+_steady: dict[tuple[int, bool], tuple[Node, bool]] = {}
 
 
-def _key(rule: Node, about: Circumstances) -> tuple[Any, ...] | None:
-    known = _steady.get(id(rule))
+def _key(rule: Node, about: Circumstances, creating: bool) -> tuple[Any, ...] | None:
+    place = id(rule), creating
+    known = _steady.get(place)
     if known is None or known[0] is not rule:
         if len(_steady) >= MOST_KEPT:
             _steady.clear()
-        known = _steady[id(rule)] = rule, all(map(_is_steady, walk(rule)))
+        known = _steady[place] = rule, all(_is_steady(node, creating) for node in walk(rule))
     if not known[1]:
         return None
     auth = about.auth
     if auth is None:
-        return id(rule), None
+        return place, None
     values = tuple(auth.values())
     kinds = tuple(map(type, values))
     if _PLAIN.issuperset(kinds):
-        return id(rule), tuple(auth), values, kinds
+        return place, tuple(auth), values, kinds
     frozen = tuple(map(_frozen, values))
-    return None if None in frozen else (id(rule), tuple(auth), frozen)
+    return None if None in frozen else (place, tuple(auth), frozen)
 
 
 def _frozen(value: Any) -> tuple[Any, ...] | None:
@@ -110,10 +141,11 @@ def _frozen(value: Any) -> tuple[Any, ...] | None:
     return None
 
 
-def _is_steady(node: Node) -> bool:
+def _is_steady(node: Node, creating: bool) -> bool:
+    """Tell whether a node depends on nothing but ``auth`` and the document, which in a create is the request's data, too."""
     if isinstance(node, Call):
-        return node.name not in ("get", "changed")
-    return not isinstance(node, Variable) or node.name not in ("now", "request")
+        return node.name != "get" and (creating or node.name != "changed")
+    return not isinstance(node, Variable) or not (node.name == "now" or (node.name == "request" and not creating))
 
 
 def _conjuncts(rule: Node) -> list[Node]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from docdb.language import tree
 from docdb.rules.regions import (
+    ABSENT,
     ARRAYS,
     EVERYTHING,
     NO_ARRAYS,
@@ -30,6 +31,9 @@ MAX_DEPTH: Final = 64
 MAX_NODES: Final = 10_000
 MAX_CASES: Final = 256
 MAX_LITERALS: Final = 50_000  # of all cases together
+
+_ID: Final = ("_id",)
+_IDS: Final = outside(NO_ARRAYS, ABSENT)
 
 Literal = tuple[tree.Node, bool]  # a leaf, and whether it matches
 
@@ -122,8 +126,8 @@ class Facts:
         return said
 
     def value(self, path: tree.Path) -> Region:
-        """Return the region of the one value at a path, arrays left out."""
-        region, said = NO_ARRAYS, self.at(path)
+        """Return the region of the one value at a path, arrays left out; every document has an ``_id``."""
+        region, said = _IDS if path == _ID else NO_ARRAYS, self.at(path)
         for part in said.some:
             region = intersect(region, part)
         for part in said.none:
@@ -133,11 +137,11 @@ class Facts:
     def limits(self, path: tree.Path) -> bool:
         """Tell whether the query says anything about a path."""
         said = self.at(path)
-        return any(part != EVERYTHING for part in said.some) or bool(said.none)
+        return path == _ID or any(part != EVERYTHING for part in said.some) or bool(said.none)
 
     def excludes_arrays(self, path: tree.Path) -> bool:
         """Tell whether no array stands at a path that leads through objects only."""
-        return path == ("_id",) or any(subset(ARRAYS, part) for part in self.at(path).none)
+        return path == _ID or any(subset(ARRAYS, part) for part in self.at(path).none)
 
 
 class _Said:

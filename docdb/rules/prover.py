@@ -233,7 +233,8 @@ class _Proof:
         for values in itertools.product(*rows):
             if not question(_document(paths, values)):
                 return None
-        return _distinct([condition for path in paths for condition in _single(path)])
+        single = conjunction(_distinct([condition for path in paths for condition in _single(path)]))
+        return [tree.Or((single, demand.node))]  # where an array stands, the rule may still allow
 
     def paths(self, part: Node) -> list[tree.Path] | None:
         """Return all that a part of a rule reads of the document, as paths of names; None when that is not certain."""

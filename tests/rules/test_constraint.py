@@ -8,7 +8,7 @@ from docdb.language.programs import compile_program
 from docdb.rules.compiled import compiled
 from docdb.rules.constraint import constraint
 from docdb.rules.evaluator import Circumstances, allows
-from docdb.rules.judging import judge
+from docdb.rules.judging import judge, needs_images
 from docdb.rules.parser import parse
 from docdb.rules.spelling import spell
 from docdb.store import codec
@@ -147,3 +147,17 @@ def test_a_compiled_rule_is_kept_for_equal_auth_only():
 def test_a_rule_that_reads_more_than_auth_is_compiled_anew(text):
     rule = parse(text)
     assert compiled(rule, about()) is not compiled(rule, about())
+
+
+def test_a_rule_for_a_create_is_kept_though_it_reads_the_request():
+    rule = parse("doc.a == 1 && request.data.b == 2 && changed('c')")
+    assert compiled(rule, about(), creating=True) is compiled(rule, about(), creating=True)
+    assert compiled(rule, about()) is not compiled(rule, about())
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"), [("doc.a == auth.openid", False), ("doc.a == request.data.a", True), ("!changed('a')", True)]
+)
+def test_whether_a_rule_needs_both_images(text, needed):
+    assert needs_images(parse(text)) is needed
+    assert not needs_images(None)

@@ -63,6 +63,7 @@ OWN = "auth != null && doc._openid == auth.openid"
         ("get(`database.shops.${doc.shop}`).owner == auth.openid", {"shop": {"$in": ["s", "u"]}}),
         ("get('database.shops.' + doc.shop).owner == auth.openid && doc.a > 1", {"shop": "s", "a": 2}),
         ("doc._id == 'x'", {"_id": "x"}),
+        ("exists(doc._id) && doc._id != 'x'", {"_id": {"$ne": "x"}}),
         (OWN, {"_openid": {"$gte": "me", "$lte": "me"}}),
     ],
 )
