@@ -62,7 +62,10 @@ def _comparison(node: Node) -> tuple[Compare | None, frozenset[int]]:
     if type(node) is not And or len(node.parts) != 2:
         return None, _PROVED
     first, second = node.parts
-    if type(first) is Compare and second == Not(TypeIs(first.path, _ARRAY)):
+    if type(first) is not Compare or type(second) is not Not:
+        return None, _PROVED
+    said = second.part
+    if type(said) is TypeIs and said.path == first.path and said.names == _ARRAY:
         return first, _BOTH_PROVED
     return None, _PROVED
 

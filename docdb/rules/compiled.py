@@ -23,7 +23,7 @@ from docdb.rules.partial import Partial, as_created
 from docdb.rules.syntax import Call, Logic, Node, Variable, walk
 from docdb.store import codec
 
-__all__ = ["Compiled", "Verdict", "compiled"]
+__all__ = ["Compiled", "Verdict", "compiled", "verdict_of"]
 
 Verdict = Callable[[bytes], bool]
 
@@ -35,7 +35,7 @@ _PLAIN: Final = frozenset({str, bool, int, float, dt.datetime, type(None)})
 class Compiled:
     """A rule for certain circumstances: its conjuncts with their formulas, and all of it as a filter.
 
-    ``false`` is a conjunct that is true of no document, ``hopeless`` one that does not even look at the document.
+    ``always``: it is true of every document. ``false`` is a conjunct that is true of no document, ``hopeless`` one that does not even look at the document.
     """
 
     def __init__(self, rule: Node, about: Circumstances, open_request: bool = False, creating: bool = False) -> None:
@@ -45,6 +45,7 @@ class Compiled:
         self.parts: list[tuple[Node, Formula]] = [(part, formula_of(part, self.partial)) for part in conjuncts]
         false = [part for part, demand in self.parts if demand is FALSE]
         self.false = next(iter(false), None)
+        self.always = all(demand is TRUE for _, demand in self.parts)
         self.hopeless = next((part for part in false if not self.partial.depends(part)), None)
 
     @cached_property
@@ -69,19 +70,24 @@ class Compiled:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """Whether the rule allows a stored document: the filter's program, the reference where that is not sure."""
-        if isinstance(self.node, tree.Constant):
-            return _everything if self.node.value else _nothing
-        matches, program = matcher(self.node), compile_program(self.node)
-        if program is None:
-            return lambda data: matches(codec.decode(data))
-        ask = program.match
+        """Whether the rule allows a stored document."""
+        return verdict_of(self.node)
 
-        def verdict(data: bytes) -> bool:
-            answer = ask(data)
-            return matches(codec.decode(data)) if answer == 2 else bool(answer)
 
-        return verdict
+def verdict_of(node: tree.Node) -> Verdict:
+    """Return whether a stored document matches: the filter's program, the reference where that is not sure."""
+    if isinstance(node, tree.Constant):
+        return _everything if node.value else _nothing
+    matches, program = matcher(node), compile_program(node)
+    if program is None:
+        return lambda data: matches(codec.decode(data))
+    ask = program.match
+
+    def verdict(data: bytes) -> bool:
+        answer = ask(data)
+        return matches(codec.decode(data)) if answer == 2 else bool(answer)
+
+    return verdict
 
 
 def _everything(data: bytes) -> bool:

@@ -60,6 +60,8 @@ def decide(
     if rule is None:
         return Decision(False, tree.FALSE, "there is no rule")
     known = compiled(rule, about, open_request=open_request)
+    if known.always:
+        return Decision(True, node)
     quick = None if filter_mode else _of_equalities(known, node)
     if quick is not None:
         return quick
