@@ -36,7 +36,7 @@ import time
 from itertools import islice
 
 from docdb._native.codec import decode as plain_decode
-from docdb.errors import BusyError, CorruptError, InvalidOperation, UsageError
+from docdb.errors import BusyError, CorruptError, InvalidOperation, StorageError, UsageError
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() nogil

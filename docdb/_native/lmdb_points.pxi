@@ -93,7 +93,10 @@ cdef class PointReader:
         if size == 0:
             return self.plain(id)
         memcpy(key, self.prefix, PREFIX)
-        txn = environment.take()
+        try:
+            txn = environment.take()
+        except StorageError:
+            return self.slow(id)  # which waits where a failed flush took the environment away, or tells
         environment.inside += 1
         try:
             known = self.seen == api.txn_id(txn) or self.still(environment, txn)

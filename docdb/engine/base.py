@@ -154,6 +154,12 @@ class Engine(ABC):
     def reopen(self) -> None:
         """Close and open the storage again under the registry, after a failed flush."""
 
+    def settle(self) -> None:  # noqa: B027
+        """Return when no write of this process is running and the storage is open, opened again if a failed flush took it away.
+
+        For a reader that met EnvironmentFailed or a storage just being opened again: it may begin anew, once.
+        """
+
     def join(
         self,
         transaction: EngineTransaction,

@@ -11,16 +11,21 @@ from typing import Final
 
 from docdb.errors import BusyError, CorruptError, DocdbError, FormatError, FullError, InvalidOperation, StorageError
 
-__all__ = ["failure"]
+__all__ = ["EnvironmentFailed", "failure"]
 
 MAP_FULL: Final = -30792
+
+
+class EnvironmentFailed(StorageError):
+    """A commit of this process failed, and its environment is of no use until it was opened again (``Engine.settle``)."""
+
 
 CODES: Final[dict[int, tuple[type[DocdbError], str]]] = {
     -30799: (StorageError, "the key exists already"),
     -30798: (StorageError, "the key was not found"),
     -30797: (CorruptError, "a page that is referred to was not found"),
     -30796: (CorruptError, "a page has the wrong type"),
-    -30795: (StorageError, "the storage met a fatal error and must be opened again"),
+    -30795: (EnvironmentFailed, "the storage met a fatal error and must be opened again"),
     -30794: (FormatError, "the file has a version this library does not read"),
     -30793: (FormatError, "the file is not a database"),
     MAP_FULL: (FullError, "the map is full"),

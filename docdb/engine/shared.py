@@ -114,6 +114,11 @@ class Storage:
             self._shut()
             self._open()
 
+    def settle(self) -> None:
+        """Wait for the writer's turn to end, and open the environment again where it failed."""
+        with self._turn():
+            self.live()
+
     def close(self) -> None:
         """Close for good; waits for a writer of another thread, and refuses when it does not end."""
         with self._turn(), self._lock:
@@ -315,6 +320,9 @@ class SharedEngine(Engine):
 
     def reopen(self) -> None:
         self._require().reopen()
+
+    def settle(self) -> None:
+        self._require().settle()
 
     def reader_check(self) -> int:
         return self._require().live().reader_check()

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, Engine, EngineTransaction
+from docdb.engine.failures import EnvironmentFailed
 from docdb.errors import FormatError, InvalidOperation, SnapshotExpired, StorageError
 from docdb.store import catalog as catalog_room
 from docdb.store import codec
@@ -164,12 +165,20 @@ class Store:
 
     def snapshot(self, limit_s: float | None = None) -> Snapshot:
         """Return the state of now; raises SnapshotExpired from its views after ``limit_s`` seconds."""
-        txn = self.engine.begin()
+        txn = self._begun()
         try:
             return Snapshot(self, txn, self._newest(txn), limit_s)
         except BaseException:
             txn.abort()
             raise
+
+    def _begun(self) -> EngineTransaction:
+        """Return a snapshot of the engine; between a writer's failed flush and the opening anew it waits, and begins once more."""
+        try:
+            return self.engine.begin()
+        except (EnvironmentFailed, InvalidOperation):
+            self.engine.settle()
+            return self.engine.begin()
 
     def _newest(self, txn: EngineTransaction) -> Catalog:
         known, seen = self._catalog, self._seen_id
@@ -212,7 +221,12 @@ class Store:
                 continue
             if info.expiring:
                 return ...
-            seen, document = self.engine.get_latest(DOCUMENTS, document_key(info.number, id_key), codec.decode)
+            key = document_key(info.number, id_key)
+            try:
+                seen, document = self.engine.get_latest(DOCUMENTS, key, codec.decode)
+            except EnvironmentFailed:
+                self.engine.settle()
+                seen, document = self.engine.get_latest(DOCUMENTS, key, codec.decode)
             if seen == self._seen_id:
                 return document
             newer = self.catalog()

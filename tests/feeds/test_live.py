@@ -759,17 +759,24 @@ class _Consumers:
 
 
 def test_bad_consumers_pin_no_pages(tmp_path: Path) -> None:
-    sizes = []
+    """No snapshot is left while they hang; the file is as large but for what a reader that was interrupted for a moment may have held."""
+    pages, readers = [], []
     for kind in ("none", "bad"):
         with docdb.open(tmp_path / kind, durability="relaxed", history_bytes=200_000) as db:
             db["a"].insert_many([{"_id": n, "n": n, "text": "x" * 500} for n in range(100)])
             consumers = _Consumers(db) if kind == "bad" else None
             for n in range(600):
                 db["a"].update_one({"_id": n % 100}, {"$set": {"n": n}})
-            sizes.append(db.stats()["storage"]["file_bytes"])
+            until = time.monotonic() + SOON_S / 2  # before the blocked ones go on by themselves
+            while db.stats()["storage"]["readers"] and time.monotonic() < until:
+                time.sleep(0.01)
+            stats = db.stats()["storage"]
+            pages.append(stats["pages"])
+            readers.append(stats["readers"])
             if consumers is not None:
                 consumers.free.set()
-    assert sizes[1] <= sizes[0] * 4  # one pinned page version would make it thirty times
+    assert readers == [0, 0]
+    assert pages[1] <= pages[0] * 4  # one state held from the beginning makes it forty times as large
 
 
 def test_a_live_query_is_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -788,4 +795,6 @@ def test_a_live_query_is_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         gc.collect()
         used, _peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert used / 2_000 < (1_500 if _native.AVAILABLE else 2_500)  # the index in Python takes more
+        assert used / 2_000 < (
+            1_500 if _native.AVAILABLE else 2_000
+        )  # the mark is the kernel's; the index in Python takes 1,710

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import docdb
+from docdb import _native
 from docdb.engine.base import CHANGES
+from docdb.engine.failures import EnvironmentFailed
 from docdb.engine.memory import MemoryEngine
+from docdb.language.order import order_key
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import State
 from docdb.store.changes import CommitEnd, read, record
@@ -68,3 +74,41 @@ def test_records_below_the_oldest_commit_go_away_in_the_end() -> None:
         kept = [key for batch in engine.begin().scan(CHANGES, b"", b"\xff" * 13) for key, _ in batch]
         assert int.from_bytes(kept[0][:8], "big") == state.oldest_commit
     assert state.oldest_commit > 40
+
+
+@pytest.mark.parametrize("native", [pytest.param(True, id="native"), pytest.param(False, id="public")])
+@pytest.mark.parametrize("read", ["snapshot", "get"])
+def test_a_reader_waits_while_the_storage_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool, read: str
+) -> None:
+    """Between a failed flush and the opening anew the environment refuses everybody; a reader waits for the writer's turn and begins once more."""
+    if native and not _native.AVAILABLE:
+        pytest.skip("kernels are not built")
+    with docdb.open(tmp_path / "d", native=native) as db:
+        db["a"].insert_one({"_id": 1, "n": 1})
+        store = db._session.store
+        engine = store.engine
+        name = "begin" if read == "snapshot" else "get_latest"
+        real = getattr(type(engine), name)
+        writing = engine.begin(write=True)
+        refused, found = threading.Event(), []
+
+        def once(engine: Any, *arguments: Any, **options: Any) -> Any:
+            if not refused.is_set():
+                refused.set()
+                raise EnvironmentFailed("beginning a snapshot: the storage met a fatal error")
+            return real(engine, *arguments, **options)
+
+        monkeypatch.setattr(type(engine), name, once)
+        ask = (
+            (lambda: db["a"].count_documents({"n": 1}))
+            if read == "snapshot"
+            else (lambda: store.get("a", order_key(1)))
+        )
+        reader = threading.Thread(target=lambda: found.append(ask()))
+        reader.start()
+        assert refused.wait(20)
+        assert found == []  # the writer has its turn still
+        writing.abort()
+        reader.join(20)
+        assert found == [1 if read == "snapshot" else {"_id": 1, "n": 1}]
