@@ -414,3 +414,22 @@ def test_rename_keeps_documents_and_indexes(db: docdb.Database) -> None:
     assert db["b"].find().to_list() == [{"_id": 1, "n": 1}]
     with pytest.raises(docdb.DuplicateKeyError):
         db["b"].insert_one({"_id": 2, "n": 1})
+
+
+@pytest.mark.parametrize(
+    ("projection", "upsert"),
+    [({"x": {"$divide": [1, "$zero"]}}, False), ({"x": {"$divide": [1, "$zero"]}}, True), ({"tags.$": 1}, False)],
+    ids=["expression", "expression of an upsert", "no position"],
+)
+def test_a_projection_that_fails_leaves_nothing_behind(projection: Any, upsert: bool) -> None:
+    """The answer of find_one_and_update is made before anything is put."""
+    with docdb.open(":memory:") as db:
+        wanted = {"_id": 1}
+        if not upsert:
+            db["a"].insert_one({"_id": 1, "zero": 0, "n": 1, "tags": [1]})
+        with pytest.raises(docdb.QueryError):
+            db["a"].find_one_and_update(
+                wanted, {"$set": {"n": 2, "zero": 0}}, projection, upsert=upsert, return_document=True
+            )
+        assert db["a"].find_one({"_id": 1}, {"_id": 0, "n": 1}) == (None if upsert else {"n": 1})
+        assert db.list_collection_names() == ([] if upsert else ["a"])

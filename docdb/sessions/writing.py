@@ -279,8 +279,8 @@ def _keep_id(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def _change_rows(
     batch: WriteBatch, setting: Setting, selection: _Selection, change: _Change, rows: list[tuple[bytes, bytes]]
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Apply a change to all rows as one unit; return old and new image of each."""
+) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], Callable[[], None]]:
+    """Apply a change to all rows as one unit; return old and new image of each, and what puts them."""
     info = batch.catalog.collections[setting.name]
     validate = _validator(info)
     changes: list[DocumentChange] = []
@@ -303,27 +303,35 @@ def _change_rows(
         size += len(data) + len(after)
         if size > setting.commit_bytes:
             raise _too_large(setting)
-    if changes:
-        _apply(batch, info, changes, setting, change.paths)
-    return images
+
+    def put() -> None:
+        if changes:
+            _apply(batch, info, changes, setting, change.paths)
+
+    return images, put
 
 
-def _upsert(batch: WriteBatch, setting: Setting, selection: _Selection, change: _Change) -> dict[str, Any]:
-    """Insert what the filter's equalities and the change make; return the new document."""
+def _upsert(
+    batch: WriteBatch, setting: Setting, selection: _Selection, change: _Change
+) -> tuple[dict[str, Any], Callable[[], None]]:
+    """Make a document of the filter's equalities and the change; return it, and what inserts it."""
     base = updates.upsert_base(selection.query.node) if change.operation == UPDATE else _id_of(selection)
     new = change.apply(base, None, inserting=True)
     if "_id" not in new and "_id" in base:
         new = {"_id": base["_id"], **new}
     id_value, id_key, data = codec.prepare(new, setting.naive_utc)
-    info = batch.collection(setting.name)
     document = codec.decode(data)
-    validate = _validator(info)
+    validate = _validator(batch.catalog.get(setting.name))
     if validate is not None:
         validate(document)
-    prepared = records.prepare(batch.catalog.version, info, [id_value], gather(info.number, [id_key], [data]))
-    if not records.insert_prepared(batch, info, prepared):
-        _insert_over(batch, info, prepared, setting)
-    return dict(document)
+
+    def put() -> None:
+        info = batch.collection(setting.name)
+        prepared = records.prepare(batch.catalog.version, info, [id_value], gather(info.number, [id_key], [data]))
+        if not records.insert_prepared(batch, info, prepared):
+            _insert_over(batch, info, prepared, setting)
+
+    return document, put
 
 
 def _id_of(selection: _Selection) -> dict[str, Any]:
@@ -341,11 +349,13 @@ def _update(operation: UpdateOp | ReplaceOp, setting: Setting) -> Step:
     def step(batch: WriteBatch) -> Outcome:
         rows = selection.rows(batch)
         if not rows and operation.upsert:
-            new = _upsert(batch, setting, selection, change)
+            new, put = _upsert(batch, setting, selection, change)
+            put()
             return Outcome(upserted_id=new["_id"], upserted=True)
         if not rows:
             return Outcome()
-        images = _change_rows(batch, setting, selection, change, rows)
+        images, put = _change_rows(batch, setting, selection, change, rows)
+        put()
         if isinstance(operation, ReplaceOp):  # as in MongoDB a replacement counts, whatever stood there
             return Outcome(matched=len(images), modified=len(images))
         return Outcome(matched=len(images), modified=sum(old is not new for old, new in images))
@@ -390,8 +400,9 @@ def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
         if not rows:
             if not operation.upsert or change is None:
                 return Outcome()
-            new = _upsert(batch, setting, selection, change)
+            new, put = _upsert(batch, setting, selection, change)
             document = show(new, new) if operation.return_new else None
+            put()
             return Outcome(upserted_id=new["_id"], upserted=True, document=document)
         if change is None:
             old = codec.decode(rows[0][1])
@@ -399,11 +410,13 @@ def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
             info = batch.catalog.collections[setting.name]
             records.apply(batch, info, [DocumentChange(DELETE, rows[0][0], rows[0][1], None)])
             return Outcome(matched=1, deleted=1, document=document)
-        ((old, new),) = _change_rows(batch, setting, selection, change, rows)
+        ((old, new),), put = _change_rows(batch, setting, selection, change, rows)
         chosen = new if operation.return_new else old
         # The bytes of the stored image decide what comes back: dates in UTC, foreign classes as docdb's own.
         answer = codec.decode(codec.encode(chosen, naive_utc=setting.naive_utc)) if chosen is new else old
-        return Outcome(matched=1, modified=int(old is not new), document=show(answer, old))
+        document = show(answer, old)  # it may refuse: before anything is put
+        put()
+        return Outcome(matched=1, modified=int(old is not new), document=document)
 
     return step
 
