@@ -40,9 +40,9 @@ OWN = "docdb"
 class Stage:
     """A folder that goes with the stage, and how many live queries are meant by many."""
 
-    def __init__(self, queries: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="docdb-bench-feeds-"))
-        self.queries = queries
+        self.queries = settings.documents
         self._opened = 0
 
     @contextmanager
@@ -52,15 +52,9 @@ class Stage:
         with docdb.open(self.folder / f"{self._opened}.docdb", **options) as db:
             yield db
 
-
-@contextmanager
-def stage(settings: Settings) -> Iterator[Stage]:
-    """Make the stage."""
-    made = Stage(settings.documents)
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made.folder, ignore_errors=True)
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 # ---- from commit to callback

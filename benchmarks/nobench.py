@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -205,16 +204,6 @@ class Stage:
         for contestant in self.contestants:
             contestant.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-@contextmanager
-def stage(settings: Settings) -> Iterator[Stage]:
-    """Load the contestants."""
-    made = Stage(settings)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def _query(title: str, make: Callable[[Stage], Callable[[Any], Answer]]) -> Callable[[Stage], Row]:

@@ -16,8 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,9 @@ CITIES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "ci
 class Stage:
     """All contestants, loaded with the same documents, in a folder that goes with it."""
 
-    def __init__(self, count: int, contestants: tuple[type, ...] = (Docdb, ByHand, SqliteJsonb)) -> None:
+    def __init__(self, settings: Settings, contestants: tuple[type, ...] = (Docdb, ByHand, SqliteJsonb)) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="docdb-bench-"))
+        count = settings.documents
         self.documents = documents(count)
         self.loaded: dict[str, float] = {}
         self.contestants: list[Any] = []
@@ -110,7 +110,7 @@ def load(stage: Stage) -> Row:
     """Bulk load with two indexes; the median of three fresh databases each."""
     times = {name: [value] for name, value in stage.loaded.items()}
     for _ in range(2):
-        again = Stage(len(stage.documents))
+        again = Stage(Settings(len(stage.documents)))
         for name, value in again.loaded.items():
             times[name].append(value)
         again.close()
@@ -271,16 +271,6 @@ def _text(place: int, about: str) -> Callable[[Stage], Row]:
 
     row.__doc__ = about
     return row
-
-
-@contextmanager
-def stage(settings: Settings) -> Iterator[Stage]:
-    """Make the stage all rows run on."""
-    made = Stage(settings.documents)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 WORKLOADS: dict[str, Callable[[Stage], Row]] = {

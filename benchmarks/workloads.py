@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -27,7 +28,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A module with ``WORKLOADS`` (name -> function of a stage that gives one row or several) and ``stage(settings)``."""
+    """A module with ``WORKLOADS`` (name -> function of a stage that gives one row or several) and ``Stage``, made of settings and closed when all have run."""
 
     name: str
     about: str
@@ -41,7 +42,7 @@ class Group:
     def run(self, settings: Settings, names: Sequence[str]) -> list[Row]:
         """Run the named workloads on one stage."""
         rows: list[Row] = []
-        with import_module(f"benchmarks.{self.name}").stage(settings) as stage:
+        with closing(import_module(f"benchmarks.{self.name}").Stage(settings)) as stage:
             for name in names:
                 print(f"    {name}", file=sys.stderr)
                 made = self.workloads()[name](stage)

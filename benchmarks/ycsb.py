@@ -14,8 +14,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -70,7 +69,7 @@ class Work:
 
 
 class Stage:
-    """A folder with the loaded contestants; every workload begins with a copy of none: they run one after the other, as YCSB's do."""
+    """A folder with the loaded contestants; the workloads run one after the other on what those before left, as YCSB's do."""
 
     def __init__(self, settings: Settings) -> None:
         self.records, self.seed = settings.documents, settings.seed
@@ -211,16 +210,6 @@ def _workload(letter: str, mix: Mix) -> Callable[[Stage], list[Row]]:
 
     run.__doc__ = f"{mix.about.capitalize()}."
     return run
-
-
-@contextmanager
-def stage(settings: Settings) -> Iterator[Stage]:
-    """Load the contestants."""
-    made = Stage(settings)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 WORKLOADS: Final = {f"ycsb_{letter}": _workload(letter, mix) for letter, mix in MIXES.items()}

@@ -98,14 +98,9 @@ def open(
         transaction_limit_s=check_limit(transaction_limit_s, "transaction_limit_s"),
     )
     location = os.fspath(path)
-    if location == ":memory:":
-        from docdb.engine.memory import MemoryEngine
-
-        engine: Engine = MemoryEngine()
-    else:
-        engine = open_engine(
-            location, create=create, read_only=read_only, durability=durability, native=native, verify=verify
-        )
+    engine = _engine_of(
+        location, create=create, read_only=read_only, durability=durability, native=native, verify=verify
+    )
     store = _share(engine, history_bytes, history_age_s, sweep_s)
     database = Database(store, settings, location)
     try:
@@ -117,6 +112,15 @@ def open(
         database.close()
         raise
     return database
+
+
+def _engine_of(location: str, **options: Any) -> Engine:
+    """Return the engine of a folder, or one that lives in memory."""
+    if location != ":memory:":
+        return open_engine(location, **options)
+    from docdb.engine.memory import MemoryEngine
+
+    return MemoryEngine()
 
 
 def _share(engine: Engine, history_bytes: int, history_age_s: float, sweep_s: float | None) -> Store:

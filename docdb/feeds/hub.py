@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from docdb.engine.forks import Inside
@@ -67,9 +67,7 @@ class Hub:
         self._pid = os.getpid()
         self._seen_id = -1
         self._failures = 0
-        self._timers: Callable[[], float | None] | None = None
         self.router: Router | None = None
-        self.wakes = 0
         self._work: deque[Callable[[], None]] = deque()
         self._working = 0
         self._finished = 0
@@ -109,10 +107,6 @@ class Hub:
         with self._lock:
             self._held -= 1
         self._end_when_idle()
-
-    def watch_with(self, timers: Callable[[], float | None]) -> None:
-        """Call ``timers`` in each round; it returns how many seconds the hub may sleep at most."""
-        self._timers = timers
 
     def leave(self, feed: Feed[Any]) -> None:
         """Ring this feed no longer; the thread ends with the last one."""
@@ -180,7 +174,8 @@ class Hub:
                 with self._looking:
                     if engine.last_id() != self._seen_id:
                         self._advance()
-                for due in self._due():
+                due = None if self.router is None else self.router.due()
+                if due is not None:
                     pause = min(pause, due)
                 self._failures = 0
             except Exception as error:
@@ -195,12 +190,6 @@ class Hub:
                     continue
                 pause = min(pause, STUCK_S)
             bell.wait(rung, pause)
-
-    def _due(self) -> Iterator[float]:
-        for timers in (self._timers, None if self.router is None else self.router.due):
-            left = None if timers is None else timers()
-            if left is not None:
-                yield left
 
     # Callbacks
 
@@ -262,7 +251,6 @@ class Hub:
             if self.router is not None:
                 self.router.advance(snapshot)
             self._seen_id = snapshot.txn.id
-        self.wakes += 1
         with self._lock:
             feeds = list(self._streams)
         for feed in feeds:

@@ -47,8 +47,6 @@ class WriteBatch:
         self.log = LogWriter(self.state, history_bytes, history_age_s)
         self._began_with = self.catalog
         self._counters: dict[bytes, Counters] = {}
-        self._puts: list[tuple[bytes, bytes]] = []
-        self._deletes: list[bytes] = []
         self._unlogged = False
 
     def view(self, name: str) -> View:

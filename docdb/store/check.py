@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, ENTRIES, EngineTransaction
 from docdb.errors import DocdbError
@@ -261,11 +261,3 @@ class _Tally:
         if value:
             self.cut += is_cut(value)
             self.multikey += is_multikey(value)
-
-
-def explain_problems(report: Report) -> dict[str, Any]:
-    """Return the report as a plain document."""
-    return {
-        "ok": report.ok, "collections": report.collections, "documents": report.documents, "entries": report.entries,
-        "changes": report.changes, "problems": list(report.problems),
-    }  # fmt: skip
