@@ -135,7 +135,7 @@ cdef class PredicateTable:
         cdef int answer = 0
         if path is not None:
             for part in path:
-                text = part.encode("utf-8")
+                text = part.encode("utf-8", "surrogatepass")  # no stored name is like that: nothing is found
                 child = find_name(&self.t, at, <const unsigned char*>PyBytes_AS_STRING(text), <uint32_t>PyBytes_GET_SIZE(text))
                 if child == NONE:
                     answer = new_name(
