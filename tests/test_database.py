@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import threading
@@ -433,3 +434,33 @@ def test_a_projection_that_fails_leaves_nothing_behind(projection: Any, upsert: 
             )
         assert db["a"].find_one({"_id": 1}, {"_id": 0, "n": 1}) == (None if upsert else {"n": 1})
         assert db.list_collection_names() == ([] if upsert else ["a"])
+
+
+LONE = "\ud800"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda c: list(c.find({LONE: 1})),
+        lambda c: list(c.find({f"a.{LONE}": {"$gt": 1}})),
+        lambda c: list(c.find({"a": LONE})),
+        lambda c: list(c.find({}, {LONE: 1})),
+        lambda c: list(c.find().sort(LONE, 1).limit(1)),
+        lambda c: c.distinct(LONE),
+        lambda c: c.find_one({"_id": LONE}),
+        lambda c: c.doc(LONE).get(),
+        lambda c: c.update_one({"_id": LONE}, {"$set": {LONE: 1}}, upsert=True),
+        lambda c: c.delete_many({LONE: {"$exists": True}}),
+        lambda c: c.where({LONE: 1}).watch().close(),
+    ],
+    ids=["name", "path", "value", "projection", "sort", "distinct", "find_one", "doc", "update", "delete", "watch"],
+)
+@pytest.mark.parametrize("place", ["memory", "folder"])
+def test_a_lone_surrogate_finds_nothing_or_is_refused(ask: Any, place: str, tmp_path: Path) -> None:
+    """No stored name or text is like that; no error but docdb's own comes of it."""
+    with docdb.open(":memory:" if place == "memory" else tmp_path / "d") as db:
+        db["a"].insert_one({"_id": 1, "a": {"b": 1}})
+        with contextlib.suppress(docdb.UsageError):
+            ask(db["a"])
+        assert list(db["a"].find()) == [{"_id": 1, "a": {"b": 1}}]

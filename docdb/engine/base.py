@@ -158,6 +158,7 @@ class Engine(ABC):
         """Return when no write of this process is running and the storage is open, opened again if a failed flush took it away.
 
         For a reader that met EnvironmentFailed or a storage just being opened again: it may begin anew, once.
+        Raises BusyError when a write of another thread does not end within 30 seconds.
         """
 
     def join(

@@ -102,7 +102,10 @@ def _elem_match(node: tree.ElemMatch, depth: int) -> Form:
 
 
 def _path(path: tree.Path) -> tuple[tuple[bytes, int], ...]:
-    return tuple((part.encode("utf-8", "surrogatepass"), -1 if (position := position_of(part)) is None else position) for part in path)
+    return tuple(
+        (part.encode("utf-8", "surrogatepass"), -1 if (position := position_of(part)) is None else position)
+        for part in path
+    )
 
 
 def _collated(value: Any, collation: Any) -> bool:

@@ -129,7 +129,7 @@ class StoreSession:
         if self._closed:
             self._refuse()
         kind = type(id)
-        if kind is not str and kind is not int:
+        if kind is not int and not (kind is str and id.isascii()):
             id = canonical(id, "_id", naive_utc=self.settings.naive_utc)
         key = order_key(id)
         if len(key) > LARGEST_ID:
