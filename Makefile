@@ -31,7 +31,7 @@ fmt: $(VENV)/.ready
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 bench: $(VENV)/.ready
-	$(BIN)/pip -q install "apsw>=3.46"
+	$(BIN)/pip -q install -e ".[bench]"
 	$(BIN)/python -m benchmarks run
 
 fuzz: $(VENV)/.ready

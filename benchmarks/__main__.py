@@ -64,9 +64,10 @@ def _run(chosen: argparse.Namespace) -> None:
         settings = Settings(chosen.documents or group.documents, chosen.seed)
         about = report.facts(seed=chosen.seed)
         print(f"... {group.name}", file=sys.stderr)
-        done[group.name] = group.run(settings, names)
+        done[group.name], notes = group.run(settings, names)
         line = ", ".join(f"{key} {value}" for key, value in about.items() if key not in ("system", "seed"))
         text = f"{line}, {settings.documents:,} documents, seed {settings.seed}\n\n{report.table(done[group.name])}"
+        text += "".join(f"\n\n{note}" for note in notes)
         print(f"{text}\n")
         if chosen.write:
             report.write_table(group.name, text)

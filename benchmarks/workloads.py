@@ -39,20 +39,22 @@ class Group:
         found: Mapping[str, Callable[[Any], Row | list[Row]]] = import_module(f"benchmarks.{self.name}").WORKLOADS
         return found
 
-    def run(self, settings: Settings, names: Sequence[str]) -> list[Row]:
-        """Run the named workloads on one stage."""
+    def run(self, settings: Settings, names: Sequence[str]) -> tuple[list[Row], list[str]]:
+        """Run the named workloads on one stage; return their rows and what the stage notes, such as a rival that is not installed."""
         rows: list[Row] = []
         with closing(import_module(f"benchmarks.{self.name}").Stage(settings)) as stage:
             for name in names:
                 print(f"    {name}", file=sys.stderr)
                 made = self.workloads()[name](stage)
                 rows += made if isinstance(made, list) else [made]
-        return rows
+            return rows, list(getattr(stage, "notes", ()))
 
 
 GROUPS: Final = {
     group.name: group
     for group in (
+        Group("aggregation", "groups, joins, buckets, facets: docdb, SQLite, DuckDB, PostgreSQL", 100_000),
+        Group("sorting", "sorts with and without index, with limits: docdb, SQLite, DuckDB, PostgreSQL", 100_000),
         Group("rows", "the table of RESULTS.md: docdb, lmdb + msgpack by hand, SQLite JSONB", 100_000),
         Group("nobench", "NoBench: load and eleven queries", 1_000_000),
         Group("feeds", "change streams and live queries: to the callback, what a write pays, memory", 100_000),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("apsw", reason="the rivals are not installed (make bench installs them)")
 
-from benchmarks import report
+from benchmarks import report, rivals
 from benchmarks.__main__ import main
 from benchmarks.workloads import GROUPS
 
@@ -49,3 +50,17 @@ def test_a_table_goes_between_its_markers(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(report, "RESULTS", results)
     report.write_table("rows", "new")
     assert results.read_text() == "a\n<!-- rows -->\n\nnew\n\n<!-- rows -->\nb\n"
+
+
+@pytest.mark.parametrize("group", ["aggregation", "sorting"])
+def test_all_contestants_of_a_group_give_the_same_answers(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", group, "--documents", "300"])
+    assert capsys.readouterr().out.count("\n| ") - 1 == len(GROUPS[group].workloads())
+
+
+def test_a_rival_that_is_not_installed_leaves_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    monkeypatch.delitem(sys.modules, "benchmarks.rivals.duckdb_json", raising=False)
+    found, notes = rivals.find(["docdb", "duckdb"])
+    assert [rival.name for rival in found] == ["docdb"]
+    assert "requirements/duckdb_json.txt" in notes[0]
