@@ -28,7 +28,10 @@ cdef struct Probe:
 @cython.final
 @cython.no_gc_clear
 cdef class Join:
-    """Yields (number of entries walked, their documents in the order of the entries); what is absent or refused is left out."""
+    """Yields (number of entries walked, their documents in the order of the entries); what is absent or refused is left out.
+
+    Without a decoder documents are their stored bytes.
+    """
 
     cdef Transaction transaction
     cdef Walk walk
@@ -91,7 +94,7 @@ cdef class Join:
                 raise self.transaction.environment.failure(code, "reading")
             for n in range(taken):
                 if self.vs[n].mv_data != NULL:
-                    found.append(decoded(self.decoder, &self.vs[n]))
+                    found.append(bytes_of(&self.vs[n]) if self.decoder is None else decoded(self.decoder, &self.vs[n]))
         finally:
             self.transaction.leave()
         if self.walk.over:
@@ -282,7 +285,7 @@ def join(Transaction transaction not None, bytes low not None, bytes high not No
     """
     cdef Join made
     cdef Decoder decoder = native_decoder(decode, False)
-    if transaction.write or decoder is None or (program is not None and native_program(program) == NULL):
+    if transaction.write or (decoder is None and decode is not None) or (program is not None and native_program(program) == NULL):
         return None
     if first < 1 or batch < 1 or not 0 < PyBytes_GET_SIZE(prefix) <= 16:
         raise UsageError("a join has batches of at least 1 and a prefix of 1 to 16 bytes")

@@ -177,8 +177,8 @@ class Engine(ABC):
     ) -> Iterator[tuple[int, list[Any]]] | None:
         """Yield (number of entries walked, documents) for the index entries in low <= key < high, in the order of the entries.
 
-        A document's key is the prefix and the id of its entry; what is absent or refused by the program is left out. None: not in this engine or
-        transaction.
+        A document's key is the prefix and the id of its entry; what is absent or refused by the program is left out. Without ``decode`` documents are
+        their stored bytes. None: not in this engine or transaction.
         """
         return None
 

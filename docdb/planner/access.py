@@ -157,7 +157,7 @@ class IndexScan(Access):
         self, view: View, work: Work, *, program: Any = None, decode: Any = True, first: int = FIRST_FETCH
     ) -> Iterator[list[Any]]:
         found = None
-        if (decode is True or callable(decode)) and not self.merge and not self.repeats:
+        if decode != "pairs" and not self.merge and not self.repeats:
             found = self._joined(view, work, program, first, decode)
         return Access.read(self, view, work, program=program, decode=decode, first=first) if found is None else found
 

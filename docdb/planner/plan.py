@@ -46,6 +46,7 @@ __all__ = ["Plan"]
 
 _BATCH = 256
 _PLAIN = (FullScan, IdLookup, IndexIntersection, IndexScan, IndexUnion)  # paths that read a document for the plan alone
+_READABLE = (*_PLAIN, Nothing)
 
 
 @dataclass(slots=True)
@@ -107,14 +108,36 @@ class Plan:
         found = ordered(rows, lambda pair: key(codec.decode(pair[1])), _end(self.query))
         yield from _page(_batches(found), self.query)
 
-    def stored(self, view: View, deadline: float | None, work: Work | None = None) -> Iterator[list[bytes]] | None:
-        """Return batches of all matches as stored bytes, in no order; None where a match must be decoded to be judged, or an index is read."""
-        if self.fallback is not None or not isinstance(self.access, FullScan):
+    def stored(
+        self, view: View, deadline: float | None, *, take: Callable[[bytes], Any] | None = None
+    ) -> Iterator[list[Any]] | None:
+        """Return batches of the result as stored bytes, or of what ``take`` makes of each; None where it takes more than the path: a sort, a second path.
+
+        ``take`` is called once for each, on the engine's own memory where it is a kernel's.
+        """
+        if self.query.after or (self.sort and not self.ordered):
+            return None
+        if not self.query.skip and not self.query.limit:
+            return self._stored_matches(view, deadline, Work(), take)
+        matches = self._stored_matches(view, deadline, Work(), None)
+        if matches is None or take is None:
+            return None if matches is None else _page(matches, self.query)
+        return ([take(data) for data in batch] for batch in _page(matches, self.query))
+
+    def _stored_matches(
+        self, view: View, deadline: float | None, work: Work, take: Callable[[bytes], Any] | None
+    ) -> Iterator[list[Any]] | None:
+        """Return batches of all matches, in the order of the path; a match that the program cannot judge is decoded as far as the filter reads it."""
+        if self.fallback is not None or type(self.access) not in _READABLE or self._carries:
             return None
         program, matches = (None, None) if self.exact else self._filter(view)
-        if matches is not None:
-            return None
-        return _watched(self.access.read(view, work or Work(), program=program, decode=False), deadline)
+        first = self._first() if self.exact else FIRST_FETCH
+        if matches is None:
+            decode: Any = take or False
+            return _watched(self.access.read(view, work, program=program, decode=decode, first=first), deadline)
+        stored = self.access.read(view, work, program=program, decode=False)
+        found = _judged(_watched(stored, deadline), matches, covering.filter_paths(self.query.node))
+        return found if take is None else ([take(data) for data in batch] for batch in found)
 
     def count(self, view: View, deadline: float | None = None) -> int:
         """Return the number of documents, within skip and limit. An index that proves the filter is counted without documents."""
@@ -259,9 +282,9 @@ class Plan:
         return key
 
     def _first_of_all(self, view: View, work: Work, deadline: float | None) -> Iterator[list[dict[str, Any]]] | None:
-        """Return the documents of sort + limit over a scan whose every document is judged as stored bytes, else None."""
+        """Return the documents of sort + limit over a path that gives stored bytes, else None."""
         wanted = _end(self.query)
-        if self.ordered or wanted is None or wanted > HEAP_LIMIT or not isinstance(self.access, FullScan):
+        if not self.sort or self.ordered or wanted is None or wanted > HEAP_LIMIT:
             return None
         if self.covered or self.fallback is not None or self.query.after or self.query.collation is not None:
             return None
@@ -269,7 +292,7 @@ class Plan:
             return None
         if self.query.metadata:
             return None
-        stored = self.stored(view, deadline, work)
+        stored = self._stored_matches(view, deadline, work, None)
         return None if stored is None else iter((smallest(stored, self.sort, wanted),))
 
     def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
@@ -328,6 +351,14 @@ class Plan:
                 decode = "presence" if isinstance(self.access, FullScan) else "pairs"
                 return self.access.read(view, Work(), program=program, decode=decode)
         return self._arranged(self._documents(view, Work())) if self.query.after else self._filtered(view, Work())
+
+
+def _judged(batches: Iterator[list[bytes]], matches: Callable[[Any], bool], paths: Any) -> Iterator[list[bytes]]:
+    """Drop the stored documents that do not match; of each only what the filter reads is decoded, where that is known."""
+    names = None if paths is None else frozenset(path[0] for path in paths if path)
+    decode = codec.decode if names is None or len(names) > codec.MOST_FIELDS else codec.FieldsDecoder(names)
+    for batch in batches:
+        yield [data for data in batch if matches(decode(data))]
 
 
 def _scored(batches: Iterator[list[dict[str, Any]]], score: Callable[[Any], float]) -> Iterator[list[dict[str, Any]]]:

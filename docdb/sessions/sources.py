@@ -23,11 +23,13 @@ from docdb.pipeline.context import Batch, Batches, Change, GeoField
 from docdb.pipeline.grouping import compile_grouping
 from docdb.pipeline.optimiser import Optimised, optimise
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
+from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.sessions import administration
 from docdb.sessions.operations import InsertOp, Operation, ReplaceOp
 from docdb.store.store import Snapshot
+from docdb.store.views import View
 
 if TYPE_CHECKING:
     from docdb.sessions.session import StoreSession
@@ -68,33 +70,29 @@ class PipelineSources:
         front = take_front(self._optimised(pipeline, whole).stages)
         self._hint = hint
         query = self._query(front, hint, whole.metadata)
-        groups = self._grouped(name, front, query)
+        if front.rest and "$geoNear" in front.rest[0]:  # asks for its documents itself
+            rest = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
+            yield from _shown(rest.run(iter(())), whole, rest)
+            return
+        view, chosen = self._chosen(name, query)
+        groups = self._grouped(front, chosen, view)
         if groups is not None:
             yield from compile_pipeline(front.rest[1:], context=self).run(iter([groups]))
             return
         rest = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
-        fetches = bool(front.rest) and "$geoNear" in front.rest[0]  # asks for its documents itself
-        found = rest.run(iter(()) if fetches else self._documents(name, query))
-        # Documents carry what any stage asks for; the last ones may not know of it.
-        yield from stripped(found) if whole.metadata and not rest.metadata else found
+        yield from _shown(rest.run(chosen.run(view, self._deadline)), whole, rest)
 
     def _optimised(self, pipeline: Sequence[Mapping[str, Any]], whole: Pipeline) -> Optimised:
         """Return the pipeline rearranged; as it was written where documents carry what is known of them, which stages may drop."""
         return optimise(pipeline) if self.optimises and not whole.metadata else Optimised(tuple(pipeline), ())
 
-    def _grouped(self, name: str, front: Front, query: FindQuery) -> Batch | None:
+    def _grouped(self, front: Front, chosen: Plan, view: View) -> Batch | None:
         """Return the groups of a $group that the kernel makes of stored documents; None where it declines."""
         if not front.rest or "$group" not in front.rest[0] or self.collation is not None or not self.optimises:
             return None
-        if query.sort or query.skip or query.limit:
-            return None
         grouping = compile_grouping(front.rest[0]["$group"])
-        view = self._snapshot.view(name)
-        if grouping is None or view.collection is None:
-            return None
-        chosen = plan(self._session.complete(query, view.collection), view)
-        stored = chosen.stored(view, self._deadline)
-        return None if stored is None else grouping.run(stored, self.memory_limit)
+        stored = None if grouping is None else chosen.stored(view, self._deadline)
+        return None if grouping is None or stored is None else grouping.run(stored, self.memory_limit)
 
     def explain(
         self, name: str, pipeline: Sequence[Mapping[str, Any]], *, execute: bool, collation: Any = None, hint: Any = None, let: Any = None
@@ -156,12 +154,17 @@ class PipelineSources:
             carries=True,
         )
 
-    def _documents(self, name: str, query: FindQuery) -> Batches:
+    def _chosen(self, name: str, query: FindQuery) -> tuple[View, Plan]:
+        """Return a collection's view and the plan that is about to be used."""
         view = self._snapshot.view(name)
         if view.collection is not None:
             query = self._session.complete(query, view.collection)
         chosen = plan(query, view)
         self._session.note_uses(chosen)
+        return view, chosen
+
+    def _documents(self, name: str, query: FindQuery) -> Batches:
+        view, chosen = self._chosen(name, query)
         return chosen.run(view, self._deadline)
 
     def source(
@@ -271,3 +274,8 @@ class PipelineSources:
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TimeoutExpired("the pipeline took longer than max_time_ms")
         self._snapshot.check()
+
+
+def _shown(found: Batches, whole: Pipeline, rest: Pipeline) -> Batches:
+    """Return the documents without what is known of them: they carry what any stage asks for, and the last ones may not know of it."""
+    return stripped(found) if whole.metadata and not rest.metadata else found

@@ -80,10 +80,17 @@ def test_a_program_leaves_out_what_it_refuses(engine: Any) -> None:
     txn.abort()
 
 
+def test_documents_as_their_stored_bytes(engine: Any) -> None:
+    txn = engine.begin()
+    stored = [data for _, found in engine.join(txn, LOW, HIGH, PREFIX, first=7) for data in found]
+    assert [codec.decode(data) for data in stored] == in_two_steps(txn, LOW, HIGH, False)
+    assert {type(data) for data in stored} == {bytes}
+    txn.abort()
+
+
 def test_what_cannot_be_joined_here(engine: Any) -> None:
     txn = engine.begin()
     assert engine.join(txn, LOW, HIGH, PREFIX, decode=lambda data: data) is None
-    assert engine.join(txn, LOW, HIGH, PREFIX, decode=None) is None
     txn.abort()
     writing = engine.begin(write=True)
     assert engine.join(writing, LOW, HIGH, PREFIX, decode=codec.decode) is None

@@ -1,0 +1,64 @@
+"""$group over what an index, a union, a limit or a filter in Python leaves: the same groups as the stages make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import docdb
+from docdb import _native
+from docdb.pipeline import grouping
+from docdb.sessions.sources import PipelineSources
+
+GROUP: dict[str, Any] = {"$group": {"_id": "$k", "n": {"$sum": 1}, "v": {"$sum": "$v"}, "m": {"$avg": "$v"}}}
+MATCHES: dict[str, list[dict[str, Any]]] = {
+    "index": [{"$match": {"v": {"$gte": 100, "$lt": 700}}}],
+    "index and filter": [{"$match": {"v": {"$gte": 100, "$lt": 700}, "w": {"$gt": 3}}}],
+    "index and expression": [{"$match": {"v": {"$lt": 700}, "$expr": {"$gt": ["$w", 3]}}}],
+    "multikey": [{"$match": {"tags": {"$in": ["a", "b"]}}}],
+    "union": [{"$match": {"$or": [{"v": {"$lt": 50}}, {"tags": "a"}]}}],
+    "ids": [{"$match": {"_id": {"$in": [3, 4, 5, 1_000]}}}],
+    "filter": [{"$match": {"w": {"$gt": 3}}}],
+    "expression": [{"$match": {"$expr": {"$gt": ["$w", 3]}}}],
+    "limit": [{"$sort": {"v": -1}}, {"$limit": 100}],
+    "skip": [{"$match": {"v": {"$gte": 100}}}, {"$sort": {"v": 1}}, {"$skip": 10}],
+    "sort in memory": [{"$sort": {"w": 1, "v": 1}}, {"$limit": 100}],
+    "nothing": [{"$match": {"v": {"$lt": 0}}}],
+}
+
+
+@pytest.fixture(scope="module", params=["memory", "pages"])
+def items(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("groups") / "db"
+    with docdb.open(":memory:" if request.param == "memory" else folder) as db:
+        db["items"].create_index("v")
+        db["items"].create_index("tags")
+        db["items"].insert_many(
+            {"_id": n, "k": n % 7, "v": n * 37 % 1000, "w": n % 11, "tags": ["a", "b", "c"][: n % 4]}
+            for n in range(1000)
+        )
+        yield db["items"]
+
+
+@pytest.mark.parametrize("name", MATCHES)
+def test_the_same_groups_by_any_path(items: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = [*MATCHES[name], GROUP, {"$sort": {"_id": 1}}]
+    found = list(items.aggregate(pipeline))
+    monkeypatch.setattr(PipelineSources, "optimises", False)
+    assert found == list(items.aggregate(pipeline))
+
+
+@pytest.mark.skipif(not _native.AVAILABLE, reason="the kernels are not there")
+@pytest.mark.parametrize("name", [name for name in MATCHES if name != "sort in memory"])
+def test_the_kernel_makes_them(items: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def run(self: Any, *given: Any) -> Any:
+        made.append(original(self, *given))
+        return made[-1]
+
+    original = grouping.Grouping.run
+    monkeypatch.setattr(grouping.Grouping, "run", run)
+    found = list(items.aggregate([*MATCHES[name], GROUP]))
+    assert made == [found]
