@@ -126,6 +126,10 @@ class AsyncQuery(Wrapper, Generic[T]):
     distinct = threaded(Query.distinct)
     explain = threaded(Query.explain)
     remove = threaded(Query.remove)
+    to_arrow = threaded(Query.to_arrow)
+    to_arrow_reader = threaded(Query.to_arrow_reader)
+    to_pandas = threaded(Query.to_pandas)
+    to_polars = threaded(Query.to_polars)
     update = threaded(Query.update)
 
     def __aiter__(self) -> AsyncIterator[T]:

@@ -19,6 +19,7 @@ from docdb.faces.cursor import Cursor, Paged, batches_of
 from docdb.faces.models import Binding
 from docdb.faces.results import RemoveOutcome, Result, UpdateAndReturnOutcome, UpdateOutcome
 from docdb.faces.selection import Selection
+from docdb.faces.tables import Tabular
 from docdb.faces.updating import native_replacement, native_update
 from docdb.faces.watching import live_of, watched
 from docdb.language.values import Regex
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from docdb.feeds.delivery import OnError, Watcher
     from docdb.feeds.live import LiveQuery
     from docdb.feeds.live_events import LiveSnapshot
+    from docdb.store.columns import Chunk
 
 __all__ = ["AggregateCursor", "DocumentReference", "Query", "check_id", "rebound"]
 
 T = TypeVar("T")
 
 
-class Query(Generic[T]):
+class Query(Tabular, Generic[T]):
     """Which documents, in which order, how many: a value. Iterating is lazy; ``get()`` gives all at once."""
 
     __slots__ = ("_binding", "_condition", "_multiple", "_raw", "_selection")
@@ -138,6 +140,9 @@ class Query(Generic[T]):
         page = Paged(self._binding, self._selection)
         documents = [document for batch in page for document in batch]
         return Result(documents, page.token)
+
+    def _chunks(self, text: frozenset[str]) -> Iterator[Chunk]:
+        return self.cursor()._chunks(text)
 
     def first(self) -> T | None:
         """Return the first document of the query, or None."""

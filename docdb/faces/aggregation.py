@@ -6,6 +6,8 @@ collection and can be run. What it must not know: what a stage does (``pipeline/
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from docdb.errors import QueryError, UsageError
@@ -21,6 +23,8 @@ from docdb.faces.arguments import (
 from docdb.faces.conditions import encode_where
 from docdb.faces.cursor import CommandCursor
 from docdb.faces.results import Result
+from docdb.faces.tables import Tabular, text_of
+from docdb.store.columns import Chunk, chunks_of_stored
 
 if TYPE_CHECKING:
     from docdb.sessions.operations import Session
@@ -180,7 +184,7 @@ class PipelineBuilder:
         return f"{type(self).__name__}({self._stages!r})"
 
 
-class Aggregation(PipelineBuilder):
+class Aggregation(Tabular, PipelineBuilder):
     """A pipeline on a collection: ``end()`` runs it, iterating runs it lazily."""
 
     __slots__ = ("_name", "_options", "_session")
@@ -199,6 +203,10 @@ class Aggregation(PipelineBuilder):
         """Run the pipeline and return its documents as a cursor."""
         return AggregateCursor(self._session, self._name, self._stages, **self._options)
 
+    def _chunks(self, text: frozenset[str]) -> Iterator[Chunk]:
+        found = _stored_chunks(self._session, self._name, check_pipeline(self._stages), self._options, text)
+        return self.cursor()._chunks(text) if found is None else found
+
     def explain(self, verbosity: str = "executionStats") -> dict[str, Any]:
         """Return how the documents are found, and under ``pipeline`` the stages that work on them; nothing is written."""
         if self._name is None:
@@ -216,23 +224,50 @@ class Aggregation(PipelineBuilder):
 class AggregateCursor(CommandCursor[dict[str, Any]]):
     """What ``aggregate`` answers. The pipeline starts at once: a wrong one fails at the call, and ``$out`` writes without anyone reading."""
 
-    __slots__ = ()
+    __slots__ = ("_again",)
 
     def __init__(self, session: Session, name: str | None, pipeline: Any, **options: Unpack[AggregateOptions]) -> None:
         if options:
             check_options("aggregate", options, AggregateOptions)
             flag(options.get("allow_disk_use"), "allow_disk_use", strict=True)
-        limit = options.get("max_time_ms")
-        batches = session.aggregate(
-            name,
-            check_pipeline(pipeline),
-            collation=collation_document(options.get("collation")),
-            hint=hint_of(options.get("hint")),
-            let=options.get("let"),
-            max_time_ms=None if limit is None else whole_number(limit, "max_time_ms"),
-        )
+        stages = check_pipeline(pipeline)
+        batches = session.aggregate(name, stages, **_asked(options))
         first = next(batches, None)
         super().__init__(batches if first is None else _resumed(first, batches))
+        self._again = partial(_stored_chunks, session, name, stages, options)
+
+    def _chunks(self, text: frozenset[str]) -> Iterator[Chunk]:
+        """Yield the columns; where nothing was read yet and documents are shown as stored, they are asked for anew."""
+        stored = self._again(text) if self._stream is None and not self._closed else None
+        if stored is None:
+            return super()._chunks(text)
+        self.close()
+        return stored
+
+
+def _stored_chunks(
+    session: Session, name: str | None, stages: list[Any], options: AggregateOptions, text: frozenset[str]
+) -> Iterator[Chunk] | None:
+    """Return the columns of a pipeline that shows documents as they are stored, None of any other."""
+    if name is None:
+        return None
+    check_options("aggregate", options, AggregateOptions)
+    found = session.stored_aggregate(name, stages, **_asked(options))
+    if found is None:
+        return None
+    wanted, stored = found
+    return chunks_of_stored(stored, replace(wanted, text=text, text_of=text_of))
+
+
+def _asked(options: AggregateOptions) -> dict[str, Any]:
+    """Return the options as a session takes them."""
+    limit = options.get("max_time_ms")
+    return {
+        "collation": collation_document(options.get("collation")),
+        "hint": hint_of(options.get("hint")),
+        "let": options.get("let"),
+        "max_time_ms": None if limit is None else whole_number(limit, "max_time_ms"),
+    }
 
 
 def _resumed(first: list[T], rest: Iterator[list[T]]) -> Iterator[list[T]]:

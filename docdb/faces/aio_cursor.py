@@ -7,12 +7,18 @@ thread, its documents are then handed out inline.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
-from typing import Any, Final, Generic, TypeVar, overload
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Generator, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from docdb.faces.aggregation import Aggregation, PipelineBuilder
 from docdb.faces.aio_threads import Runner, Wrapper, threaded
 from docdb.faces.cursor import CommandCursor, Cursor
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
 
 __all__ = ["AsyncAggregation", "AsyncCommandCursor", "AsyncCursor"]
 
@@ -32,13 +38,17 @@ class AsyncCommandCursor(Wrapper, Generic[T]):
         self._buffer: Iterator[T] = iter(())
 
     def _begin(self) -> None:
+        self._batches = self._begin_inner().batches()
+
+    def _begin_inner(self) -> CommandCursor[T]:
         if self._inner is None:
             self._inner = self._start()
-        self._batches = self._inner.batches()
+        inner: CommandCursor[T] = self._inner
+        return inner
 
     async def _begun(self: Self) -> Self:
         if self._inner is None:
-            await self._runner.run(self._begin)
+            await self._runner.run(self._begin_inner)
         return self
 
     def __await__(self: Self) -> Generator[Any, None, Self]:
@@ -76,6 +86,30 @@ class AsyncCommandCursor(Wrapper, Generic[T]):
                 break
             found.append(document)  # type: ignore[arg-type]
         return found
+
+    def _left(self) -> CommandCursor[T]:
+        """Return a cursor over what was not handed out yet."""
+        if self._batches is None:
+            return self._begin_inner()
+        return CommandCursor(chain([list(self._buffer)], self._batches))
+
+    async def to_arrow(self, *, text: Collection[str] = ()) -> pyarrow.Table:
+        """Return the documents that are left as a ``pyarrow.Table``; see ``Cursor.to_arrow``."""
+        return await self._runner.run(lambda: self._left().to_arrow(text=text))
+
+    async def to_arrow_reader(
+        self, schema: pyarrow.Schema | None = None, *, text: Collection[str] = ()
+    ) -> pyarrow.RecordBatchReader:
+        """Return the documents that are left as a stream of record batches, which is read on the thread of whoever asks it; see ``Cursor.to_arrow_reader``."""
+        return await self._runner.run(lambda: self._left().to_arrow_reader(schema, text=text))
+
+    async def to_pandas(self, *, text: Collection[str] = ()) -> pandas.DataFrame:
+        """Return the documents that are left as a pandas DataFrame; see ``Cursor.to_pandas``."""
+        return await self._runner.run(lambda: self._left().to_pandas(text=text))
+
+    async def to_polars(self, *, text: Collection[str] = ()) -> polars.DataFrame:
+        """Return the documents that are left as a polars DataFrame; see ``Cursor.to_polars``."""
+        return await self._runner.run(lambda: self._left().to_polars(text=text))
 
     async def close(self) -> None:
         """Give the snapshot back; twice is harmless."""
@@ -216,6 +250,10 @@ class AsyncAggregation(PipelineBuilder):
 
     end = threaded(Aggregation.end)
     explain = threaded(Aggregation.explain)
+    to_arrow = threaded(Aggregation.to_arrow)
+    to_arrow_reader = threaded(Aggregation.to_arrow_reader)
+    to_pandas = threaded(Aggregation.to_pandas)
+    to_polars = threaded(Aggregation.to_polars)
 
     def cursor(self) -> AsyncCommandCursor[dict[str, Any]]:
         """Return the documents as a cursor."""

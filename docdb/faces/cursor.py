@@ -7,23 +7,26 @@ document and holds it until it is exhausted or closed."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from docdb.errors import InvalidOperation, SnapshotExpired, UsageError
 from docdb.faces.models import Binding
 from docdb.faces.selection import Selection
+from docdb.faces.tables import Tabular, chunks_of, text_of
+from docdb.store.columns import ROWS, Chunk, Wanted, chunks_of_stored
 
 if TYPE_CHECKING:
     from docdb.planner.queries import FindQuery
     from docdb.sessions.operations import Session
 
-__all__ = ["CommandCursor", "Cursor", "Paged", "batches_of"]
+__all__ = ["CommandCursor", "Cursor", "Paged", "batches_of", "stored_chunks"]
 
 T = TypeVar("T")
 
 
-class CommandCursor(Generic[T]):
+class CommandCursor(Tabular, Generic[T]):
     """Documents, one after the other, once.
 
     >>> cursor = CommandCursor(iter([[{"n": 1}, {"n": 2}], [{"n": 3}]]))
@@ -66,6 +69,10 @@ class CommandCursor(Generic[T]):
         """Return the documents that are left, or so many of them."""
         return list(iter(self) if length is None else islice(iter(self), length))
 
+    def _chunks(self, text: frozenset[str]) -> Iterator[Chunk]:
+        left = iter(self)
+        return chunks_of(iter(lambda: list(islice(left, ROWS)), []), text)
+
     def close(self) -> None:
         """Give the snapshot back; twice is harmless."""
         self._closed = True
@@ -100,6 +107,15 @@ class Cursor(CommandCursor[T]):
             return batches_of(self._binding, self._selection)
         self._page = Paged(self._binding, self._selection)
         return iter(self._page)
+
+    def _chunks(self, text: frozenset[str]) -> Iterator[Chunk]:
+        if self._stream is not None or self._closed:
+            return super()._chunks(text)
+        stored = stored_chunks(self._binding, self._selection, text)
+        if stored is None:
+            return super()._chunks(text)
+        self._stream = iter(())
+        return stored
 
     @property
     def token(self) -> str | None:
@@ -232,6 +248,16 @@ class Paged(Generic[T]):
             yield batch
         if selection.limit and count == selection.limit:
             self.token = getattr(found, "token", None)
+
+
+def stored_chunks(binding: Binding[Any], selection: Selection, text: frozenset[str]) -> Iterator[Chunk] | None:
+    """Ask the session for a selection's documents as columns made of their stored bytes; None where more than whole top-level fields is asked for."""
+    query = selection.query()
+    wanted = Wanted.shown_by(query.projection)
+    if wanted is None or selection.follow or query.after is not None or query.return_key or query.metadata:
+        return None
+    stored = binding.session.stored(binding.name, query, max_time_ms=selection.max_time_ms)
+    return chunks_of_stored(stored, replace(wanted, text=text, text_of=text_of))
 
 
 def batches_of(binding: Binding[T], selection: Selection) -> Iterator[list[T]]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, overload
 
 from docdb.errors import UsageError
+from docdb.faces.tables import Tabular, chunks_of
+from docdb.store.columns import Chunk
 
 __all__ = [
     "AddResult", "BulkWriteResult", "DeleteResult", "InsertManyResult", "InsertOneResult", "RemoveOutcome",
@@ -22,8 +24,8 @@ _SHOWN_ROWS = 20
 _SHOWN_CELL = 80
 
 
-class Result(Sequence[T], Generic[T]):
-    """The documents of a query, complete: a sequence that is also ``.data``.
+class Result(Tabular, Sequence[T], Generic[T]):
+    """The documents of a query, complete: a sequence that is also ``.data``. Tables are made of the dicts; the query's own ``to_arrow`` makes none.
 
     ``token`` is for ``query.after``: it leads to the next page of a query that began with ``after("")``; None behind the last page.
 
@@ -41,6 +43,9 @@ class Result(Sequence[T], Generic[T]):
     def to_list(self) -> list[T]:
         """Return the documents as a new list."""
         return list(self.data)
+
+    def _chunks(self, text: frozenset[str]) -> Iterator[Chunk]:
+        return chunks_of(iter([self.data]), text)
 
     def first(self) -> T | None:
         """Return the first document, or None."""

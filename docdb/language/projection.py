@@ -46,6 +46,7 @@ class Projection:
 
     ``needs_position``: it holds a positional ``$``. ``fields``: the top-level names it reads, None for all.
     ``names``: these, when whole top-level fields are all that is shown, else None.
+    ``dropped``: the names it leaves out, when it does nothing but leave out whole top-level fields, else None.
     ``metadata``: what it asks of ``$meta``. ``inclusion_paths``: its paths (``_id`` among them unless left out) when it does nothing but include, else None.
     """
 
@@ -53,6 +54,7 @@ class Projection:
         "_computes",
         "_positional",
         "_shape",
+        "dropped",
         "fields",
         "includes",
         "inclusion_paths",
@@ -74,6 +76,9 @@ class Projection:
         )
         self.names = _top_names(self.inclusion_paths)
         self.fields: frozenset[str] | None = _fields(shape) if includes else None
+        self.dropped: frozenset[str] | None = None
+        if not includes and positional is None and all(leaf is DROP for leaf in shape.values()):
+            self.dropped = frozenset(shape)
 
     def apply(self, document: dict[str, Any], position: int | None = None) -> dict[str, Any]:
         """Return what is shown of a document; ``position`` is the index of the array element that matched.

@@ -108,6 +108,14 @@ class Plan:
         found = ordered(rows, lambda pair: key(codec.decode(pair[1])), _end(self.query))
         yield from _page(_batches(found), self.query)
 
+    def rows(self, view: View, deadline: float | None = None) -> Iterator[list[bytes]]:
+        """Return batches of the result as stored bytes, in its order; keyset and projection do not apply."""
+        plan = self.fallback or self
+        stored = plan.stored(view, deadline)
+        if stored is not None:
+            return stored
+        return ([data for _, data in pairs] for pairs in plan.select(view, deadline))
+
     def stored(
         self, view: View, deadline: float | None, *, take: Callable[[bytes], Any] | None = None
     ) -> Iterator[list[Any]] | None:

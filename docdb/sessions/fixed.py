@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, wraps
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from docdb.engine.base import DOCUMENTS, EngineTransaction
 from docdb.errors import DocdbError, InvalidOperation, SnapshotExpired
@@ -27,6 +27,7 @@ from docdb.sessions.register import register_of
 from docdb.sessions.session import Page, StoreSession
 from docdb.store import codec
 from docdb.store.catalog import Catalog, CollectionInfo, State
+from docdb.store.columns import Wanted
 from docdb.store.keyspace import document_key
 from docdb.store.points import Reader
 from docdb.store.store import Snapshot
@@ -37,6 +38,7 @@ __all__ = ["FixedSession", "FixedStore", "guarded"]
 NOT_HERE: Final = 263  # MongoDB's OperationNotSupportedInTransaction
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Picture(Snapshot):
@@ -233,19 +235,19 @@ class FixedStore:
         raise InvalidOperation(f"a {self.what} cannot be written to", hint="use db.transaction()")
 
 
-class Batches:
+class Batches(Generic[T]):
     """The batches of a cursor, each a call of its own."""
 
     __slots__ = ("_batches", "_store")
 
-    def __init__(self, store: FixedStore, batches: Iterator[list[dict[str, Any]]]) -> None:
+    def __init__(self, store: FixedStore, batches: Iterator[list[T]]) -> None:
         self._store = store
         self._batches = batches
 
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+    def __iter__(self) -> Iterator[list[T]]:
         return self
 
-    def __next__(self) -> list[dict[str, Any]]:
+    def __next__(self) -> list[T]:
         with self._store.using():
             return next(self._batches)
 
@@ -299,6 +301,17 @@ class FixedSession(StoreSession):
         """Yield batches of what a pipeline makes."""
         self.store.check()
         return Batches(self.store, super().aggregate(name, pipeline, **options))
+
+    def stored(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[bytes]]:
+        """Yield batches of the stored bytes of the documents."""
+        self.store.check()
+        return Batches(self.store, super().stored(name, query, max_time_ms=max_time_ms))
+
+    def stored_aggregate(self, name: str, pipeline: Any, **options: Any) -> tuple[Wanted, Iterator[list[bytes]]] | None:
+        """Return which fields of which stored documents a pipeline shows."""
+        with self.store.using():
+            found = super().stored_aggregate(name, pipeline, **options)
+        return None if found is None else (found[0], Batches(self.store, found[1]))
 
     get = guarded(StoreSession.get)
     match_id = guarded(StoreSession.match_id)

@@ -18,6 +18,7 @@ from docdb.store.catalog import CollectionInfo
 
 if TYPE_CHECKING:
     from docdb.sessions.feeding import Feeds
+    from docdb.store.columns import Wanted
 
 __all__ = [
     "DeleteOp", "FindAndModifyOp", "InsertOp", "Operation", "Outcome", "ReplaceOp", "Session", "UpdateOp",
@@ -128,6 +129,9 @@ class Session(Protocol):
     def find(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of documents from one snapshot. Where ``query.after`` is given, the iterator's ``token`` names the last document."""
 
+    def stored(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[bytes]]:
+        """Yield batches of the stored bytes of the documents, whole; the query has no keyset token and asks for no metadata."""
+
     def get(self, name: str, id: Any) -> dict[str, Any] | None:
         """Return a document by ``_id``."""
 
@@ -154,6 +158,11 @@ class Session(Protocol):
         max_time_ms: float | None = None,
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of what a pipeline makes."""
+
+    def stored_aggregate(
+        self, name: str, pipeline: Sequence[Document], *, max_time_ms: float | None = None, **options: Any
+    ) -> tuple[Wanted, Iterator[list[bytes]]] | None:
+        """Return which fields of which stored documents a pipeline shows, None where its stages make new ones. ``options``: collation, hint, let."""
 
     def explain_aggregate(
         self, name: str, pipeline: Sequence[Document], *, verbosity: str = "executionStats", **options: Any

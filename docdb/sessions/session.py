@@ -40,6 +40,7 @@ from docdb.sessions.operations import Operation, Outcome
 from docdb.store import records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
+from docdb.store.columns import Wanted
 from docdb.store.points import Points, Reader
 from docdb.store.store import Snapshot, Store
 from docdb.store.views import View
@@ -161,9 +162,18 @@ class StoreSession:
         page.batches = self._found(name, query, max_time_ms, page)
         return page
 
+    def stored(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[bytes]]:
+        """Yield batches of the stored bytes of the documents, whole; the query has no keyset token and asks for no metadata."""
+        return self._found(name, query, max_time_ms, None, Plan.rows)
+
     def _found(
-        self, name: str, query: FindQuery, max_time_ms: float | None, page: Page | None
-    ) -> Iterator[list[dict[str, Any]]]:
+        self,
+        name: str,
+        query: FindQuery,
+        max_time_ms: float | None,
+        page: Page | None,
+        read: Callable[[Plan, View, float | None], Iterator[list[Any]]] = Plan.run,
+    ) -> Iterator[list[Any]]:
         deadline = _deadline(max_time_ms)
         self._open()
         began = time.perf_counter()
@@ -174,7 +184,7 @@ class StoreSession:
             if page is not None:
                 page.plan = chosen
             try:
-                for batch in chosen.run(view, deadline):
+                for batch in read(chosen, view, deadline):
                     spent += time.perf_counter() - began
                     yield batch
                     began = time.perf_counter()  # what the reader does with a batch is his own time
@@ -250,6 +260,23 @@ class StoreSession:
 
             sources = PipelineSources(self, snapshot, deadline)
             yield from sources.run(name, pipeline, collation=collation, hint=hint, let=let)
+
+    def stored_aggregate(
+        self, name: str, pipeline: Sequence[Mapping[str, Any]], *, max_time_ms: float | None = None, **options: Any
+    ) -> tuple[Wanted, Iterator[list[bytes]]] | None:
+        """Return which fields of which stored documents a pipeline shows, None where its stages make new ones. ``options``: collation, hint, let."""
+        deadline = _deadline(max_time_ms)
+        self._open()
+        snapshot = self.store.snapshot(self.settings.snapshot_limit_s)
+        found: tuple[Wanted, Iterator[list[bytes]]] | None = None
+        try:
+            from docdb.sessions.sources import PipelineSources
+
+            found = PipelineSources(self, snapshot, deadline).stored(name, pipeline, **options)
+        finally:
+            if found is None:
+                snapshot.close()
+        return None if found is None else (found[0], _within(snapshot, found[1]))
 
     def _plan(self, query: FindQuery, view: View) -> Plan:
         info = view.collection
@@ -445,6 +472,11 @@ class StoreSession:
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())  # silent until the application listens
         logger.warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
+
+
+def _within(snapshot: Snapshot, batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    with snapshot:
+        yield from batches
 
 
 def _check_verbosity(verbosity: str) -> None:

@@ -17,6 +17,7 @@ from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError,
 from docdb.language import filters, sorting, tree
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.metadata import stripped
+from docdb.language.projection import parse_projection
 from docdb.language.values import canonical
 from docdb.pipeline import stages_geo
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
@@ -28,6 +29,7 @@ from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.sessions import administration
 from docdb.sessions.operations import InsertOp, Operation, ReplaceOp
+from docdb.store.columns import Wanted
 from docdb.store.store import Snapshot
 from docdb.store.views import View
 
@@ -81,6 +83,34 @@ class PipelineSources:
             return
         rest = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
         yield from _shown(rest.run(chosen.run(view, self._deadline)), whole, rest)
+
+    def stored(
+        self, name: str, pipeline: Sequence[Mapping[str, Any]], *, collation: Any = None, hint: Any = None, let: Any = None
+    ) -> tuple[Wanted, Iterator[list[bytes]]] | None:  # fmt: skip
+        """Return which top-level fields of which stored documents the pipeline shows; None where a stage makes new documents of them."""
+        pipeline, whole = self._compiled(name, pipeline, collation, let)
+        if whole.starts or whole.writes or whole.metadata:
+            return None
+        front = take_front(self._optimised(pipeline, whole).stages)
+        wanted = self._shown(front.rest)
+        if wanted is None:
+            return None
+        view, chosen = self._chosen(name, self._query(front, hint, whole.metadata))
+        return wanted, chosen.rows(view, self._deadline)
+
+    def _shown(self, stages: Sequence[Mapping[str, Any]]) -> Wanted | None:
+        """Return what no stage, one $project or one $unset leaves of the documents, None for any other stages."""
+        if not stages:
+            return Wanted()
+        ((stage, spec),) = stages[0].items()
+        if len(stages) > 1 or stage not in ("$project", "$unset"):
+            return None
+        if stage == "$unset":
+            spec = dict.fromkeys([spec] if isinstance(spec, str) else spec, 0)
+        try:
+            return Wanted.shown_by(parse_projection(spec, collation=self.collation, let=self.variables or None))
+        except QueryError:
+            return None  # what only the stage understands
 
     def _optimised(self, pipeline: Sequence[Mapping[str, Any]], whole: Pipeline) -> Optimised:
         """Return the pipeline rearranged; as it was written where documents carry what is known of them, which stages may drop."""

@@ -49,7 +49,7 @@ MAX_ID: Final = 240
 
 DATETIME, OBJECT_ID, DECIMAL, UUID, REGEX, INT64, TIMESTAMP, MIN_KEY, MAX_KEY, BINARY = range(1, 11)
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
+MICROSECOND: Final = dt.timedelta(microseconds=1)
 _I64 = struct.Struct(">q")
 _U32_PAIR = struct.Struct(">II")
 _KINDS: Final = frozenset(
@@ -130,7 +130,7 @@ def _extension(value: Any) -> Any:
 
 
 _PAYLOADS: Final[dict[type, tuple[int, Callable[[Any], bytes]]]] = {
-    dt.datetime: (DATETIME, lambda v: _I64.pack((v - EPOCH) // _MICROSECOND)),
+    dt.datetime: (DATETIME, lambda v: _I64.pack((v - EPOCH) // MICROSECOND)),
     ObjectId: (OBJECT_ID, lambda v: v.binary),
     Decimal: (DECIMAL, decimal_payload),
     uuid.UUID: (UUID, lambda v: v.bytes),
