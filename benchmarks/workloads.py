@@ -56,6 +56,7 @@ GROUPS: Final = {
         Group("aggregation", "groups, joins, buckets, facets: docdb, SQLite, DuckDB, PostgreSQL", 100_000),
         Group("sorting", "sorts with and without index, with limits: docdb, SQLite, DuckDB, PostgreSQL", 100_000),
         Group("rows", "the table of RESULTS.md: docdb, lmdb + msgpack by hand, SQLite JSONB", 100_000),
+        Group("columns", "results as tables: docdb, dicts by hand, DuckDB", 1_000_000),
         Group("nobench", "NoBench: load and eleven queries", 1_000_000),
         Group("feeds", "change streams and live queries: to the callback, what a write pays, memory", 100_000),
         Group("ycsb", "YCSB A to F: 1 and 8 threads, 4 processes", 100_000),
