@@ -8,7 +8,7 @@ COUNT ?= 2000
 SEED ?= 1
 SHARED := ../shared/conformance
 
-.PHONY: demo test test-pure conformance check fmt bench fuzz crash isolation clean
+.PHONY: demo test test-pure conformance check fmt bench fuzz crash images isolation clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/cities.py
@@ -41,6 +41,9 @@ fuzz: $(VENV)/.ready
 
 crash: $(VENV)/.ready
 	$(BIN)/python -m tests.faults.crash --seed $(SEED) --cycles $(CYCLES)
+
+images: $(VENV)/.ready
+	$(BIN)/python -m tests.faults.images --seed $(SEED) --count $(COUNT) --processes 2
 
 isolation: $(VENV)/.ready
 	$(BIN)/python -m tests.isolation --seed $(SEED) --transactions 100000 --processes 4 --kills 400

@@ -6,6 +6,7 @@ root the server belongs to the user ``postgres`` or ``nobody``. What it must not
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
@@ -48,10 +49,12 @@ class Server:
         self.process = subprocess.Popen(
             [binaries / "postgres", "-D", data, "-k", self.socket, *options], stdout=self._log, stderr=self._log, **self._as_owner()
         )  # fmt: skip
+        atexit.register(self.close)  # a benchmark that fails leaves no server behind
         self._wait()
 
     def close(self) -> None:
         """Stop the server and remove its folder."""
+        atexit.unregister(self.close)
         self.process.send_signal(signal.SIGINT)  # "fast": sessions are ended, a checkpoint is written
         self.process.wait(START_S)
         self._log.close()

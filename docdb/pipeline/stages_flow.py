@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any
+from typing import Any, Final
 
 from docdb.language import filters, matching, tree
 from docdb.language.expression_core import fail, integer_of
@@ -162,6 +162,9 @@ def sample(builder: Builder, spec: Any, name: str) -> Stage:
     return Stage(name, whole(pick), spec)
 
 
+_UNWIND_OPTIONS: Final = ("path", "preserveNullAndEmptyArrays", "includeArrayIndex")
+
+
 def _unwind_options(spec: Any) -> tuple[tuple[str, ...], bool, tuple[str, ...] | None]:
     options = {"path": spec} if type(spec) is str else spec
     if not isinstance(options, dict):
@@ -172,8 +175,8 @@ def _unwind_options(spec: Any) -> tuple[tuple[str, ...], bool, tuple[str, ...] |
         options.get("includeArrayIndex"),
     )
     for key in options:
-        if key not in ("path", "preserveNullAndEmptyArrays", "includeArrayIndex"):
-            fail(f"$unwind has no option {key!r}", 28811)
+        if key not in _UNWIND_OPTIONS:
+            fail(f"$unwind has no option {key!r}", 28811, hint=f"it takes {', '.join(_UNWIND_OPTIONS)}")
     if path is MISSING:
         fail("$unwind needs 'path'", 28812)
     if type(path) is not str:

@@ -42,15 +42,20 @@ class Outcome:
     failed: int
 
 
-@cache
 def shim() -> Path:
     """Return the built shim; skips the test where there is no C compiler."""
+    return built("shim.c")
+
+
+@cache
+def built(name: str) -> Path:
+    """Return one of the libraries to be preloaded, built; skips the test where there is no C compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("the fault shim needs Linux and a C compiler")
-    library = Path(tempfile.mkdtemp(prefix="docdb-faults-")) / "shim.so"
-    source = Path(__file__).with_name("shim.c")
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    library = Path(tempfile.mkdtemp(prefix="docdb-faults-")) / f"{name}.so"
+    source = Path(__file__).with_name(name)
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl", "-lpthread"], check=True)
     return library
 
 
