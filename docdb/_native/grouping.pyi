@@ -1,9 +1,19 @@
+from collections.abc import Sequence
 from typing import Any
+
+from docdb._native.codec import Decoder
 
 Path = tuple[bytes, ...]
 
-class Groups:
-    def __init__(self, id_path: Path, paths: tuple[Path, ...]) -> None: ...
-    def __len__(self) -> int: ...
-    def add(self, batch: list[bytes]) -> bool: ...
-    def rows(self) -> list[tuple[Any, int, list[tuple[int, bool, int, float, float, bool]]]]: ...
+class Groups(Decoder):
+    declined: bool
+    def __init__(
+        self,
+        paths: tuple[tuple[Path, bool], ...],
+        terms: Sequence[tuple[int, tuple[Any, ...] | None, bool]],
+        folds: Sequence[tuple[int, int]],
+        unwinds: tuple[int, bool] | None,
+        each: int,
+        limit: int,
+    ) -> None: ...
+    def rows(self, absent: Any) -> list[tuple[list[Any], int, list[Any]]]: ...

@@ -1,25 +1,34 @@
-"""$group over stored documents: which ones the kernel takes, and its results as documents.
+"""$group over stored documents, with an $unwind before it: what the kernel takes, and its results as documents.
 
 What lives here: ``compile_grouping``. What it must not know: where the bytes come from. The law is ``stages_group.group``; whatever the kernel
 declines, at compile time or on the way, is grouped by that from the beginning.
+
+An id is made of paths, constants and readings of dates, in objects too. The kernel tells groups apart; an id that is more than a path is the
+expression's value for a document of the paths it reads, as the first document of the group had them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from docdb import _native
 from docdb.language.expression_folds import Average, Sum
+from docdb.language.expressions import Expression, compile_expression
+from docdb.language.order import order_key
+from docdb.language.values import MISSING
+from docdb.pipeline.grouping_dates import DATES, Reading, read_date
 
 __all__ = ["Grouping", "compile_grouping"]
 
-_GROUP_BYTES: Final = 500  # what a group may take in the kernel, and each of its sums
-_SUM_BYTES: Final = 60
+_GROUP_BYTES: Final = 500  # what a group may take in the kernel and as a document, and each of its folds
+_FOLD_BYTES: Final = 60
 _MOST_INT: Final = 2**31 - 1
 
-Path = tuple[bytes, ...]
+Path = tuple[str, ...]
+Take = Callable[[bytes], Any]
+Read = Callable[[Take], Iterator[list[Any]] | None]
 
 _Groups: Any = None
 if _native.AVAILABLE:
@@ -27,72 +36,191 @@ if _native.AVAILABLE:
 
 
 @dataclass(frozen=True, slots=True)
+class _Fold:
+    """A field of the result: the number of what the kernel keeps, or the constant it adds."""
+
+    name: str
+    sum: type[Sum] | None  # what makes the value; None: it is kept as it is
+    at: int | None
+    constant: int = 0
+
+
+@dataclass(slots=True)
 class Grouping:
-    """A $group the kernel takes: ``fields`` are (name, fold, number of its path, or the constant it adds)."""
+    """A $group the kernel takes. ``identity`` makes the ids, None where they are the values of the only path."""
 
-    id_path: Path
-    paths: tuple[Path, ...]
-    fields: tuple[tuple[str, type[Sum], int | None, int], ...]
+    unwinds: tuple[Path, bool] | None
+    paths: list[Path] = field(default_factory=list)
+    terms: list[tuple[int, Reading | None, bool]] = field(default_factory=list)
+    kept: list[tuple[int, int]] = field(default_factory=list)
+    fields: list[_Fold] = field(default_factory=list)
+    identity: Expression | None = None
 
-    def run(self, batches: Iterator[list[bytes]], memory_limit: int) -> list[dict[str, Any]] | None:
-        """Return the groups in the order they were met, or None where a document is declined or the groups take more than the limit."""
-        groups = _Groups(self.id_path, self.paths)
-        each = _GROUP_BYTES + _SUM_BYTES * len(self.paths)
-        for batch in batches:
-            if not groups.add(batch) or len(groups) * each > memory_limit:
+    def run(self, read: Read, memory_limit: int) -> list[dict[str, Any]] | None:
+        """Return the groups in the order they were met; None where there is nothing to read, a document is declined or the groups take more than the limit.
+
+        ``read(take)`` gives batches, whose documents have been handed to ``take``.
+        """
+        unwound = None if self.unwinds is None else (_encoded(self.unwinds[0]), False)
+        groups = _Groups(
+            (*map(self._route, self.paths), *([] if unwound is None else [unwound])),
+            tuple((at, None if reading is None else reading.of_kernel(), null) for at, reading, null in self.terms),
+            tuple(self.kept),
+            None if self.unwinds is None else (len(self.paths), self.unwinds[1]),
+            _GROUP_BYTES + _FOLD_BYTES * len(self.kept),
+            memory_limit,
+        )
+        batches = read(groups)
+        if batches is None:
+            return None
+        for _ in batches:
+            if groups.declined:
                 return None
-        return [self._document(*row) for row in groups.rows()]
+        rows = groups.rows(MISSING)
+        ids = [self._id(values) for values, _, _ in rows]
+        if any(reading is not None for _, reading, _ in self.terms) and len(set(map(order_key, ids))) < len(ids):
+            return None  # the kernel told apart what the expression does not
+        return [self._document(id, size, states) for id, (_, size, states) in zip(ids, rows, strict=True)]
 
-    def _document(
-        self, identity: Any, size: int, sums: list[tuple[int, bool, int, float, float, bool]]
-    ) -> dict[str, Any]:
+    def _route(self, path: Path) -> tuple[tuple[bytes, ...], bool]:
+        """Return a path as the kernel takes it, and whether it begins at what is unwound."""
+        if self.unwinds is None:
+            return _encoded(path), False
+        above = self.unwinds[0]
+        below = path[: len(above)] == above
+        return _encoded(path[len(above) :] if below else path), below
+
+    def _id(self, values: list[Any]) -> Any:
+        if self.identity is None:
+            return None if values[0] is MISSING else values[0]
+        document: dict[str, Any] = {}
+        for (at, _, _), value in zip(self.terms, values, strict=True):
+            if value is not MISSING:
+                _put(document, self.paths[at], value)
+        value = self.identity(document)
+        return None if value is MISSING else value
+
+    def _document(self, identity: Any, size: int, states: list[Any]) -> dict[str, Any]:
         document = {"_id": identity}
-        for name, kind, at, constant in self.fields:
-            fold = kind()
-            if at is None:
-                fold.whole, fold.count = constant * size, size
+        for item in self.fields:
+            if item.sum is None and item.at is not None:
+                document[item.name] = states[item.at]
+                continue
+            fold = (item.sum or Sum)()
+            if item.at is None:
+                fold.whole, fold.count = item.constant * size, size
             else:
-                fold.whole, fold.long, fold.count, fold.double, fold.compensation, fold.has_double = sums[at]
-            document[name] = fold.value()
+                fold.whole, fold.long, fold.count, fold.double, fold.compensation, fold.has_double = states[item.at]
+            document[item.name] = fold.value()
         return document
 
 
-def compile_grouping(spec: Mapping[str, Any]) -> Grouping | None:
-    """Return the grouping of a $group that compiled, None where the kernel declines it."""
-    if _Groups is None:
+def compile_grouping(spec: Mapping[str, Any], unwinds: Any = None) -> Grouping | None:
+    """Return the grouping of a $group that compiled, behind an $unwind where one is given; None where the kernel declines it."""
+    unwound = _unwinding(unwinds)
+    if _Groups is None or (unwinds is not None and unwound is None):
         return None
-    identity = spec["_id"]
-    id_path = () if identity is None else _path(identity)
-    if id_path is None:
+    made = Grouping(unwound)
+    if not _add_id(made, spec["_id"]):
         return None
-    paths: list[Path] = []
-    fields: list[tuple[str, type[Sum], int | None, int]] = []
     for name, item in spec.items():
-        if name == "_id":
-            continue
-        ((operator, argument),) = item.items()
-        kind = _FOLDS.get(operator)
-        if operator == "$count":
-            fields.append((name, Sum, None, 1))
-        elif kind is not None and _is_small(argument):
-            fields.append((name, kind, None, argument))
-        else:
-            path = _path(argument) if kind is not None else None
-            if kind is None or path is None:
-                return None
-            fields.append((name, kind, len(paths), 0))
-            paths.append(path)
-    return Grouping(id_path, tuple(paths), tuple(fields))
+        if name != "_id" and not _add_field(made, name, *next(iter(item.items()))):
+            return None
+    if unwound is not None and any(_is_prefix(path, unwound[0]) for path in made.paths):
+        return None  # an object around what is unwound
+    return made
 
 
-def _is_small(value: Any) -> bool:
-    return type(value) is int and -_MOST_INT <= value <= _MOST_INT
+def _unwinding(spec: Any) -> tuple[Path, bool] | None:
+    options = {"path": spec} if type(spec) is str else spec
+    if options is None or options.get("includeArrayIndex") is not None:
+        return None
+    return tuple(options["path"][1:].split(".")), bool(options.get("preserveNullAndEmptyArrays", False))
+
+
+def _add_id(made: Grouping, spec: Any) -> bool:
+    """Take the id's terms apart; False for one the kernel does not know."""
+    if not _add_terms(made, spec, whole=True):
+        return False
+    if type(spec) is not str or not made.terms:
+        made.identity = compile_expression(spec)
+    paths = {made.paths[at] for at, _, _ in made.terms}
+    return not any(_is_prefix(one, other) for one in paths for other in paths)
+
+
+def _add_terms(made: Grouping, spec: Any, whole: bool) -> bool:
+    if isinstance(spec, Mapping):
+        name = next(iter(spec), "")
+        if not name.startswith("$"):
+            return all(_add_terms(made, item, whole=False) for item in spec.values())
+        found = read_date(name, spec[name]) if name in DATES else None
+        path = None if found is None else _path(found[0])
+        if found is None or path is None:
+            return False
+        made.terms.append((_number(made, path), found[1], True))
+        return True
+    if type(spec) is str and spec.startswith("$"):
+        path = _path(spec)
+        if path is None:
+            return False
+        made.terms.append((_number(made, path), None, whole))
+        return True
+    return not isinstance(spec, list)
+
+
+def _add_field(made: Grouping, name: str, operator: str, argument: Any) -> bool:
+    """Add a field of the result; False for an accumulator the kernel does not know."""
+    known = _FOLDS.get(operator)
+    if operator == "$count":
+        made.fields.append(_Fold(name, Sum, None, 1))
+        return True
+    if known is None:
+        return False
+    kind, fold = known
+    if fold is not None and type(argument) is int and -_MOST_INT <= argument <= _MOST_INT:
+        made.fields.append(_Fold(name, fold, None, argument))
+        return True
+    path = _path(argument)
+    if path is None:
+        return False
+    kept = (kind, _number(made, path))
+    if kept not in made.kept:
+        made.kept.append(kept)
+    made.fields.append(_Fold(name, fold, made.kept.index(kept)))
+    return True
+
+
+def _number(made: Grouping, path: Path) -> int:
+    if path not in made.paths:
+        made.paths.append(path)
+    return made.paths.index(path)
 
 
 def _path(spec: Any) -> Path | None:
     if type(spec) is not str or not spec.startswith("$") or spec.startswith("$$"):
         return None
-    return tuple(part.encode("utf-8", "surrogatepass") for part in spec[1:].split("."))
+    return tuple(spec[1:].split("."))
 
 
-_FOLDS: Final[dict[str, type[Sum]]] = {"$sum": Sum, "$avg": Average}
+def _encoded(path: Path) -> tuple[bytes, ...]:
+    return tuple(part.encode("utf-8", "surrogatepass") for part in path)
+
+
+def _is_prefix(short: Path, long: Path) -> bool:
+    return len(short) < len(long) and long[: len(short)] == short
+
+
+def _put(document: dict[str, Any], path: Path, value: Any) -> None:
+    for part in path[:-1]:
+        document = document.setdefault(part, {})
+    document[path[-1]] = value
+
+
+_FOLDS: Final[dict[str, tuple[int, type[Sum] | None]]] = {
+    "$avg": (0, Average),
+    "$first": (3, None),
+    "$last": (4, None),
+    "$max": (2, None),
+    "$min": (1, None),
+    "$sum": (0, Sum),
+}  # the numbers are the kernel's

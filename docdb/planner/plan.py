@@ -123,25 +123,30 @@ class Plan:
 
         ``take`` is called once for each, on the engine's own memory where it is a kernel's.
         """
-        if self.query.after or (self.sort and not self.ordered):
+        if not self.gives_stored:
             return None
         if not self.query.skip and not self.query.limit:
             return self._stored_matches(view, deadline, Work(), take)
-        matches = self._stored_matches(view, deadline, Work(), None)
-        if matches is None or take is None:
-            return None if matches is None else _page(matches, self.query)
-        return ([take(data) for data in batch] for batch in _page(matches, self.query))
+        found = _page(self._stored_matches(view, deadline, Work(), None), self.query)
+        return found if take is None else ([take(data) for data in batch] for batch in found)
+
+    @property
+    def gives_stored(self) -> bool:
+        """Whether the path's documents are the result, in its order."""
+        return self._reads_stored and not self.query.after and (not self.sort or self.ordered)
+
+    @property
+    def _reads_stored(self) -> bool:
+        return self.fallback is None and type(self.access) in _READABLE and not self._carries
 
     def _stored_matches(
         self, view: View, deadline: float | None, work: Work, take: Callable[[bytes], Any] | None
-    ) -> Iterator[list[Any]] | None:
+    ) -> Iterator[list[Any]]:
         """Return batches of all matches, in the order of the path; a match that the program cannot judge is decoded as far as the filter reads it."""
-        if self.fallback is not None or type(self.access) not in _READABLE or self._carries:
-            return None
         program, matches = (None, None) if self.exact else self._filter(view)
         first = self._first() if self.exact else FIRST_FETCH
         if matches is None:
-            decode: Any = take or False
+            decode: Any = False if take is None else take
             return _watched(self.access.read(view, work, program=program, decode=decode, first=first), deadline)
         stored = self.access.read(view, work, program=program, decode=False)
         found = _judged(_watched(stored, deadline), matches, covering.filter_paths(self.query.node))
@@ -294,14 +299,14 @@ class Plan:
         wanted = _end(self.query)
         if not self.sort or self.ordered or wanted is None or wanted > HEAP_LIMIT:
             return None
-        if self.covered or self.fallback is not None or self.query.after or self.query.collation is not None:
+        if self.covered or self.query.after or self.query.collation is not None:
             return None
         if self.sort == NEAR_ORDER or any(path[0] in ("$natural", FIELD) for path, _ in self.sort):
             return None
-        if self.query.metadata:
+        if self.query.metadata or not self._reads_stored:
             return None
         stored = self._stored_matches(view, deadline, work, None)
-        return None if stored is None else iter((smallest(stored, self.sort, wanted),))
+        return iter((smallest(stored, self.sort, wanted),))
 
     def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
         query = self.query

@@ -21,7 +21,6 @@ from docdb.language.projection import parse_projection
 from docdb.language.values import canonical
 from docdb.pipeline import stages_geo
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
-from docdb.pipeline.grouping import compile_grouping
 from docdb.pipeline.optimiser import Optimised, optimise
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.plan import Plan
@@ -29,6 +28,7 @@ from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.sessions import administration
 from docdb.sessions.operations import InsertOp, Operation, ReplaceOp
+from docdb.sessions.stored_stages import run_stored, stored_stages
 from docdb.store.columns import Wanted
 from docdb.store.store import Snapshot
 from docdb.store.views import View
@@ -73,16 +73,18 @@ class PipelineSources:
         self._hint = hint
         query = self._query(front, hint, whole.metadata)
         if front.rest and "$geoNear" in front.rest[0]:  # asks for its documents itself
-            rest = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
-            yield from _shown(rest.run(iter(())), whole, rest)
+            stages = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
+            yield from _shown(stages.run(iter(())), whole, stages)
             return
         view, chosen = self._chosen(name, query)
-        groups = self._grouped(front, chosen, view)
-        if groups is not None:
-            yield from compile_pipeline(front.rest[1:], context=self).run(iter([groups]))
-            return
-        rest = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
-        yield from _shown(rest.run(chosen.run(view, self._deadline)), whole, rest)
+        if self.optimises and self.collation is None and not whole.metadata:
+            found = run_stored(front.rest, chosen, view, self._deadline, self.memory_limit)
+            if found is not None:
+                made, rest = found
+                yield from compile_pipeline(rest, context=self).run(iter([made]))
+                return
+        stages = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
+        yield from _shown(stages.run(chosen.run(view, self._deadline)), whole, stages)
 
     def stored(
         self, name: str, pipeline: Sequence[Mapping[str, Any]], *, collation: Any = None, hint: Any = None, let: Any = None
@@ -116,18 +118,13 @@ class PipelineSources:
         """Return the pipeline rearranged; as it was written where documents carry what is known of them, which stages may drop."""
         return optimise(pipeline) if self.optimises and not whole.metadata else Optimised(tuple(pipeline), ())
 
-    def _grouped(self, front: Front, chosen: Plan, view: View) -> Batch | None:
-        """Return the groups of a $group that the kernel makes of stored documents; None where it declines."""
-        if not front.rest or "$group" not in front.rest[0] or self.collation is not None or not self.optimises:
-            return None
-        grouping = compile_grouping(front.rest[0]["$group"])
-        stored = None if grouping is None else chosen.stored(view, self._deadline)
-        return None if grouping is None or stored is None else grouping.run(stored, self.memory_limit)
-
     def explain(
         self, name: str, pipeline: Sequence[Mapping[str, Any]], *, execute: bool, collation: Any = None, hint: Any = None, let: Any = None
     ) -> dict[str, Any]:  # fmt: skip
-        """Return the plan of what the access path serves, and under ``pipeline`` the stages that work on its documents; nothing is written."""
+        """Return the plan of what the access path serves, and under ``pipeline`` the stages behind it, under ``stored`` those of them that need no documents.
+
+        Nothing is written.
+        """
         pipeline, whole = self._compiled(name, pipeline, collation, let)
         optimised = self._optimised(pipeline, whole)
         front = take_front(optimised.stages)
@@ -136,9 +133,13 @@ class PipelineSources:
         if front.rest and "$geoNear" in front.rest[0]:
             query = self._nearest(*stages_geo.asked(self, front.rest[0]["$geoNear"]), hint)
         chosen = plan(self._session.complete(query, view.collection) if view.collection is not None else query, view)
+        served = None
+        if self.optimises and self.collation is None and not whole.metadata and chosen.gives_stored:
+            served = stored_stages(front.rest)
         return {
             **chosen.explain(view, execute=execute),
             "optimiser": list(optimised.notes),
+            "stored": [next(iter(stage)) for stage in front.rest[: served.taken if served else 0]],
             "pipeline": [next(iter(stage)) for stage in front.rest],
         }
 

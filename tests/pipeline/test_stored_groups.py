@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from docdb import _native
 from docdb.pipeline import grouping
 from docdb.sessions.sources import PipelineSources
 
+T = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
 GROUP: dict[str, Any] = {"$group": {"_id": "$k", "n": {"$sum": 1}, "v": {"$sum": "$v"}, "m": {"$avg": "$v"}}}
 MATCHES: dict[str, list[dict[str, Any]]] = {
     "index": [{"$match": {"v": {"$gte": 100, "$lt": 700}}}],
@@ -47,6 +50,33 @@ def test_the_same_groups_by_any_path(items: Any, name: str, monkeypatch: pytest.
     found = list(items.aggregate(pipeline))
     monkeypatch.setattr(PipelineSources, "optimises", False)
     assert found == list(items.aggregate(pipeline))
+
+
+STAGES: dict[str, list[dict[str, Any]]] = {
+    "unwind": [{"$unwind": "$tags"}, {"$group": {"_id": "$tags", "n": {"$sum": 1}, "l": {"$last": "$v"}}}, {"$sort": {"_id": 1}}],
+    "histogram": [{"$group": {"_id": {"$dateTrunc": {"date": "$t", "unit": "day", "timezone": "Asia/Tokyo"}}, "v": {"$max": "$v"}}}, {"$sort": {"_id": 1}}],
+    "count": [{"$count": "n"}, {"$addFields": {"twice": {"$multiply": ["$n", 2]}}}],
+    "sort by count": [{"$match": {"k": {"$ne": 2}}}, {"$sortByCount": "$k"}, {"$project": {"_id": 0}}],
+    "unwind and sort by count": [{"$unwind": "$tags"}, {"$sortByCount": "$tags"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stages", STAGES)
+@pytest.mark.parametrize("name", MATCHES)
+def test_other_stages_over_stored_bytes(items: Any, name: str, stages: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = [*MATCHES[name], *STAGES[stages]]
+    found = list(items.aggregate(pipeline))
+    monkeypatch.setattr(PipelineSources, "optimises", False)
+    assert found == list(items.aggregate(pipeline))
+
+
+@pytest.mark.skipif(not _native.AVAILABLE, reason="the kernels are not there")
+def test_explain_names_the_stages_that_need_no_documents(items: Any) -> None:
+    low = items.aggregate().match({"v": {"$gte": 100}})
+    shown = low.unwind("$tags").group({"_id": "$tags"}).sort({"_id": 1}).explain("queryPlanner")
+    assert shown["stored"] == ["$unwind", "$group"]
+    assert shown["pipeline"] == ["$unwind", "$group", "$sort"]
+    assert items.aggregate().group({"_id": "$k", "all": {"$push": "$v"}}).explain("queryPlanner")["stored"] == []
 
 
 @pytest.mark.skipif(not _native.AVAILABLE, reason="the kernels are not there")
