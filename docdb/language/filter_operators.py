@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from docdb.errors import DocdbError, DocumentError, QueryError
 from docdb.language import values
+from docdb.language.linear_patterns import compile_linear, is_linear_only
 from docdb.language.matching import compile_pattern
 from docdb.language.tree import Bits, Compare, Exists, In, Mod, Node, Not, Path, Pattern, Size, TypeIs
 from docdb.language.values import INT32_MAX, INT64_MAX, INT64_MIN, TYPE_NAMES, Regex, is_number
@@ -299,11 +300,12 @@ def _pattern(path: Path, pattern: str, flags: str, where: str) -> Pattern:
     if "\0" in pattern:
         raise QueryError("a regular expression is text without NUL", path=where)
     flags = "".join(sorted(set(flags) & set("imsx")))
+    linear = is_linear_only()
     try:
-        compile_pattern(pattern, flags)
+        compile_linear(pattern, flags) if linear else compile_pattern(pattern, flags)
     except DocdbError as error:
         raise QueryError(error.message, path=where, hint=error.hint, code=error.code) from error
-    return Pattern(path, pattern, flags)
+    return Pattern(path, pattern, flags, linear)
 
 
 FIELD_OPERATORS: Final[dict[str, Callable[[Scope, Path, Any, str], Node]]] = {

@@ -23,6 +23,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from docdb.language import tree
+from docdb.language.linear_patterns import compile_linear
 from docdb.language.order import TAGS, order_key
 from docdb.language.patterns import compile_pattern
 from docdb.language.values import INT64_MAX, INT64_MIN, MISSING, Binary, Int64, MaxKey, MinKey, Regex, type_name
@@ -357,7 +358,7 @@ def _number_range(holds: Callable[[Any, Any], bool], value: Any, inclusive: bool
 
 
 def _in(node: tree.In) -> tuple[Test, bool]:
-    patterns = [_pattern_test(pattern.pattern, pattern.flags) for pattern in node.patterns]
+    patterns = [_pattern_test(pattern) for pattern in node.patterns]
     among = _among(node.values, node.collation)
     if not patterns:
         return among, True
@@ -457,12 +458,13 @@ def _bit_string(value: Any) -> int | None:
 
 
 def _pattern(node: tree.Pattern) -> tuple[Test, bool]:
-    return _pattern_test(node.pattern, node.flags), True
+    return _pattern_test(node), True
 
 
-def _pattern_test(pattern: str, flags: str) -> Test:
-    search = compile_pattern(pattern, flags).search
-    same = Regex(pattern, flags)
+def _pattern_test(node: tree.Pattern) -> Test:
+    compiled = compile_linear if node.linear else compile_pattern
+    search = compiled(node.pattern, node.flags).search
+    same = Regex(node.pattern, node.flags)
 
     def test(v: Any) -> bool:
         if v.__class__ is str:

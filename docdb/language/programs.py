@@ -129,7 +129,7 @@ def _in(node: tree.In) -> Form:
     among: Form = ("in", {"path": _path(node.path), "operands": operands})
     if not node.patterns:
         return among
-    patterns = [_pattern(tree.Pattern(node.path, p.pattern, p.flags)) for p in node.patterns]
+    patterns = [_pattern(tree.Pattern(node.path, p.pattern, p.flags, p.linear)) for p in node.patterns]
     return "or", {"children": (among, *patterns)}
 
 
@@ -173,7 +173,9 @@ def _pattern(node: tree.Pattern) -> Form:
     literal = literal.removeprefix("^")
     end = literal.endswith("$")
     literal = literal.removesuffix("$") if end else literal.removesuffix(".*")
-    if _SPECIAL & set(literal):
+    if _SPECIAL & set(literal) or (
+        end and node.linear
+    ):  # RE2's end is behind a line break that PCRE's may stand before
         return UNKNOWN
     stored = Regex(node.pattern, node.flags)
     operand = {"type": "regex", "raw": literal.encode(), "key": f"{stored.pattern}\0{stored.flags}".encode()}

@@ -16,6 +16,7 @@ from decimal import Context, Decimal
 from typing import Any, Final
 
 from docdb.errors import DocdbError, QueryError
+from docdb.language.linear_patterns import compile_linear, is_linear_only
 from docdb.language.matching import compile_pattern
 from docdb.language.order import order_key
 from docdb.language.values import INT64_MAX, TYPE_NAMES, is_number, type_name
@@ -263,7 +264,7 @@ def _pattern(spec: Any, argument: Any, path: str) -> Check:
 
 def _compiled(pattern: str, path: str, code: int | None) -> Callable[[str], Any]:
     try:
-        return compile_pattern(pattern, "").search
+        return (compile_linear(pattern) if is_linear_only() else compile_pattern(pattern, "")).search
     except DocdbError as error:
         raise QueryError(error.message, path=path, code=code or error.code) from error
 

@@ -118,11 +118,12 @@ class Mod(Node):
 
 @dataclass(frozen=True, slots=True)
 class Pattern(Node):
-    """Text that the pattern is found in, or a stored Regex equal to it; flags out of ``imsx``."""
+    """Text that the pattern is found in, or a stored Regex equal to it; flags out of ``imsx``. ``linear``: RE2 finds it."""
 
     path: Path
     pattern: str
     flags: str
+    linear: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,38 +1,24 @@
-"""Patterns of rules, on an engine whose time is linear in the text: RE2, and no other.
+"""Patterns of rules, on an engine whose time is linear in the text.
 
-What lives here: ``compiled``. What it must not know: trees. google-re2 is an extra (``re2``) and imported when the first rule with
-a pattern is loaded; without it such a rule does not load.
+What lives here: ``compiled``. What it must not know: trees. Without google-re2 a rule with a pattern does not load.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
-from docdb.errors import RuleError
+from docdb.errors import QueryError, RuleError
+from docdb.language.linear_patterns import compile_linear
 
 __all__ = ["compiled"]
 
-MAX_MEMORY = 1 << 20  # bytes of one compiled pattern
+MAX_MEMORY: Final = 1 << 20  # bytes of one compiled pattern
 
 
-@lru_cache(maxsize=1024)
 def compiled(source: str, flags: str) -> Any:
     """Return the pattern, whose ``search`` takes a text; raise RuleError where it is none or google-re2 is missing."""
     try:
-        re2 = import_module("re2")
-    except ModuleNotFoundError as error:
-        raise RuleError(
-            "patterns in rules need google-re2, which takes linear time", hint="pip install 'docdb-engine[re2]'"
-        ) from error
-    options = re2.Options()
-    options.max_mem = MAX_MEMORY
-    options.log_errors = False
-    letters = "".join(sorted(set(flags)))
-    try:
-        return re2.compile(f"(?{letters}){source}" if letters else source, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else ""
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise RuleError(f"this is no pattern of RE2: {text}") from error
+        return compile_linear(source, flags, MAX_MEMORY)
+    except QueryError as error:
+        message = error.message.replace("Regular expression is invalid", "this is no pattern of RE2")
+        raise RuleError(message.replace("patterns of users", "patterns in rules"), hint=error.hint) from error
