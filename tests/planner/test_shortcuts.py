@@ -70,6 +70,8 @@ def test_the_same_plan_as_the_chooser(monkeypatch: pytest.MonkeyPatch, seed: int
         path = chance.choice(["a", "a", "a", "b", "a.x", "a.0"])
         filter: dict[str, Any] = {path: {operator: chance.choice(VALUES)}}
         if chance.random() < 0.3:
+            filter = {path: {"$in": [chance.choice(VALUES[:9]) for _ in range(chance.choice([1, 2, 4]))]}}
+        elif chance.random() < 0.3:
             filter[path]["$not"] = {"$type": "array"}
         asked = query(filter, sort=chance.choice(SORTS), limit=chance.choice([0, 3, 3]), skip=chance.choice([0, 2]))
         quick = quick_scan(asked, view)
