@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -464,3 +467,18 @@ def test_a_lone_surrogate_finds_nothing_or_is_refused(ask: Any, place: str, tmp_
         with contextlib.suppress(docdb.UsageError):
             ask(db["a"])
         assert list(db["a"].find()) == [{"_id": 1, "a": {"b": 1}}]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are looked up in /proc")
+def test_close_lets_go_of_every_file(tmp_path: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with docdb.open(tmp_path / "d") as db, db["a"].where({}).watch() as live:
+                db["a"].insert_one({"n": 1})
+                live.next()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()

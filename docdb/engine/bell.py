@@ -74,6 +74,10 @@ class Bell:
         """Sleep until a number other than ``seen`` was rung, at most ``timeout_s``; may return for nothing."""
         self._form.wait(self._memory, seen, max(0, int(timeout_s * 1e9)))
 
+    def close(self) -> None:
+        """Let go of the file, which a mapping keeps open; who waits there is not disturbed, and rings go nowhere from now on."""
+        self._memory = mmap.mmap(-1, SIZE)
+
     def nudge(self) -> None:
         """Wake those who wait, of all processes, for a reason that is not in the log (one of them is to end)."""
         self.ring(self.value() ^ 0x80000000)

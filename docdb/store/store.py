@@ -342,3 +342,4 @@ class Store:
         if hub is not None:
             hub.stop()
         self.engine.close()
+        self.bell.close()
