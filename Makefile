@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 CYCLES ?= 50
 COUNT ?= 2000
 SEED ?= 1
+MINUTES ?= 10
 SHARED := ../shared/conformance
 
-.PHONY: demo test test-pure conformance check fmt bench fuzz crash images isolation clean
+.PHONY: demo test test-pure conformance check fmt bench fuzz crash images isolation soak clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/cities.py
@@ -47,6 +48,9 @@ images: $(VENV)/.ready
 
 isolation: $(VENV)/.ready
 	$(BIN)/python -m tests.isolation --seed $(SEED) --transactions 100000 --processes 4 --kills 400
+
+soak: $(VENV)/.ready
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard docdb/_native/*.pyx) $(wildcard docdb/_native/*.pxd)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
