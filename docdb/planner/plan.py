@@ -82,7 +82,7 @@ class Plan:
         project = _projector(query)
         arranged = self._first_of_all(view, work, deadline)
         if arranged is None:
-            names = None if self.covered else self._shown_names()
+            names = None if self.covered else self._wanted_names()
             source = self._covered(view, work) if self.covered else self._documents(view, work, names)
             arranged = self._arranged(_watched(source, deadline))
             read = None if names is None else self._reads(names, view)
@@ -212,10 +212,17 @@ class Plan:
             self.judges = (program, None if sure or node == tree.TRUE else matching.matcher(node))
         return self.judges
 
-    def _shown_names(self) -> frozenset[str] | None:
-        """Return the top-level fields the projection reads, None for all."""
+    def decoded(self, view: View) -> frozenset[str] | None:
+        """Return the top-level fields that are decoded of each document, None for all."""
+        names = self._wanted_names()
+        return None if names is None or self.covered else self._reads(names, view)
+
+    def _wanted_names(self) -> frozenset[str] | None:
+        """Return the top-level fields that those who asked read, None for all."""
         projection = self.query.projection
-        return None if projection is None or projection.needs_position else projection.fields
+        if projection is None:
+            return self.query.names
+        return None if projection.needs_position else projection.fields
 
     def _reads(self, names: frozenset[str], view: View) -> frozenset[str] | None:
         """Return ``names`` and what else is read of the documents: by the order, by the filter where it is asked again. None: they are read whole."""
@@ -306,7 +313,9 @@ class Plan:
         if self.query.metadata or not self._reads_stored:
             return None
         stored = self._stored_matches(view, deadline, work, None)
-        return iter((smallest(stored, self.sort, wanted),))
+        names = self._wanted_names()
+        decode = codec.decode if names is None or len(names) > codec.MOST_FIELDS else codec.FieldsDecoder(names)
+        return iter((smallest(stored, self.sort, wanted, decode),))
 
     def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
         query = self.query

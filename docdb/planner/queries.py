@@ -30,6 +30,7 @@ class FindQuery(NamedTuple):
     ``(("$natural",), 1)``. ``after`` is the keyset token of the last document of the page before: the order is then completed by ``_id``.
     ``after`` is empty for the first page. ``simple``: plain order was asked for, so that the collection's collation does not enter.
     ``metadata`` is what the documents are to carry in ``$meta`` (``language/metadata.py``); with ``carries`` they keep it, for the stages of a pipeline.
+    ``names`` are the only top-level fields that are read of the documents by those who asked, None for all; they may come with more.
     ``fields`` is the projection as written. ``min`` (inclusive) and ``max`` (exclusive) bound the keys of the hinted index. ``limit`` None or 0 is no limit.
     """
 
@@ -50,3 +51,4 @@ class FindQuery(NamedTuple):
     fields: Any = None
     metadata: frozenset[str] = frozenset()
     carries: bool = False
+    names: frozenset[str] | None = None

@@ -6,7 +6,7 @@ without kernels, from ``language/sorting.sort_key``, which is the law. Plain sor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from docdb import _native
@@ -23,7 +23,9 @@ if _native.AVAILABLE:
     from docdb._native import top as _kernel
 
 
-def smallest(batches: Iterator[list[bytes]], sort: SortKeys, most: int) -> list[dict[str, Any]]:
+def smallest(
+    batches: Iterator[list[bytes]], sort: SortKeys, most: int, decode: Callable[[bytes], Any] = codec.decode
+) -> list[dict[str, Any]]:
     """Return the first ``most`` of the stored documents in the order of ``sort``, decoded; ties keep the order of arrival.
 
     Memory: about twice ``most`` documents. Raises what ``sort_key`` raises, and CorruptError for a damaged document that is met.
@@ -45,7 +47,7 @@ def smallest(batches: Iterator[list[bytes]], sort: SortKeys, most: int) -> list[
             del held[most:]
             worst = held[-1][0]
     held.sort()
-    return [codec.decode(data) for _, _, data in held[:most]]
+    return [decode(data) for _, _, data in held[:most]]
 
 
 def _keys(

@@ -22,6 +22,7 @@ from docdb.language.values import canonical
 from docdb.pipeline import stages_geo
 from docdb.pipeline.context import Batch, Batches, Change, GeoField
 from docdb.pipeline.optimiser import Optimised, optimise
+from docdb.pipeline.reading import needs
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
@@ -76,7 +77,7 @@ class PipelineSources:
             stages = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
             yield from _shown(stages.run(iter(())), whole, stages)
             return
-        view, chosen = self._chosen(name, query)
+        view, chosen = self._chosen(name, query._replace(names=self._names(front, whole)))
         if self.optimises and self.collation is None and not whole.metadata:
             found = run_stored(front.rest, chosen, view, self._deadline, self.memory_limit)
             if found is not None:
@@ -118,12 +119,15 @@ class PipelineSources:
         """Return the pipeline rearranged; as it was written where documents carry what is known of them, which stages may drop."""
         return optimise(pipeline) if self.optimises and not whole.metadata else Optimised(tuple(pipeline), ())
 
+    def _names(self, front: Front, whole: Pipeline) -> frozenset[str] | None:
+        """Return the only names that the stages behind the front read of the documents, None for all."""
+        return needs(front.rest) if self.optimises and not whole.metadata else None
+
     def explain(
         self, name: str, pipeline: Sequence[Mapping[str, Any]], *, execute: bool, collation: Any = None, hint: Any = None, let: Any = None
     ) -> dict[str, Any]:  # fmt: skip
-        """Return the plan of what the access path serves, and under ``pipeline`` the stages behind it, under ``stored`` those of them that need no documents.
-
-        Nothing is written.
+        """Return the plan of what the access path serves, and under ``pipeline`` the stages behind it, under ``stored`` those of them that need no
+        documents, under ``fields`` what is decoded for the others (None: everything). Nothing is written.
         """
         pipeline, whole = self._compiled(name, pipeline, collation, let)
         optimised = self._optimised(pipeline, whole)
@@ -132,13 +136,16 @@ class PipelineSources:
         query = self._query(front, hint, whole.metadata)
         if front.rest and "$geoNear" in front.rest[0]:
             query = self._nearest(*stages_geo.asked(self, front.rest[0]["$geoNear"]), hint)
+        query = query._replace(names=self._names(front, whole))
         chosen = plan(self._session.complete(query, view.collection) if view.collection is not None else query, view)
+        read = chosen.decoded(view)
         served = None
         if self.optimises and self.collation is None and not whole.metadata and chosen.gives_stored:
             served = stored_stages(front.rest)
         return {
             **chosen.explain(view, execute=execute),
             "optimiser": list(optimised.notes),
+            "fields": None if read is None else sorted(read),
             "stored": [next(iter(stage)) for stage in front.rest[: served.taken if served else 0]],
             "pipeline": [next(iter(stage)) for stage in front.rest],
         }
