@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from docdb.faces.requests import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
     from docdb.language.values import Binary, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
     from docdb.transaction import SnapshotView, Transaction
+    from docdb.user import UserDatabase
 
 __version__ = "0.1.0"
 
@@ -61,7 +62,7 @@ __all__ = [
     "HistoryLost", "IndexDefinitionError", "InsertOne", "Int64", "InvalidOperation", "MaxKey", "MinKey", "NotSupportedError",
     "ObjectId", "QueryError", "Regex", "ReplaceOne", "RetryError", "RolledBack", "RuleError", "SnapshotExpired", "SnapshotView",
     "StorageError", "TimeoutExpired", "Timestamp", "Transaction", "TransactionConflict", "TransactionExpired", "UpdateError",
-    "UpdateMany", "UpdateOne", "UsageError", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
+    "UpdateMany", "UpdateOne", "UsageError", "UserDatabase", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
 ]  # fmt: skip
 
 # Where the names live; those of modules stand for themselves.
@@ -72,6 +73,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "docdb.language.values": ("Binary", "Int64", "MaxKey", "MinKey", "ObjectId", "Regex", "Timestamp"),
     "docdb.faces.requests": ("DeleteMany", "DeleteOne", "InsertOne", "ReplaceOne", "UpdateMany", "UpdateOne"),
     "docdb.transaction": ("SnapshotView", "Transaction"),
+    "docdb.user": ("UserDatabase",),
 }
 _MODULES: Final = ("aio", "command", "ejson", "geo")
 _HOME: Final = {name: home for home, names in _HOMES.items() for name in names}

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 from docdb import command as _command
 from docdb import database as _database
 from docdb.aio_consumer import AsyncConsumer, AsyncTrigger, dress_for, loop_wait
-from docdb.aio_transaction import AsyncSnapshotView, AsyncTransaction
+from docdb.aio_transaction import AsyncSnapshotView, AsyncTransaction, run
 from docdb.collection import Collection, is_point
 from docdb.consumer import Consumer, Trigger, check_batch, default_name
 from docdb.database import SAME_AS_CURSORS, Database
-from docdb.errors import TransactionConflict
 from docdb.faces.aio_cursor import AsyncAggregation, AsyncCommandCursor, AsyncCursor
 from docdb.faces.aio_feeds import AsyncChangeStream, AsyncLiveQuery, watched
 from docdb.faces.aio_threads import Runner, Wrapper, threaded
@@ -32,7 +31,6 @@ from docdb.faces.arguments import AggregateOptions, FindOptions, ModifyOptions, 
 from docdb.faces.cursor import CommandCursor
 from docdb.faces.results import Result, UpdateAndReturnOutcome
 from docdb.query import DocumentReference, Query
-from docdb.transaction import raise_reason
 
 __all__ = [
     "AsyncAggregation", "AsyncChangeStream", "AsyncCollection", "AsyncCommandCursor", "AsyncConsumer", "AsyncCursor",
@@ -40,6 +38,9 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    import datetime as dt
+
+    from docdb.aio_user import AsyncUserDatabase
     from docdb.feeds.delivery import OnChange, OnError, Watcher
     from docdb.feeds.events import Change
 
@@ -397,20 +398,7 @@ class AsyncDatabase(Wrapper):
 
     async def run_transaction(self, call: Callable[[AsyncTransaction], Awaitable[R]], times: int = 3) -> R:
         """Await ``call(transaction)``, commit and return what it returned; at a conflict again, ``times`` times at most."""
-        retries = _database.retries_of(self._inner, times)
-        try:
-            while True:
-                transaction = AsyncTransaction(retries.begin(), self._runner)
-                try:
-                    async with transaction:
-                        result = await call(transaction)
-                    raise_reason(transaction._inner)
-                    return result
-                except TransactionConflict as conflict:
-                    pause_s = retries.pause_s(conflict)
-                await asyncio.sleep(pause_s)
-        finally:
-            retries.close()
+        return await run(_database.retries_of(self._inner, times), self._runner, call)
 
     def snapshot(self, *, limit_s: float | None = SAME_AS_CURSORS) -> AsyncSnapshotView:
         """Return the database as it is now, to be read; for ``async with``."""
@@ -472,11 +460,27 @@ class AsyncDatabase(Wrapper):
 
     __hash__ = object.__hash__
 
+    def as_user(
+        self, auth: Mapping[str, Any] | None, *, expires_at: dt.datetime | None = None, filter_mode: bool = False, strict_ids: bool = False,
+        on_denied: Callable[[Any], Any] | None = None,
+    ) -> AsyncUserDatabase:  # fmt: skip
+        """Return this database as a caller may use it, each access judged by the rules; see ``Database.as_user``."""
+        from docdb.aio_user import AsyncUserDatabase  # which imports this module
+
+        inner = self._inner.as_user(
+            auth, expires_at=expires_at, filter_mode=filter_mode, strict_ids=strict_ids, on_denied=on_denied
+        )
+        return AsyncUserDatabase(inner, self._runner)
+
     backup = threaded(Database.backup)
     check = threaded(Database.check)
     compact = threaded(Database.compact)
     drop_collection = threaded(Database.drop_collection)
     list_collection_names = threaded(Database.list_collection_names)
+    list_rules = threaded(Database.list_rules)
+    load_rules = threaded(Database.load_rules)
+    rules = threaded(Database.rules)
+    set_rules = threaded(Database.set_rules)
     stats = threaded(Database.stats)
     sweep = threaded(Database.sweep)
 

@@ -1,27 +1,31 @@
 """Transactions and snapshot views for asyncio; ``docdb.aio`` hands them out.
 
-What lives here: ``AsyncTransaction`` and ``AsyncSnapshotView``. What it must not know: how anything is done. A task may await whatever it likes
-inside a transaction: nothing is locked meanwhile. Calls that several tasks make in one transaction follow one another.
+What lives here: ``AsyncTransaction``, ``AsyncSnapshotView``, and ``run``, which tries a coroutine function again. What it must not know: how anything is
+done. A task may await whatever it likes inside a transaction: nothing is locked meanwhile. Calls that several tasks make in one transaction
+follow one another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from docdb.errors import TransactionConflict
 from docdb.faces.aio_cursor import AsyncCommandCursor
-from docdb.faces.aio_threads import Wrapper
+from docdb.faces.aio_threads import Runner, Wrapper
 from docdb.faces.results import RemoveOutcome, UpdateOutcome
-from docdb.transaction import SnapshotView, Transaction
+from docdb.transaction import Retries, SnapshotView, Transaction, raise_reason
 
 if TYPE_CHECKING:
     from docdb.aio import AsyncCollection, AsyncDocumentReference
 
-__all__ = ["AsyncSnapshotView", "AsyncTransaction"]
+__all__ = ["AsyncSnapshotView", "AsyncTransaction", "run"]
 
 M = TypeVar("M")
+R = TypeVar("R")
 
 
 class _AsyncFace(Wrapper):
@@ -134,6 +138,23 @@ class AsyncTransaction(_AsyncFace):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._runner.run(partial(self._inner.__exit__, kind, error, trace))
+
+
+async def run(retries: Retries, runner: Runner, call: Callable[[AsyncTransaction], Awaitable[R]]) -> R:
+    """Await ``call(transaction)``, commit and return what it returned; at a conflict again, as often as ``retries`` says."""
+    try:
+        while True:
+            transaction = AsyncTransaction(retries.begin(), runner)
+            try:
+                async with transaction:
+                    result = await call(transaction)
+                raise_reason(transaction._inner)
+                return result
+            except TransactionConflict as conflict:
+                pause_s = retries.pause_s(conflict)
+            await asyncio.sleep(pause_s)
+    finally:
+        retries.close()
 
 
 def _plain(reference: Any) -> Any:

@@ -28,11 +28,14 @@ from docdb.store.store import HISTORY_AGE_S, HISTORY_BYTES, Store
 from docdb.transaction import Retries, SnapshotView, Transaction, check_limit, check_times, run
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from docdb.consumer import Consumer, Trigger
     from docdb.feeds.events import Change
     from docdb.feeds.streams import ChangeStream
     from docdb.sessions.following import Following
     from docdb.store.check import Report
+    from docdb.user import UserDatabase
 
 __all__ = ["Database", "open", "restore"]
 
@@ -71,6 +74,7 @@ def open(
     slow_ms: float = 100.0,
     memory_limit: int = 100 * 2**20,
     native: bool | None = None,
+    on_denied: Callable[[Any], Any] | None = None,
 ) -> Database:
     """Open the database in the folder ``path``, made when absent; ``":memory:"`` for one that lives as long as the object.
 
@@ -79,6 +83,7 @@ def open(
     looks for expired documents, where an index lets any expire; None: only ``sweep()`` removes them. ``snapshot_limit_s`` bounds the life of a
     cursor, ``transaction_limit_s`` that of a transaction, ``slow_ms`` is from where on operations are logged to ``docdb.slow``. ``verify`` reads the
     whole file before it is mapped, and then runs the checker. ``native`` False takes py-lmdb's public interface even where the kernels are there.
+    ``on_denied(denial)`` is called after each refusal by the rules (``as_user``), with the reason that the caller is not told.
 
     Raises FormatError, CorruptError, BusyError or another StorageError. Cost: a few milliseconds, whatever the size.
 
@@ -96,6 +101,7 @@ def open(
         slow_ms=slow_ms,
         memory_limit=memory_limit,
         transaction_limit_s=check_limit(transaction_limit_s, "transaction_limit_s"),
+        on_denied=on_denied,
     )
     location = os.fspath(path)
     engine = _engine_of(
@@ -214,7 +220,7 @@ class Database:
 
     def list_collection_names(self) -> list[str]:
         """Return the names of all collections, sorted."""
-        return sorted(self._store.catalog().collections)
+        return self._session.collection_names()
 
     def list_collections(self) -> Iterator[dict[str, Any]]:
         """Yield name, type and options of each collection."""
@@ -260,6 +266,60 @@ class Database:
     def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> ChangeStream[dict[str, Any]]:
         """Return a change stream of all collections as pymongo's."""
         return self._session.feeds.watch(None, pipeline, **check_watch(options))
+
+    def set_rules(self, name: str, rules: Any, *, who: str | None = None, max_length: int = 1024) -> int | None:
+        """Set who may do what in the collection of this name, which need not exist; return the version. None takes the rules away.
+
+        ``rules`` is an object of expressions or the name of a preset. They are checked as a whole (RuleError with line and column) and take effect in one
+        commit; what a transaction did under others is a TransactionConflict. Rules belong to the name: they stay when the collection is dropped
+        or renamed. ``who`` is noted. Expressions have at most ``max_length`` characters.
+        """
+        from docdb.sessions.rulebook import set_rules  # the parser comes with it
+
+        return set_rules(self._session, name, rules, who=who, max_length=max_length)
+
+    def load_rules(
+        self, path: str | os.PathLike[str], *, who: str | None = None, max_length: int = 1024
+    ) -> dict[str, int]:
+        """Set the rules of all collections in a file, JSON or YAML, in one commit or not at all; return the versions by name.
+
+        A ``get`` of a collection that is neither in the file nor in the database is a mistake. Rules of other names stay as they are.
+        """
+        from docdb.sessions.rulebook import load_rules
+
+        return load_rules(self._session, path, who=who, max_length=max_length)
+
+    def rules(self, name: str) -> Any:
+        """Return the rules of a name as they were set, None where there are none."""
+        from docdb.sessions.rulebook import rules_of
+
+        return rules_of(self._session, name)
+
+    def list_rules(self) -> list[dict[str, Any]]:
+        """Return ``name``, ``rules``, ``version``, ``when`` and ``who`` of all rules, by name."""
+        from docdb.sessions.rulebook import list_rules
+
+        return list_rules(self._session)
+
+    def as_user(
+        self, auth: Mapping[str, Any] | None, *, expires_at: dt.datetime | None = None, filter_mode: bool = False, strict_ids: bool = False,
+        on_denied: Callable[[Any], Any] | None = None,
+    ) -> UserDatabase:  # fmt: skip
+        """Return this database as a caller may use it: the same face, each access judged by the rules.
+
+        ``auth`` is what the rules see of the caller, None for nobody; it is copied. ``openid`` and ``uid`` are text. From ``expires_at`` on everything is
+        denied. By default a query must prove that all it matches is allowed; with ``filter_mode`` it is narrowed instead. A query by ``_id``
+        reads the document and judges that; with ``strict_ids`` it must prove, too. ``on_denied`` takes the place of the one of ``open``.
+        """
+        from docdb.sessions.user import UserSession
+        from docdb.sessions.user_caller import caller_of
+        from docdb.user import UserDatabase
+
+        self._session.refuse_closed()
+        caller = caller_of(
+            auth, expires_at=expires_at, filter_mode=filter_mode, strict_ids=strict_ids, on_denied=on_denied
+        )
+        return UserDatabase(UserSession(self._session, caller), self.path, self.id)
 
     def sweep(self) -> int:
         """Remove every document that has expired, now and in short commits, and return how many; each is an ordinary delete.

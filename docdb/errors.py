@@ -175,10 +175,11 @@ class BulkWriteError(ConflictError):
 
 
 class DeniedError(DocdbError):
-    """The rules do not allow it."""
+    """The rules do not allow it: one text, whatever the reason; by ``correlation_id`` the developer finds that in the log and in ``on_denied``."""
 
     code = 13
     errcode = "DATABASE_PERMISSION_DENIED"
+    correlation_id: str | None = None
 
 
 class RolledBack(DocdbError):

@@ -15,13 +15,15 @@ from docdb.collection import Collection
 from docdb.errors import RolledBack, TransactionConflict, UsageError
 from docdb.faces.results import RemoveOutcome, UpdateOutcome
 from docdb.query import AggregateCursor, DocumentReference, rebound
-from docdb.sessions.fixed import FixedSession, FixedStore
+from docdb.sessions.fixed import FixedStore
 from docdb.sessions.register import register_of
-from docdb.sessions.transactions import TransactionSession, TransactionStore
+from docdb.sessions.transactions import TransactionStore
 
 if TYPE_CHECKING:
+    from docdb.sessions.fixed import FixedSession
     from docdb.sessions.register import Claim
     from docdb.sessions.session import StoreSession
+    from docdb.sessions.transactions import TransactionSession
 
 __all__ = ["Retries", "SnapshotView", "Transaction", "check_limit", "check_times", "raise_reason", "run"]
 
@@ -60,9 +62,7 @@ class _Face:
 
     def list_collection_names(self) -> list[str]:
         """Return the names of all collections, sorted."""
-        with self._session.store.using():
-            names: list[str] = self._session.store.names()
-            return names
+        return self._session.collection_names()
 
     @property
     def active(self) -> bool:
@@ -77,7 +77,7 @@ class SnapshotView(_Face):
     def __init__(self, session: StoreSession, limit_s: float | None) -> None:
         store = FixedStore(session, limit_s)
         _ = store.base  # the moment is this one, not that of the first read
-        self._session = FixedSession(store)
+        self._session = session.viewing(store)
 
     def close(self) -> None:
         """Give the snapshot back; every later call raises InvalidOperation. Twice is harmless."""
@@ -113,7 +113,7 @@ class Transaction(_Face):
 
     def __init__(self, session: StoreSession, limit_s: float | None) -> None:
         self._store = TransactionStore(session, limit_s)
-        self._session: TransactionSession = TransactionSession(self._store)
+        self._session: TransactionSession = session.transacting(self._store)
         self._rolled_back = False
         self._reason: Any = None
 

@@ -18,7 +18,7 @@ NAMES = [
     "HistoryLost", "IndexDefinitionError", "InsertOne", "Int64", "InvalidOperation", "MaxKey", "MinKey", "NotSupportedError",
     "ObjectId", "QueryError", "Regex", "ReplaceOne", "RetryError", "RolledBack", "RuleError", "SnapshotExpired", "SnapshotView",
     "StorageError", "TimeoutExpired", "Timestamp", "Transaction", "TransactionConflict", "TransactionExpired", "UpdateError",
-    "UpdateMany", "UpdateOne", "UsageError", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
+    "UpdateMany", "UpdateOne", "UsageError", "UserDatabase", "ValidationError", "aio", "command", "ejson", "geo", "open", "restore", "server_date",
 ]  # fmt: skip
 
 

@@ -168,9 +168,11 @@ def _date(found: list[Change], start: int, clock_us: int) -> None:
 
 
 def _catalog_change(about: tuple[str, str], names: Names, item: log.Change) -> Change | None:
-    """Return a change of the catalog as an event; None for the second record of a rename (each name has its own)."""
+    """Return a change of the catalog as an event; None for rules, and for the second record of a rename (each name has its own)."""
     what = codec.decode(item.after)
     kind = what["what"]
+    if kind == "rules":
+        return None  # who may do what is no change of anything that is stored
     name = names.by_number.get(item.collection)
     if kind == "rename" and name == what["to"]:
         return None

@@ -255,7 +255,9 @@ class LiveRouter:
     def _follow(self, found: _Found, number: int, what: dict[str, Any], snapshot: Snapshot) -> None:
         """Follow a change of the catalog."""
         kind, interest = what["what"], self._numbers.get(number)
-        if kind in _BINDING:
+        if kind == "rules":
+            found.spoiled |= self._keys_on({what["name"]}, constrained=True)
+        elif kind in _BINDING:
             if kind != "create":
                 self._numbers.pop(number, None)
             now = what.get("to", what["name"]) if kind != "drop" else None

@@ -109,7 +109,7 @@ class Asks:
     about: Circumstances
     wanted: bool
     creating: bool = False
-    paths: frozenset[str] = frozenset()  # any field may be asked for
+    paths: frozenset[str] | None = None  # any field may be asked for
     constant: bool = False
     metadata: frozenset[str] = frozenset()
 

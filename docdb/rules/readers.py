@@ -1,6 +1,6 @@
 """A Reader over documents in memory, for tests of rules.
 
-What lives here: ``Documents``. What it must not know: databases; the reader over a snapshot is the sessions'.
+What lives here: ``Documents``, and ``equals``, which all readers have. What it must not know: databases; the reader over a snapshot is the sessions'.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from docdb.rules.comparison import same
 
-__all__ = ["Documents"]
+__all__ = ["Documents", "equals"]
 
 
 class Documents:
@@ -30,7 +30,7 @@ class Documents:
 
     def matching(self, collection: str, equal: Mapping[str, Any], limit: int) -> Sequence[Mapping[str, Any]]:
         """Return at most ``limit`` documents whose fields equal the values."""
-        rows = (row for row in self.collections.get(collection, ()) if _matches(row, equal))
+        rows = (row for row in self.collections.get(collection, ()) if equals(row, equal))
         return list(islice(rows, limit))
 
     def count(self, collection: str, equal: Mapping[str, Any], limit: int) -> int:
@@ -38,7 +38,8 @@ class Documents:
         return len(self.matching(collection, equal, limit))
 
 
-def _matches(document: Mapping[str, Any], equal: Mapping[str, Any]) -> bool:
+def equals(document: Mapping[str, Any], equal: Mapping[str, Any]) -> bool:
+    """Tell whether the fields of a document equal the values, strictly: no array matches by a member."""
     for path, value in equal.items():
         found: Any = document
         for step in path.split("."):

@@ -323,6 +323,13 @@ class FixedSession(StoreSession):
     list_indexes = guarded(StoreSession.list_indexes)
     index_stats = guarded(StoreSession.index_stats)
     collection_info = guarded(StoreSession.collection_info)
+    collection_stats = guarded(StoreSession.collection_stats)
+
+    def collection_names(self) -> list[str]:
+        """Return the names of all collections, sorted."""
+        with self.store.using():
+            names: list[str] = self.store.names()
+            return names
 
     @property
     def feeds(self) -> NoReturn:

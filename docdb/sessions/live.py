@@ -207,7 +207,7 @@ class LiveSource:
         query = self._query._replace(projection=None, fields=None, skip=0, limit=most, sort=order)
         view = snapshot.view(self.shape.name)
         assert view.collection is not None
-        chosen = plan(self.session.complete(query, view.collection), view)
+        chosen = plan(self.session.complete(self.shape.name, query, snapshot), view)
         self.session.note_uses(chosen)
         return sorted([(key(data), data) for batch in chosen.select(view) for _, data in batch])
 

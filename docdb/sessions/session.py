@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from docdb.errors import (
     DocdbError,
@@ -35,8 +35,10 @@ from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.sessions import administration, writing
+from docdb.sessions.administering import Administering
 from docdb.sessions.feeding import Feeds
 from docdb.sessions.operations import Operation, Outcome
+from docdb.sessions.setting import COMMIT_BYTES, Guard, Setting, TooLarge
 from docdb.store import records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
@@ -44,6 +46,10 @@ from docdb.store.columns import Wanted
 from docdb.store.points import Points, Reader
 from docdb.store.store import Snapshot, Store
 from docdb.store.views import View
+
+if TYPE_CHECKING:
+    from docdb.sessions.fixed import FixedSession, FixedStore
+    from docdb.sessions.transactions import TransactionSession, TransactionStore
 
 __all__ = ["SessionSettings", "StoreSession"]
 
@@ -57,11 +63,12 @@ class SessionSettings:
 
     naive_utc: bool = False
     snapshot_limit_s: float | None = 60.0
-    commit_bytes: int = writing.COMMIT_BYTES
+    commit_bytes: int = COMMIT_BYTES
     slow_ms: float = 100.0
     memory_limit: int = 100 * 2**20
     transaction_limit_s: float | None = 30.0
     clock: Callable[[], dt.datetime] = now
+    on_denied: Callable[[Any], Any] | None = None
 
 
 class Page:
@@ -91,7 +98,7 @@ class Page:
             close()
 
 
-class StoreSession:
+class StoreSession(Administering):
     """Fulfils ``operations.Session`` over a store."""
 
     replace_documents: Any = None  # how a session that is a transaction does ``$out``
@@ -180,7 +187,7 @@ class StoreSession:
         spent = 0.0
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
             view = snapshot.view(name)
-            chosen = self._plan(query, view)
+            chosen = self._plan(name, query, snapshot, view)
             if page is not None:
                 page.plan = chosen
             try:
@@ -197,8 +204,7 @@ class StoreSession:
     def count(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> int:
         """Return the number of matches, skip and limit applied."""
         deadline = _deadline(max_time_ms)
-        with self._reading("count", name, query) as view:
-            chosen = self._plan(query, view)
+        with self._reading("count", name, query) as (view, chosen):
             return chosen.count(view, deadline)
 
     def estimated_count(self, name: str) -> int:
@@ -214,15 +220,13 @@ class StoreSession:
         if "\0" in path:
             raise QueryError("the key of distinct may not contain NUL", path="key", code=31032)
         deadline = _deadline(max_time_ms)
-        with self._reading("distinct", name, query) as view:
-            chosen = self._plan(query, view)
+        with self._reading("distinct", name, query) as (view, chosen):
             return chosen.distinct(view, path, deadline)
 
     def explain(self, name: str, query: FindQuery, *, verbosity: str = "executionStats") -> dict[str, Any]:
         """Return the plan, printed; "queryPlanner" does not run it."""
         _check_verbosity(verbosity)
-        with self._reading("explain", name, query) as view:
-            chosen = self._plan(query, view)
+        with self._reading("explain", name, query) as (view, chosen):
             return {"collection": name, **chosen.explain(view, execute=verbosity != "queryPlanner")}
 
     def explain_aggregate(
@@ -278,24 +282,27 @@ class StoreSession:
                 snapshot.close()
         return None if found is None else (found[0], _within(snapshot, found[1]))
 
-    def _plan(self, query: FindQuery, view: View) -> Plan:
-        info = view.collection
-        if info is not None:
-            query = self.complete(query, info)
-        chosen = plan(query, view)
+    def _plan(self, name: str, query: FindQuery, snapshot: Snapshot, view: View) -> Plan:
+        chosen = plan(self.complete(name, query, snapshot), view)
         self.note_uses(chosen)
         return chosen
 
-    def note_everything(self, name: str) -> None:
-        """Called before a collection's counters are shown; a transaction takes note."""
+    def note_names(self) -> None:
+        """Called before the names of collections are shown; a transaction takes note."""
 
     def note_uses(self, chosen: Plan) -> None:
         """Count the use of each index of a plan."""
         for index in _indexes(chosen.access):
             self.store.note_use(index.number)
 
-    def complete(self, query: FindQuery, info: CollectionInfo) -> FindQuery:
-        """Return the query with what the collection adds: its collation, and the condition that nothing is expired."""
+    def complete(self, name: str, query: FindQuery, snapshot: Snapshot) -> FindQuery:
+        """Return the query with what the collection adds: its collation, and the condition that nothing is expired.
+
+        Every filter that reads passes here, those of other collections in pipelines included.
+        """
+        info = snapshot.catalog.get(name)
+        if info is None:
+            return query
         query = self.collated(query, info)
         if info.expiring:
             alive = info.alive(self.settings.clock())
@@ -310,11 +317,12 @@ class StoreSession:
         return query
 
     @contextmanager
-    def _reading(self, what: str, name: str, query: FindQuery) -> Iterator[View]:
+    def _reading(self, what: str, name: str, query: FindQuery) -> Iterator[tuple[View, Plan]]:
         self._open()
         began = time.perf_counter()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
-            yield snapshot.view(name)
+            view = snapshot.view(name)
+            yield view, self._plan(name, query, snapshot, view)
         self._note(what, name, began, query, None)
 
     def snapshot(self) -> Snapshot:
@@ -327,6 +335,20 @@ class StoreSession:
         """Change streams and live queries."""
         self._open()
         return self._feeds
+
+    # Pictures: sessions of the same caller
+
+    def viewing(self, store: FixedStore) -> FixedSession:
+        """Return the session on a snapshot view."""
+        from docdb.sessions.fixed import FixedSession  # which stands on this module
+
+        return FixedSession(store)
+
+    def transacting(self, store: TransactionStore) -> TransactionSession:
+        """Return the session of a transaction."""
+        from docdb.sessions.transactions import TransactionSession
+
+        return TransactionSession(store)
 
     # Writing
 
@@ -345,12 +367,12 @@ class StoreSession:
         self._note("write", name, began, None, None)
         return result
 
-    def _setting(self, name: str, deadline: float | None = None) -> writing.Setting:
+    def _setting(self, name: str, deadline: float | None = None) -> Setting:
         self._open()
         administration.check_name(name)
         catalog = self.store.catalog()
         settings = self.settings
-        return writing.Setting(
+        return Setting(
             name,
             catalog.get(name),
             catalog.version,
@@ -358,7 +380,12 @@ class StoreSession:
             settings.naive_utc,
             settings.commit_bytes,
             deadline,
+            self.guard(name),
         )
+
+    def guard(self, name: str) -> Guard | None:
+        """Return who judges what a call writes; nobody, for the administrator."""
+        return None
 
     def insert_all(self, name: str, documents: Sequence[Mapping[str, Any]]) -> list[Any] | None:
         """Insert documents in one commit and return their ids; None when one cannot go in (nothing is put then).
@@ -369,20 +396,26 @@ class StoreSession:
         began = time.perf_counter()
         try:
             prepared = writing.prepare_documents(documents, setting)
-        except (StorageError, writing.TooLarge):
+        except (StorageError, TooLarge):
             raise
         except DocdbError:
             return None  # the slow road tells which one
 
         def call(batch: WriteBatch) -> bool:
-            return records.insert_prepared(batch, batch.collection(setting.name), prepared)
+            if setting.guard is not None:
+                batch.guard = setting.guard
+                setting.guard.created(batch, prepared.documents.lists()[1])
+            try:
+                return records.insert_prepared(batch, batch.collection(setting.name), prepared)
+            finally:
+                batch.guard = None
 
         done: bool = self.store.write(call)
         self._note("insert", name, began, None, None)
         return prepared.ids if done else None
 
     def _run_steps(
-        self, operations: Sequence[Operation], setting: writing.Setting, ordered: bool
+        self, operations: Sequence[Operation], setting: Setting, ordered: bool
     ) -> list[Outcome | DocdbError]:
         steps: list[writing.Step | DocdbError] = []
         for operation in operations:
@@ -395,61 +428,28 @@ class StoreSession:
                 if ordered:
                     break
 
-        def call(batch: WriteBatch) -> list[Outcome | DocdbError]:
-            outcomes: list[Outcome | DocdbError] = []
+        if all(isinstance(step, DocdbError) for step in steps):
+            return list(steps)  # type: ignore[arg-type]
+        result: list[Outcome | DocdbError] = self.store.write(
+            lambda batch: self.run_steps(batch, steps, setting.guard, ordered)
+        )
+        return result
+
+    def run_steps(
+        self, batch: WriteBatch, steps: Sequence[writing.Step | DocdbError], guard: Guard | None, ordered: bool
+    ) -> list[Outcome | DocdbError]:
+        """Run the steps of one call inside the write transaction."""
+        outcomes: list[Outcome | DocdbError] = []
+        batch.guard = guard
+        try:
             for step in steps:
                 outcome = step if isinstance(step, DocdbError) else _attempt(step, batch)
                 outcomes.append(outcome)
                 if ordered and isinstance(outcome, DocdbError):
                     break
-            return outcomes
-
-        if all(isinstance(step, DocdbError) for step in steps):
-            return list(steps)  # type: ignore[arg-type]
-        result: list[Outcome | DocdbError] = self.store.write(call)
-        return result
-
-    # Administration: the work is done in sessions/administration.py
-
-    def create_collection(self, name: str, /, **options: Any) -> None:
-        """Create a collection; CollectionError (48) when it exists with other options."""
-        self._open()
-        administration.create_collection(self.store, name, options)
-
-    def drop_collection(self, name: str) -> bool:
-        """Remove a collection; return whether it was there."""
-        self._open()
-        return administration.drop_collection(self.store, name)
-
-    def rename_collection(self, name: str, new_name: str, *, drop_target: bool = False) -> None:
-        """Give a collection another name; its numbers, documents and indexes stay where they are."""
-        self._open()
-        administration.rename_collection(self.store, name, new_name, drop_target=drop_target)
-
-    def create_index(self, collection: str, keys: Any, /, **options: Any) -> str:
-        """Create an index and the collection where it is missing; returns when the index serves. ``progress(done, total)``."""
-        self._open()
-        return administration.create_index(self.store, collection, keys, options)
-
-    def drop_index(self, name: str, index: Any) -> None:
-        """Remove an index by name or keys; IndexDefinitionError (27) when there is none."""
-        self._open()
-        administration.drop_index(self.store, name, index)
-
-    def list_indexes(self, name: str) -> list[dict[str, Any]]:
-        """Return the definitions, ``_id_`` first."""
-        self._open()
-        return administration.list_indexes(self.store, name)
-
-    def index_stats(self, name: str) -> list[dict[str, Any]]:
-        """Return name, key, entries, bytes and uses of each index."""
-        self._open()
-        return administration.index_stats(self.store, name)
-
-    def collection_info(self, name: str) -> CollectionInfo | None:
-        """Return a collection's definition, or None."""
-        self._open()
-        return self.store.collection(name)
+        finally:
+            batch.guard = None
+        return outcomes
 
     def _open(self) -> None:
         if self._closed:
@@ -507,7 +507,7 @@ def _attempt(step: writing.Step, batch: WriteBatch) -> Outcome | DocdbError:
     except (StorageError, TimeoutExpired):
         raise
     except DocdbError as error:
-        return error
+        return error if batch.guard is None else batch.guard.refused(batch, error)
 
 
 def _deadline(max_time_ms: float | None) -> float | None:

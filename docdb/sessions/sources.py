@@ -137,7 +137,7 @@ class PipelineSources:
         if front.rest and "$geoNear" in front.rest[0]:
             query = self._nearest(*stages_geo.asked(self, front.rest[0]["$geoNear"]), hint)
         query = query._replace(names=self._names(front, whole))
-        chosen = plan(self._session.complete(query, view.collection) if view.collection is not None else query, view)
+        chosen = plan(self._session.complete(name, query, self._snapshot), view)
         read = chosen.decoded(view)
         served = None
         if self.optimises and self.collation is None and not whole.metadata and chosen.gives_stored:
@@ -195,9 +195,7 @@ class PipelineSources:
     def _chosen(self, name: str, query: FindQuery) -> tuple[View, Plan]:
         """Return a collection's view and the plan that is about to be used."""
         view = self._snapshot.view(name)
-        if view.collection is not None:
-            query = self._session.complete(query, view.collection)
-        chosen = plan(query, view)
+        chosen = plan(self._session.complete(name, query, self._snapshot), view)
         self._session.note_uses(chosen)
         return view, chosen
 
@@ -301,11 +299,7 @@ class PipelineSources:
         """Return the documents of ``$collStats`` and ``$indexStats``."""
         if kind == "index":
             return self._session.index_stats(collection)
-        view = self._snapshot.view(collection)
-        self._session.note_everything(collection)
-        if view.collection is None:
-            raise CollectionError(f"there is no collection {collection!r}", code=26)
-        return [{"ns": collection, "count": view.document_count(), "size": view.byte_count()}]
+        return self._session.collection_stats(collection, self._snapshot)
 
     def check_deadline(self) -> None:
         """Raise TimeoutExpired when the time is over."""

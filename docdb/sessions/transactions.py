@@ -12,7 +12,7 @@ included; then it puts the changes as one caller. Nothing of the user runs under
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -21,16 +21,16 @@ from docdb.errors import DocdbError, DuplicateKeyError, InvalidOperation, Transa
 from docdb.language.order import order_key
 from docdb.language.tree import TRUE, Node
 from docdb.planner.queries import FindQuery
-from docdb.sessions import writing
 from docdb.sessions.fixed import FixedSession, FixedStore, Picture, guarded
 from docdb.sessions.operations import DeleteOp, Operation, Outcome
 from docdb.sessions.reads import ReadSet, conflict
 from docdb.sessions.register import Claim
 from docdb.sessions.session import StoreSession
+from docdb.sessions.setting import TooLarge
 from docdb.store import catalog as catalog_room
 from docdb.store import codec, records
 from docdb.store.batch import WriteBatch
-from docdb.store.catalog import Catalog, CollectionInfo
+from docdb.store.catalog import Catalog, CollectionInfo, State
 from docdb.store.changes import DELETE, INSERT, REPLACE, UPDATE, read
 from docdb.store.keyspace import STATE_KEY, collection_prefix, document_key
 from docdb.store.overlay import Frozen, Overlay, OverlayEngine
@@ -39,7 +39,7 @@ from docdb.store.records import DocumentChange
 from docdb.store.runs import Documents
 from docdb.store.store import Snapshot
 
-__all__ = ["TransactionSession", "TransactionStore"]
+__all__ = ["TransactionSession", "TransactionStore", "together"]
 
 OVER_CODE: Final = 251  # MongoDB's NoSuchTransaction
 OVER_ERRCODE: Final = "DATABASE_TRANSACTION_FAIL"
@@ -72,8 +72,8 @@ class WholeWrites:
 class OverlayBatch(WriteBatch):
     """A write batch of one call whose storage is the overlay."""
 
-    def __init__(self, overlay: Overlay, known: Catalog, reads: Any) -> None:
-        super().__init__(overlay, known, history_bytes=0, history_age_s=0)
+    def __init__(self, overlay: Overlay, known: Catalog, reads: Any, state: State | None = None) -> None:
+        super().__init__(overlay, known, history_bytes=0, history_age_s=0, state=state)
         self.reads = reads
         self.whole = WholeWrites()
         self.log: Any = self.whole
@@ -97,6 +97,8 @@ class TransactionStore(FixedStore):
         self.reads = ReadSet()
         self.claim: Claim | None = None  # its turn, when it is tried again
         self.step: Step | None = None  # of a consumer, committed with what was written, or alone
+        self.permit: Callable[[WriteBatch | None], None] | None = None  # who is asked whether the caller still may
+        self.base_rules: Mapping[str, Any] = {}
         self.committed = False
         self._overlay: Overlay | None = None
         self._catalog: Catalog | None = None
@@ -105,6 +107,7 @@ class TransactionStore(FixedStore):
     def begun(self, base: Snapshot) -> None:
         self._overlay = Overlay(base.txn)
         self._catalog = base.catalog
+        self.base_rules = base.catalog.rules
 
     @property
     def overlay(self) -> Overlay:
@@ -197,6 +200,8 @@ class TransactionStore(FixedStore):
                 self._commit_step()
                 return
             try:
+                if self.permit is not None:
+                    self.permit(None)
                 net, made, position = self._net()
                 if not net and not made:
                     self._commit_step()
@@ -246,24 +251,12 @@ class TransactionStore(FixedStore):
 
     def _net(self) -> tuple[Net, dict[str, CollectionInfo], int]:
         """Return the change of each document in the order of writing, the collections made, and the commit that was read at."""
-        overlay, base, catalog = self.overlay, self.base, self.catalog()
+        base, catalog = self.base, self.catalog()
         made = {name: info for name, info in catalog.collections.items() if name not in base.catalog.collections}
-        found: dict[int, list[DocumentChange]] = {}
-        keys = overlay.written(DOCUMENTS)
-        size = 0
-        for key, before in zip(keys, base.txn.get_many(DOCUMENTS, keys), strict=True):
-            after = overlay.get(DOCUMENTS, key)
-            if before == after:
-                continue
-            size += len(before or b"") + len(after or b"")
-            number = int.from_bytes(key[:4], "big")
-            operation = INSERT if before is None else DELETE if after is None else UPDATE
-            if operation == UPDATE and key in self._whole:
-                operation = REPLACE
-            found.setdefault(number, []).append(DocumentChange(operation, key[4:], before, after))
-        if size > self.parent.settings.commit_bytes:
+        net = net_of(self.overlay, catalog, self._whole)
+        images = (image for _, changes in net for change in changes for image in (change.before, change.after))
+        if sum(len(image or b"") for image in images) > self.parent.settings.commit_bytes:
             raise self._too_large()
-        net = [(catalog.by_number[number].name, changes) for number, changes in found.items()]
         return net, made, base.state().last_commit
 
     def _numbers(self, net: Net) -> list[int | None]:
@@ -290,6 +283,8 @@ class TransactionStore(FixedStore):
         """Judge the rest of the log, check, and put: a caller of the group commit. It refuses before its first put."""
         if self.step is not None:
             self.step.check(batch)
+        if self.permit is not None:
+            self.permit(batch)
         if batch.state.last_commit > position:
             _refuse_lost(batch.state.oldest_commit, position)
             self.reads.refuse(_documents(read(batch.txn, position)))
@@ -301,8 +296,7 @@ class TransactionStore(FixedStore):
         for name, info in made.items():
             created = batch.create_collection(name, dict(info.options))
             examined += [(name, changes, records.examine(batch, created, changes)) for n, changes in net if n == name]
-        for name, changes, differences in examined:
-            records.put_examined(batch, batch.catalog.collections[name], changes, differences)
+        put_net(batch, examined)
         if self.step is not None:
             self.step.put(batch)
 
@@ -321,7 +315,7 @@ class TransactionStore(FixedStore):
 
     def _too_large(self) -> DocdbError:
         limit = self.parent.settings.commit_bytes
-        return writing.TooLarge(
+        return TooLarge(
             f"one transaction may change at most {limit} bytes", hint="commit in steps, or raise commit_bytes"
         )
 
@@ -336,11 +330,15 @@ class TransactionSession(FixedSession):
 
     store: TransactionStore
 
-    def complete(self, query: FindQuery, info: CollectionInfo) -> FindQuery:
+    def complete(self, name: str, query: FindQuery, snapshot: Snapshot) -> FindQuery:
         """Return the query with what the collection adds, and note its filter: all reading by filters passes here."""
-        query = super().complete(query, info)
-        self.store.note_filter(info.name, query.node)
+        query = super().complete(name, query, snapshot)
+        self.store.note_filter(name, query.node)
         return query
+
+    def note_names(self) -> None:
+        """Note that it was asked which collections there are."""
+        self.store.reads.note_all_names()
 
     def note_everything(self, name: str) -> None:
         """Note that a collection's numbers were read, which every change of it alters."""
@@ -399,6 +397,48 @@ class TransactionSession(FixedSession):
                 raise removed
             for batch in batches:
                 write(batch)
+
+
+def net_of(overlay: Overlay, catalog: Catalog, whole: Collection[bytes]) -> Net:
+    """Return the change of each document of an overlay, in the order of their first writing; ``whole``: keys that were written as wholes."""
+    found: dict[int, list[DocumentChange]] = {}
+    keys = overlay.written(DOCUMENTS)
+    for key, before in zip(keys, overlay.base.get_many(DOCUMENTS, keys), strict=True):
+        after = overlay.get(DOCUMENTS, key)
+        if before == after:
+            continue
+        number = int.from_bytes(key[:4], "big")
+        operation = INSERT if before is None else DELETE if after is None else UPDATE
+        if operation == UPDATE and key in whole:
+            operation = REPLACE
+        found.setdefault(number, []).append(DocumentChange(operation, key[4:], before, after))
+    return [(catalog.by_number[number].name, changes) for number, changes in found.items()]
+
+
+def put_net(batch: WriteBatch, examined: Sequence[tuple[str, list[DocumentChange], list[records.Difference]]]) -> None:
+    """Put net changes that have been examined."""
+    for name, changes, differences in examined:
+        records.put_examined(batch, batch.catalog.collections[name], changes, differences)
+
+
+def together(
+    batch: WriteBatch, reads: Any, run: Callable[[WriteBatch], list[Outcome | DocdbError]]
+) -> list[Outcome | DocdbError]:
+    """Run several operations of one call on an overlay of a batch; all of them go into the batch, or, when one is refused, none."""
+    overlay = Overlay(batch.txn)
+    scratch = OverlayBatch(overlay, batch.catalog, reads, batch.state.copy())
+    outcomes = run(scratch)
+    if any(isinstance(outcome, DocdbError) for outcome in outcomes):
+        return outcomes
+    made = {name: info for name, info in scratch.catalog.collections.items() if batch.catalog.get(name) is None}
+    net = net_of(overlay, scratch.catalog, scratch.whole.keys)
+    for name, info in made.items():
+        batch.create_collection(name, dict(info.options))
+    put_net(
+        batch,
+        [(name, changes, records.examine(batch, batch.catalog.collections[name], changes)) for name, changes in net],
+    )
+    return outcomes
 
 
 def _documents(changes: Iterator[Any]) -> Iterator[Any]:

@@ -10,54 +10,29 @@ has put nothing.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from docdb.errors import DocumentError, DuplicateKeyError, UpdateError, UsageError, ValidationError
-from docdb.language import filters, matching, projection, sorting, updates
-from docdb.language.collation import Collation, parse_collation
+from docdb.language import matching, projection, updates
 from docdb.language.order import order_key
 from docdb.language.server_date import resolve_server_dates
-from docdb.language.tree import TRUE, And, Compare, Node
-from docdb.language.values import ObjectId, Regex, canonical
-from docdb.planner.planner import plan
-from docdb.planner.queries import FindQuery
+from docdb.language.tree import TRUE
+from docdb.language.values import canonical
 from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Operation, Outcome, ReplaceOp, UpdateOp
+from docdb.sessions.selecting import Selection
+from docdb.sessions.setting import COMMIT_BYTES, Setting, TooLarge, too_large
 from docdb.store import codec, records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo
 from docdb.store.changes import DELETE, INSERT, REPLACE, UPDATE
-from docdb.store.keyspace import MAX_ID, component
 from docdb.store.records import DocumentChange, Prepared
 from docdb.store.runs import gather, prepare_run
 from docdb.store.views import View
 
 __all__ = ["COMMIT_BYTES", "Setting", "TooLarge", "prepare_all", "prepare_documents"]
 
-COMMIT_BYTES: Final = 256 * 2**20
-MOST_INT: Final = 2**63 - 1
 Step = Callable[[WriteBatch], Outcome]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What all operations of a call share: the collection as known before the lock, the statement's clock, limits."""
-
-    name: str
-    info: CollectionInfo | None
-    version: int
-    now: dt.datetime
-    naive_utc: bool = False
-    commit_bytes: int = COMMIT_BYTES
-    deadline: float | None = None
-
-    def collation(self, spec: Any) -> Collation | None:
-        """Return the collation asked for, or the collection's own."""
-        if spec is not None:
-            return parse_collation(spec)
-        return self.info.collation if self.info is not None else None
 
 
 def prepare_all(operations: Sequence[Operation], setting: Setting) -> list[Step]:
@@ -67,10 +42,12 @@ def prepare_all(operations: Sequence[Operation], setting: Setting) -> list[Step]
 
 def prepare_documents(documents: Sequence[Mapping[str, Any]], setting: Setting) -> Prepared:
     """Encode new documents and make their index entries."""
+    if setting.guard is not None:
+        documents = [setting.guard.adopt(document) for document in documents]
     number = 0 if setting.info is None else setting.info.number
     ids, made = prepare_run(documents, setting.naive_utc, number, lambda document: _encode(document, setting))
     if made.data_bytes > setting.commit_bytes:
-        raise _too_large(setting)
+        raise too_large(setting)
     validate = _validator(setting.info)
     if validate is not None:
         for data in made.lists()[1]:
@@ -91,8 +68,11 @@ def _encode(document: Mapping[str, Any], setting: Setting) -> tuple[Any, bytes, 
 
 def _insert(operation: InsertOp, setting: Setting) -> Step:
     prepared = prepare_documents([operation.document], setting)
+    guard = setting.guard
 
     def step(batch: WriteBatch) -> Outcome:
+        if guard is not None:
+            guard.created(batch, prepared.documents.lists()[1])
         info = batch.collection(setting.name)
         if not records.insert_prepared(batch, info, prepared):
             _insert_over(batch, info, prepared, setting)
@@ -107,6 +87,8 @@ def _insert_over(batch: WriteBatch, info: CollectionInfo, prepared: Prepared, se
     (stored,) = View(batch.txn, info).fetch([id_key], decode=False)
     if stored is not None:
         if info.expiring and not matching.matcher(info.alive(setting.now))(codec.decode(stored)):
+            if setting.guard is not None:
+                setting.guard.forgive(1)
             records.apply(batch, info, [DocumentChange(DELETE, id_key, stored, None)])
         else:
             raise records.duplicate_id(info, prepared.ids[0])
@@ -127,6 +109,8 @@ def _apply(
         expired = _expired(batch, info, records.rivals(batch, info, changes), setting) if info.expiring else []
         if not expired:
             raise
+        if setting.guard is not None:
+            setting.guard.forgive(len(expired))
         records.apply(batch, info, expired)
         records.apply(batch, info, changes, paths)
 
@@ -136,90 +120,6 @@ def _expired(batch: WriteBatch, info: CollectionInfo, id_keys: set[bytes], setti
     keys = sorted(id_keys)
     stored = zip(keys, View(batch.txn, info).fetch(keys, decode=False), strict=True)
     return [DocumentChange(DELETE, key, data, None) for key, data in stored if data and not alive(codec.decode(data))]
-
-
-class _Selection:
-    """Which documents an operation concerns: the filter and what goes with it, ready to run in a batch."""
-
-    __slots__ = ("_collation", "_limit", "_operation", "_query", "pinned", "setting")
-
-    def __init__(self, operation: Any, setting: Setting, *, limit: int | None) -> None:
-        self.setting = setting
-        self._operation = operation
-        self._limit = limit
-        self._collation = setting.collation(operation.collation)
-        self._query: FindQuery | None = None
-        self.pinned = self._plain_id()  # the id key, when the filter is one _id
-        if self.pinned is None:
-            node = self.query.node  # what is wrong with it is said here, before the lock
-            self.pinned = _pinned(node) if operation.hint is None else None
-
-    def _plain_id(self) -> bytes | None:
-        """Return the id key of a filter that is a plain ``_id`` and no more, which needs no parsing."""
-        operation = self._operation
-        given = operation.filter
-        if type(given) is not dict or len(given) != 1 or operation.hint is not None or self._collation is not None:
-            return None
-        id = given.get("_id")
-        plain = (
-            type(id) is ObjectId
-            or (type(id) is str and id.isascii())
-            or (type(id) is int and -MOST_INT <= id <= MOST_INT)
-        )
-        return component(id) if plain and not getattr(operation, "sort", None) and operation.let is None else None
-
-    @property
-    def query(self) -> FindQuery:
-        """The filter, parsed; of a plain ``_id`` only when somebody asks."""
-        if self._query is None:
-            operation, collation = self._operation, self._collation
-            naive_utc = self.setting.naive_utc
-            sort = getattr(operation, "sort", None)
-            self._query = FindQuery(
-                filter=operation.filter,
-                node=filters.parse(operation.filter, collation=collation, let=operation.let, naive_utc=naive_utc),
-                sort=sorting.parse_sort(sort) if sort else (),
-                limit=self._limit,
-                hint=operation.hint,
-                collation=collation,
-                let=operation.let,
-            )
-        return self._query
-
-    def rows(self, batch: WriteBatch) -> list[tuple[bytes, bytes]]:
-        """Return id key and stored bytes of the documents, as the batch has them now."""
-        info = batch.catalog.get(self.setting.name)
-        view = View(batch.txn, info)
-        if info is not None and info.expiring:
-            alive = And((self.query.node, info.alive(self.setting.now)))
-            query = self.query._replace(node=alive)
-            return self._found(batch, view, query)
-        if self.pinned is not None:
-            if batch.reads is not None:
-                batch.reads.note_ids(self.setting.name, [self.pinned])
-            if len(self.pinned) > MAX_ID:  # longer than any stored one, and than any key of the engine
-                return []
-            (data,) = view.fetch([self.pinned], decode=False)
-            return [] if data is None else [(self.pinned, data)]
-        return self._found(batch, view, self.query)
-
-    def _found(self, batch: WriteBatch, view: View, query: FindQuery) -> list[tuple[bytes, bytes]]:
-        if batch.reads is not None:
-            batch.reads.note_filter(self.setting.name, query.node)
-        return _selected(view, query, self.setting)
-
-
-def _selected(view: View, query: FindQuery, setting: Setting) -> list[tuple[bytes, bytes]]:
-    return [row for rows in plan(query, view).select(view, setting.deadline) for row in rows]
-
-
-def _pinned(node: Node) -> bytes | None:
-    """Return the id key when the filter is nothing but one ``_id``."""
-    if isinstance(node, And) and len(node.parts) == 1:
-        node = node.parts[0]
-    if isinstance(node, Compare) and node.path == ("_id",) and node.op == "eq" and node.collation is None:
-        return None if isinstance(node.value, list | Regex) else order_key(node.value)
-    return None
 
 
 class _Change:
@@ -278,11 +178,12 @@ def _keep_id(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def _change_rows(
-    batch: WriteBatch, setting: Setting, selection: _Selection, change: _Change, rows: list[tuple[bytes, bytes]]
+    batch: WriteBatch, setting: Setting, selection: Selection, change: _Change, rows: list[tuple[bytes, bytes]]
 ) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], Callable[[], None]]:
     """Apply a change to all rows as one unit; return old and new image of each, and what puts them."""
     info = batch.catalog.collections[setting.name]
-    validate = _validator(info)
+    validate, guard = _validator(info), setting.guard
+    judge = None if guard is None else guard.changing(batch)
     changes: list[DocumentChange] = []
     images: list[tuple[dict[str, Any], dict[str, Any]]] = []
     size = 0
@@ -290,10 +191,14 @@ def _change_rows(
         old = codec.decode(data)
         position = matching.match_position(selection.query.node, old) if change.needs_position else None
         new = change.apply(old, position)
+        if guard is not None and change.operation == REPLACE:
+            new = guard.keep(old, new)
         images.append((old, new))
+        after = data if new is old else codec.encode(new, naive_utc=setting.naive_utc)
+        if judge is not None:
+            judge(old, new, data, after)
         if new is old:
             continue
-        after = codec.encode(new, naive_utc=setting.naive_utc)
         if after == data:
             images[-1] = (old, old)
             continue
@@ -302,7 +207,7 @@ def _change_rows(
         changes.append(DocumentChange(change.operation, id_key, data, after))
         size += len(data) + len(after)
         if size > setting.commit_bytes:
-            raise _too_large(setting)
+            raise too_large(setting)
 
     def put() -> None:
         if changes:
@@ -312,15 +217,19 @@ def _change_rows(
 
 
 def _upsert(
-    batch: WriteBatch, setting: Setting, selection: _Selection, change: _Change
+    batch: WriteBatch, setting: Setting, selection: Selection, change: _Change
 ) -> tuple[dict[str, Any], Callable[[], None]]:
     """Make a document of the filter's equalities and the change; return it, and what inserts it."""
     base = updates.upsert_base(selection.query.node) if change.operation == UPDATE else _id_of(selection)
     new = change.apply(base, None, inserting=True)
     if "_id" not in new and "_id" in base:
         new = {"_id": base["_id"], **new}
+    if setting.guard is not None:
+        new = dict(setting.guard.adopt(new))
     id_value, id_key, data = codec.prepare(new, setting.naive_utc)
     document = codec.decode(data)
+    if setting.guard is not None:
+        setting.guard.created(batch, [data])
     validate = _validator(batch.catalog.get(setting.name))
     if validate is not None:
         validate(document)
@@ -334,7 +243,7 @@ def _upsert(
     return document, put
 
 
-def _id_of(selection: _Selection) -> dict[str, Any]:
+def _id_of(selection: Selection) -> dict[str, Any]:
     base = updates.upsert_base(selection.query.node)
     return {"_id": base["_id"]} if "_id" in base else {}
 
@@ -343,7 +252,7 @@ def _update(operation: UpdateOp | ReplaceOp, setting: Setting) -> Step:
     multi = isinstance(operation, UpdateOp) and operation.multi
     if multi and operation.sort:
         raise UsageError("sort cannot go with an update of many", path="sort")
-    selection = _Selection(operation, setting, limit=None if multi else 1)
+    selection = Selection(operation, setting, action="update", limit=None if multi else 1)
     change = _Change(operation, setting)
 
     def step(batch: WriteBatch) -> Outcome:
@@ -364,13 +273,13 @@ def _update(operation: UpdateOp | ReplaceOp, setting: Setting) -> Step:
 
 
 def _delete(operation: DeleteOp, setting: Setting) -> Step:
-    selection = _Selection(operation, setting, limit=None if operation.multi else 1)
+    selection = Selection(operation, setting, action="delete", limit=None if operation.multi else 1)
 
     def step(batch: WriteBatch) -> Outcome:
         rows = selection.rows(batch)
         if rows:
             if sum(len(data) for _, data in rows) > setting.commit_bytes:
-                raise _too_large(setting)
+                raise too_large(setting)
             info = batch.catalog.collections[setting.name]
             records.apply(batch, info, [DocumentChange(DELETE, id_key, data, None) for id_key, data in rows])
         return Outcome(deleted=len(rows))
@@ -379,7 +288,7 @@ def _delete(operation: DeleteOp, setting: Setting) -> Step:
 
 
 def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
-    selection = _Selection(operation, setting, limit=1)
+    selection = Selection(operation, setting, action="delete" if operation.remove else "update", limit=1)
     change = None if operation.remove else _Change(operation, setting)
     shown = projection.parse_projection(
         operation.projection,
@@ -389,7 +298,9 @@ def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
         naive_utc=setting.naive_utc,
     )
 
-    def show(document: dict[str, Any], matched: dict[str, Any]) -> dict[str, Any]:
+    def show(batch: WriteBatch, document: dict[str, Any], matched: dict[str, Any]) -> dict[str, Any]:
+        if setting.guard is not None:
+            document = setting.guard.shown(batch, document)
         if shown is None:
             return document
         position = matching.match_position(selection.query.node, matched) if shown.needs_position else None
@@ -401,12 +312,12 @@ def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
             if not operation.upsert or change is None:
                 return Outcome()
             new, put = _upsert(batch, setting, selection, change)
-            document = show(new, new) if operation.return_new else None
+            document = show(batch, new, new) if operation.return_new else None
             put()
             return Outcome(upserted_id=new["_id"], upserted=True, document=document)
         if change is None:
             old = codec.decode(rows[0][1])
-            document = show(old, old)
+            document = show(batch, old, old)
             info = batch.catalog.collections[setting.name]
             records.apply(batch, info, [DocumentChange(DELETE, rows[0][0], rows[0][1], None)])
             return Outcome(matched=1, deleted=1, document=document)
@@ -414,7 +325,7 @@ def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
         chosen = new if operation.return_new else old
         # The bytes of the stored image decide what comes back: dates in UTC, foreign classes as docdb's own.
         answer = codec.decode(codec.encode(chosen, naive_utc=setting.naive_utc)) if chosen is new else old
-        document = show(answer, old)  # it may refuse: before anything is put
+        document = show(batch, answer, old)  # it may refuse: before anything is put
         put()
         return Outcome(matched=1, modified=int(old is not new), document=document)
 
@@ -436,17 +347,6 @@ def _validator(info: CollectionInfo | None) -> Callable[[dict[str, Any]], None] 
             )
 
     return validate
-
-
-class TooLarge(UsageError):
-    """A call that changes more than ``commit_bytes``."""
-
-
-def _too_large(setting: Setting) -> TooLarge:
-    return TooLarge(
-        f"one call may change at most {setting.commit_bytes} bytes",
-        hint="use batch=n to commit in steps, or raise commit_bytes",
-    )
 
 
 _PREPARE: Final[dict[type, Callable[[Any, Setting], Step]]] = {

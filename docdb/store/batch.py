@@ -16,6 +16,7 @@ from docdb.store import codec
 from docdb.store.catalog import Catalog, CollectionInfo, Counters, State
 from docdb.store.changes import CATALOG_CHANGE, LogWriter, record
 from docdb.store.keyspace import STATE_KEY, collection_definition_key
+from docdb.store.rule_records import RuleRecord, key_of
 from docdb.store.views import View
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["WriteBatch"]
 class WriteBatch:
     """Valid from its begin to ``finish`` or ``abort``, on one thread."""
 
+    guard: Any = None  # who judges the changes of the caller that is running (``sessions/setting.py``); None: nobody
     reads: Any = None  # who wants to know what a step reads: ``note_ids(name, id keys)``, ``note_filter(name, node)``
 
     def __init__(
@@ -83,6 +85,18 @@ class WriteBatch:
         self.catalog = self.catalog.without(info.name)
         self.txn.delete_many(CATALOG, [collection_definition_key(info.name)])
         self._log(info.number, what)
+
+    def define_rules(self, name: str, record: RuleRecord | None) -> None:
+        """Put the rules of a name, or with None remove them, and a record of that into the log."""
+        rules = {known: kept for known, kept in self.catalog.rules.items() if known != name}
+        if record is None:
+            self.txn.delete_many(CATALOG, [key_of(name)])
+        else:
+            rules[name] = record
+            self._put_now(key_of(name), record.data)
+        self.catalog = self.catalog.with_rules(rules)
+        info = self.catalog.get(name)
+        self._log(0 if info is None else info.number, {"what": "rules", "name": name})
 
     def put_catalog(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Put records beside the definitions (positions, garbage marks); not logged."""

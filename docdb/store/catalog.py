@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,8 @@ from docdb.language.tree import TRUE, And, Compare, Node, Not, Path
 from docdb.store import codec
 from docdb.store.geo_entries import GeoEntryMaker
 from docdb.store.keyspace import FORMAT_KEY, STATE_KEY, VERSION_KEY, EntryMaker, EntrySpec
+from docdb.store.rule_records import PREFIX as RULES_PREFIX
+from docdb.store.rule_records import RuleRecord
 from docdb.store.wildcard_entries import WILDCARD, WildcardEntryMaker, wildcard_place
 
 if TYPE_CHECKING:
@@ -243,10 +245,11 @@ class CollectionInfo:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All collections at one version."""
+    """All collections and all rules at one version; rules belong to a name, whether there is such a collection or not."""
 
     version: int
     collections: Mapping[str, CollectionInfo]
+    rules: Mapping[str, RuleRecord] = field(default_factory=dict)
 
     @cached_property
     def by_number(self) -> dict[int, CollectionInfo]:
@@ -264,11 +267,16 @@ class Catalog:
 
     def with_collection(self, info: CollectionInfo) -> Catalog:
         """Return the next version, with this collection added or in place of the one of its name."""
-        return Catalog(self.version + 1, {**self.collections, info.name: info})
+        return Catalog(self.version + 1, {**self.collections, info.name: info}, self.rules)
 
     def without(self, name: str) -> Catalog:
         """Return the next version without the collection of this name."""
-        return Catalog(self.version + 1, {known: info for known, info in self.collections.items() if known != name})
+        others = {known: info for known, info in self.collections.items() if known != name}
+        return Catalog(self.version + 1, others, self.rules)
+
+    def with_rules(self, rules: Mapping[str, RuleRecord]) -> Catalog:
+        """Return the next version, with these rules in place of all others."""
+        return Catalog(self.version + 1, self.collections, rules)
 
 
 @dataclass(slots=True)
@@ -388,15 +396,24 @@ def load(txn: EngineTransaction, known: Catalog | None = None) -> Catalog:
     version = read_version(txn)
     if known is not None and known.version == version:
         return known
-    collections: dict[str, CollectionInfo] = {}
-    for batch in txn.scan(CATALOG, COLLECTION_PREFIX, COLLECTION_PREFIX[:-1] + b";"):
+    collections = {name: CollectionInfo.unpack(name, data) for name, data in _named(txn, COLLECTION_PREFIX)}
+    before = {} if known is None else known.rules
+    rules = {}
+    for name, data in _named(txn, RULES_PREFIX):
+        kept = before.get(name)
+        rules[name] = kept if kept is not None and kept.data == data else RuleRecord(name, data)
+    return Catalog(version, collections, rules)
+
+
+def _named(txn: EngineTransaction, prefix: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield name and value of each record under a prefix that ends with a colon."""
+    for batch in txn.scan(CATALOG, prefix, prefix[:-1] + b";"):
         for key, data in batch:
             try:
-                name = key[len(COLLECTION_PREFIX) :].decode("utf-8")
+                name = key[len(prefix) :].decode("utf-8")
             except UnicodeDecodeError as error:
                 raise CorruptError(f"the name of a collection is damaged: {key!r}") from error
-            collections[name] = CollectionInfo.unpack(name, data)
-    return Catalog(version, collections)
+            yield name, data
 
 
 def version_item(catalog: Catalog) -> tuple[bytes, bytes]:

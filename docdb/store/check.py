@@ -6,12 +6,13 @@ ARCHITECTURE.md. What it must not know: how to mend anything; it never writes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, ENTRIES, EngineTransaction
-from docdb.errors import DocdbError
+from docdb.errors import CorruptError, DocdbError
 from docdb.language.order import order_key
 from docdb.store import changes, codec, progress
 from docdb.store.catalog import (
@@ -86,6 +87,7 @@ def check(snapshot: Snapshot, progress: Progress | None = None) -> Report:
     _check_strays(txn, catalog, garbage, report)
     _check_numbers(catalog, state, report)
     _check_progress(txn, state, report)
+    _check_rules(catalog, report)
     return report
 
 
@@ -247,6 +249,15 @@ def _check_progress(txn: EngineTransaction, state: State, report: Report) -> Non
             continue
         if not 0 <= found.commit <= state.last_commit:
             report.add(9, f"{found.kind} {found.name!r} is at commit {found.commit}, the last is {state.last_commit}")
+
+
+def _check_rules(catalog: Catalog, report: Report) -> None:
+    for record in catalog.rules.values():
+        try:
+            text, *_ = record.content()
+            json.loads(text)
+        except (CorruptError, ValueError) as error:
+            report.add(10, f"rules of {record.name!r}: {error}")
 
 
 class _Tally:

@@ -142,6 +142,8 @@ def put_examined(
     batch: WriteBatch, info: CollectionInfo, changes: Sequence[DocumentChange], differences: Sequence[Difference]
 ) -> None:
     """Put changes that ``examine`` has let pass; the second half of ``apply``."""
+    if batch.guard is not None:
+        batch.guard.spend(len(changes))
     added: list[Entry] = []
     removed: list[Entry] = []
     for index, gone, new in differences:  # counted only now: an index further on may have refused
@@ -168,6 +170,8 @@ def insert_prepared(batch: WriteBatch, info: CollectionInfo, prepared: Prepared)
         if index.unique and (run.collides() or batch.txn.holds_any(ENTRIES, run, whole=False)):
             return False
         runs.append((index, run))
+    if batch.guard is not None:
+        batch.guard.spend(len(documents))
     batch.txn.put_many(DOCUMENTS, stored)
     for index, run in runs:
         batch.txn.put_many(ENTRIES, run)

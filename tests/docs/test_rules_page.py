@@ -1,11 +1,14 @@
 """docs/rules.md: each of its examples is run as it stands there."""
 
+import datetime as dt
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+import docdb
+from docdb import ejson
 from docdb.pytest_plugin import docdb_rules
 from docdb.rules.cases import load_cases, run
 from docdb.rules.kit import kit_of
@@ -79,8 +82,48 @@ def test_the_file_of_cases(tmp_path):
     assert [outcome.complaint for outcome in outcomes] == [""] * 4
 
 
+PLAIN = [(number, row) for number, row in CASES if '"fields"' not in EXAMPLES[number]]
+
+
+@pytest.mark.parametrize(("number", "row"), PLAIN, ids=[f"{TITLES[number]}-{row[0]}-{row[1]}" for number, row in PLAIN])
+def test_a_database_allows_and_denies_the_same(number, row):
+    caller, what, stored, becomes, verdict = row
+    part = EXAMPLES[number]
+    documents = [json.loads(block) for block in blocks(part, "json documents")]
+    action, collection = what.split()
+    old = json.loads(stored.strip("`")) if stored else None
+    new = ejson.decode(json.loads(becomes.strip("`"))) if becomes else None
+    with docdb.open(":memory:") as db:
+        db._session.settings.clock = lambda: dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
+        for name, rules in json.loads(blocks(part, "json")[0]).items():
+            db.set_rules(name, rules)
+        for name, rows_of in (documents[0] if documents else {}).items():
+            db[name].insert_many([ejson.decode(row) for row in rows_of])
+        if old is not None:
+            db[collection].insert_one({"_id": "it", **ejson.decode(old)})
+        user = db.as_user(None if caller == "nobody" else {"openid": caller})[collection]
+        before = db[collection].find().to_list()
+        call = {
+            "read": lambda: user.doc("it").get(),
+            "create": lambda: user.insert_one(new),
+            "update": lambda: user.replace_one({"_id": "it"}, new),
+            "delete": lambda: user.delete_one({"_id": "it"}),
+        }[action]
+        if verdict == "deny":
+            with pytest.raises(docdb.DeniedError):
+                call()
+            assert db[collection].find().to_list() == before
+        else:
+            call()
+
+
+def test_the_program_at_the_top(capsys):
+    exec(blocks(PAGE, "python")[0], {})
+    assert capsys.readouterr().out.startswith("the rules do not allow it ")
+
+
 def test_the_fixture(docdb_rules):
-    [code] = blocks(PAGE, "python")
+    _, code = blocks(PAGE, "python")
     names = {}
     exec(code, names)
     names["test_only_the_owner_writes"](docdb_rules)

@@ -1,0 +1,250 @@
+"""One operation of a caller as the rules see it.
+
+What lives here: ``Gate``, which finds the rules of a name in the operation's own snapshot, narrows queries to what they allow and judges stored documents;
+and ``Denial``, what a developer is told. What it must not know: how anything is read or written.
+
+Everything that is not known to be allowed is refused: a name without rules, rules that cannot be read, an action nobody has thought of. The
+caller is told one text, whatever it was.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from docdb.errors import CorruptError, DeniedError, RuleError
+from docdb.language.matching import matcher
+from docdb.language.order import order_key
+from docdb.language.tree import And, Compare, In, Node
+from docdb.language.values import Regex
+from docdb.planner.queries import FindQuery
+from docdb.rules.compiled import compiled
+from docdb.rules.evaluator import Circumstances
+from docdb.rules.prover import decide
+from docdb.rules.ruleset import RuleSet
+from docdb.rules.syntax import Node as RuleNode
+from docdb.sessions.rulebook import KnownRules, known_rules
+from docdb.sessions.user_caller import Caller
+from docdb.sessions.user_reader import Notes, SnapshotReader
+from docdb.store import codec
+from docdb.store.keyspace import MAX_ID
+from docdb.store.views import View
+
+if TYPE_CHECKING:
+    from docdb.store.catalog import Catalog
+
+__all__ = ["Denial", "Denials", "Gate"]
+
+TEXT: Final = "the rules do not allow it"
+MOST_KEPT: Final = 1_000
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MS: Final = dt.timedelta(milliseconds=1)
+_logger = logging.getLogger("docdb.rules")
+_logger.addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """What a developer is told of a refusal: which rule, and why. ``id`` is the one thing that the caller knows of it, too."""
+
+    id: str
+    action: str
+    collection: str | None
+    auth: Mapping[str, Any] | None
+    reason: str
+    rule: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Denials:
+    """What was denied inside an operation and is told when it is over: never under the writer's lock."""
+
+    def __init__(self, caller: Caller, default: Callable[[Denial], Any] | None) -> None:
+        self._hook = caller.on_denied if caller.on_denied is not None else default
+        self._waiting: dict[str, Denial] = {}
+
+    def make(self, denial: Denial) -> DeniedError:
+        """Return the error for the caller; the denial waits for ``tell``."""
+        if len(self._waiting) >= MOST_KEPT:
+            self._waiting.clear()
+        self._waiting[denial.id] = denial
+        error = DeniedError(TEXT)
+        error.correlation_id = denial.id
+        return error
+
+    def tell(self, error: BaseException) -> None:
+        """Hand what is known of a denial to the log and the program's hook, once; what the hook raises is logged."""
+        denial = self._waiting.pop(getattr(error, "correlation_id", None) or "", None)
+        if denial is None:
+            return
+        _logger.info("%s denied: %s on %r: %s", denial.id, denial.action, denial.collection, denial.reason)
+        if self._hook is not None:
+            try:
+                self._hook(denial)
+            except Exception:
+                _logger.exception("on_denied failed")
+
+
+class Gate:
+    """The rules for one caller in one snapshot or write transaction, at one moment."""
+
+    __slots__ = ("_asked", "_catalog", "_denials", "_late", "_notes", "_over", "_view_of", "about", "caller", "now")
+
+    def __init__(
+        self,
+        caller: Caller,
+        denials: Denials,
+        catalog: Catalog,
+        view_of: Callable[[str], View],
+        now: dt.datetime,
+        notes: Notes | None = None,
+        *,
+        over: bool = False,
+        late: bool = False,
+        asked: set[str] | None = None,
+    ) -> None:
+        """``over``: the caller's time is. ``late``: denials are told when the operation has ended. ``asked`` takes the names whose rules were looked at."""
+        self.caller = caller
+        self._over, self._late, self._asked = over, late, asked
+        self.now = now
+        self._denials = denials
+        self._catalog = catalog
+        self._view_of = view_of
+        self._notes = notes
+        self.about = Circumstances(caller.auth, (now - _EPOCH) // _MS, reader=SnapshotReader(view_of, now, notes))
+
+    def denied(
+        self, action: str, name: str | None, reason: str, known: KnownRules | None = None, **detail: Any
+    ) -> DeniedError:
+        """Return the refusal, the reason kept for the developer."""
+        rule = None
+        if known is not None:
+            rules = self.rules_of(known)
+            key = rules.key(action)
+            rule = None if key is None else rules.sources.get(key)
+        auth = None if self.caller.auth is None else dict(self.caller.auth)
+        error = self._denials.make(Denial(uuid.uuid4().hex, action, name, auth, reason, rule, detail))
+        if not self._late:
+            self._denials.tell(error)
+        return error
+
+    def known(self, name: str, action: str) -> KnownRules:
+        """Return the rules of a name; DeniedError where there are none, or the caller's time is over."""
+        if self._asked is not None:
+            self._asked.add(name)
+        if self._over:
+            raise self.denied(action, name, "the caller's time is over")
+        record = None if name.startswith("_") else self._catalog.rules.get(name)
+        if record is None:
+            raise self.denied(
+                action, name, "no user reaches this name" if name.startswith("_") else "there are no rules"
+            )
+        found: KnownRules | None = record.parsed
+        if found is None:
+            try:
+                found = known_rules(record)
+            except (CorruptError, RuleError) as error:
+                raise self.denied(action, name, f"its rules cannot be read: {error}") from None
+        if found.rules.fields:
+            raise self.denied(action, name, "rules of fields are not asked yet")
+        return found
+
+    def rules_of(self, known: KnownRules) -> RuleSet:
+        """Return the rules that count for the caller."""
+        return known.web if self.caller.by_uid else known.rules
+
+    def rule(self, known: KnownRules, action: str) -> RuleNode:
+        """Return the rule for an action; DeniedError where there is none."""
+        rule = self.rules_of(known).rule(action)
+        if rule is None:
+            raise self.denied(action, known.name, "there is no rule for it", known)
+        return rule
+
+    def narrowed(self, name: str, query: FindQuery) -> FindQuery:
+        """Return the query that reads only what the caller may read; DeniedError where it may not run."""
+        known = self.known(name, "read")
+        rule = self.rule(known, "read")
+        if not self.caller.strict_ids:
+            key = one_id(query.node)
+            if key is not None:
+                self.stored(known, "read", key)
+                return query
+        return self.proved(known, "read", rule, query)
+
+    def proved(self, known: KnownRules, action: str, rule: RuleNode, query: FindQuery) -> FindQuery:
+        """Return the query with what is missing for all that it matches to be allowed; DeniedError where too much is missing."""
+        about, updates = self.about, action == "update"
+        if known.owned and self.caller.id is None and not compiled(rule, about, open_request=updates).always:
+            raise self.denied(action, known.name, "the caller has no id", known)
+        filter_mode = self.caller.filter_mode or known.owned
+        decision = decide(rule, about, query.node, filter_mode=filter_mode, open_request=updates)
+        if not decision.allowed:
+            raise self.denied(
+                action, known.name, f"the query does not prove: {decision.missing}", known, filter=query.filter,
+                missing=decision.missing,
+            )  # fmt: skip
+        return query if decision.node is query.node else query._replace(node=decision.node)
+
+    def stored(self, known: KnownRules, action: str, id_key: bytes) -> bytes | None:
+        """Return the stored document that the caller may read, update or delete; DeniedError for any other, and for an absent one alike.
+
+        Only where the rule is true of every document an absent one is None.
+        """
+        rule = self.rule(known, action)
+        data = self.fetch(known.name, id_key)
+        found = compiled(rule, self.about, open_request=action == "update")
+        if found.always:
+            return data
+        if data is None:
+            raise self.denied(action, known.name, "there is no such document", known)
+        if not found.verdict(data):
+            raise self.denied(action, known.name, "the rule does not allow this document", known, id=_id_of(data))
+        return data
+
+    def reads_of(self, name: str) -> bool:
+        """Tell whether the caller may read any document of a collection, as far as can be told without looking at one."""
+        try:
+            known = self.known(name, "read")
+            rule = self.rule(known, "read")
+        except DeniedError:
+            return False
+        return compiled(rule, self.about).false is None
+
+    def fetch(self, name: str, id_key: bytes) -> bytes | None:
+        """Return a stored document by its id key, None where it is absent or expired."""
+        if len(id_key) > MAX_ID:
+            return None
+        view = self._view_of(name)
+        if self._notes is not None:
+            self._notes.note_ids(name, [id_key])
+        data: bytes | None = view.fetch([id_key], decode=False)[0]
+        info = view.collection
+        if data is None or info is None or not info.expiring:
+            return data
+        return data if matcher(info.alive(self.now))(codec.decode(data)) else None
+
+    def may(self, known: KnownRules, action: str, data: bytes) -> bool:
+        """Tell whether a rule allows a stored document as it is."""
+        rule = self.rules_of(known).rule(action)
+        return rule is not None and compiled(rule, self.about, open_request=action == "update").verdict(data)
+
+
+def one_id(node: Node) -> bytes | None:
+    """Return the id key when a filter pins ``_id`` to one value, beside whatever else it says."""
+    for part in node.parts if isinstance(node, And) else (node,):
+        if isinstance(part, Compare) and part.path == ("_id",) and part.op == "eq" and part.collation is None:
+            if not isinstance(part.value, list | Regex):
+                return order_key(part.value)
+        elif isinstance(part, In) and part.path == ("_id",) and len(part.values) == 1 and not part.patterns:
+            (value,) = part.values
+            if part.collation is None and not isinstance(value, list | Regex):
+                return order_key(value)
+    return None
+
+
+def _id_of(data: bytes) -> Any:
+    return codec.decode(data).get("_id")
