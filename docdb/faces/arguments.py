@@ -267,7 +267,7 @@ def key_pairs(keys: Any, what: str) -> list[tuple[str, Any]]:
             pairs.append((item[0], item[1]))
         else:
             raise QueryError(
-                f"{item!r} is neither a name nor a (name, direction) pair",
+                f"{type(item).__name__} is neither a name nor a (name, direction) pair",
                 path=f"{what}.{position}",
                 code=9 if what == "hint" else 14,
             )

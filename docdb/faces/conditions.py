@@ -130,25 +130,38 @@ def encode_where(condition: Any) -> dict[str, Any]:
     >>> encode_where({"a": {"b": 1}, "c": {}, "d": QueryCommand("$gt", 2)})
     {'a.b': 1, 'c': {'$eq': {}}, 'd': {'$gt': 2}}
     """
-    return _encode(condition, "", True)
+    try:
+        return _encode(condition, "", True)
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def encode_find(condition: Any) -> Any:
     """Return a filter in MongoDB's sense with the logic commands in it written out; one without any comes back as it is."""
-    if not _holds_logic(condition):
-        return condition
-    return _encode(condition, "", False)
+    try:
+        return _encode(condition, "", False) if _holds_logic(condition) else condition
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def encode_element(condition: Any, *, flatten: bool = True) -> Any:
     """Return the operand of ``$elemMatch`` or ``$pull``: a condition on documents, or on bare values."""
-    if isinstance(condition, LogicCommand):
-        if any(isinstance(part, QueryCommand | LogicCommand) and not _is_whole(part) for part in condition.operands):
-            return _bare(condition)
+    try:
+        if isinstance(condition, LogicCommand):
+            if any(
+                isinstance(part, QueryCommand | LogicCommand) and not _is_whole(part) for part in condition.operands
+            ):
+                return _bare(condition)
+            return _encode(condition, "", flatten)
+        if isinstance(condition, QueryCommand) or not isinstance(condition, Mapping) or _is_operators(condition):
+            return condition
         return _encode(condition, "", flatten)
-    if isinstance(condition, QueryCommand) or not isinstance(condition, Mapping) or _is_operators(condition):
-        return condition
-    return _encode(condition, "", flatten)
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _too_deep() -> QueryError:
+    return QueryError("the condition is nested too deep")
 
 
 def _encode(condition: Any, path: str, flatten: bool) -> dict[str, Any]:

@@ -139,7 +139,10 @@ def _options(request: Any, *names: str) -> dict[str, Any]:
 
 
 def _filter(request: Any) -> dict[str, Any]:
-    return dict(_attribute(request, "filter") or {})
+    filter = _attribute(request, "filter")
+    if filter is not None and not isinstance(filter, Mapping):
+        raise UsageError(f"a filter is a document, not {type(filter).__name__}", path="filter", code=14)
+    return dict(filter or {})
 
 
 def _insert(request: Any, path: str) -> Operation:

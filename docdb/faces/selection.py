@@ -197,5 +197,7 @@ def _projection(fields: Any, node: Node, collation: Collation | None, let: Any, 
                 path="projection",
                 code=14,
             )
+        if not all(isinstance(name, str) for name in fields):
+            raise QueryError("a projection that is a list is one of names", path="projection", code=14)
         fields = dict.fromkeys(fields, 1) or {"_id": 1}
     return parse_projection(fields, node=node, collation=collation, let=let, naive_utc=naive_utc)

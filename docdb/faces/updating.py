@@ -67,7 +67,10 @@ def native_replacement(data: Any) -> dict[str, Any]:
     document = _data(data, "set")
     _refuse_id(document)
     check_replacement(document)
-    _refuse_commands(document, "")
+    try:
+        _refuse_commands(document, "")
+    except RecursionError:
+        raise UpdateError("the document is nested too deep") from None
     return document
 
 

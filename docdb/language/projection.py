@@ -128,7 +128,10 @@ def parse_projection(
     if not spec:
         return None
     parser = _Parser(Scope(collation, let, None, naive_utc, 0), node)
-    parser.read(spec, ())
+    try:
+        parser.read(spec, ())
+    except RecursionError:
+        raise QueryError("the projection is nested too deep", path="projection") from None
     return parser.projection()
 
 

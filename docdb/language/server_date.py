@@ -42,15 +42,22 @@ def resolve_server_dates(value: Any, now: dt.datetime) -> Any:
     >>> resolve_server_dates({"at": ServerDate(1000)}, dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
     {'at': datetime.datetime(2024, 1, 1, 0, 0, 1, tzinfo=datetime.timezone.utc)}
     """
+    try:
+        return _resolved(value, now)
+    except RecursionError:
+        raise DocumentError("the document is nested too deep") from None
+
+
+def _resolved(value: Any, now: dt.datetime) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
     if kind is ServerDate:
         return value.resolve(now)
     if isinstance(value, Mapping):
-        changed = {name: new for name, item in value.items() if (new := resolve_server_dates(item, now)) is not item}
+        changed = {name: new for name, item in value.items() if (new := _resolved(item, now)) is not item}
         return {**value, **changed} if changed else value
     if isinstance(value, list | tuple):
-        items = [resolve_server_dates(item, now) for item in value]
+        items = [_resolved(item, now) for item in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value

@@ -251,7 +251,11 @@ def parse_update(
         flat = _flat_leaves(update, scope)
         if flat:
             return _Flat(flat)
-    return _Operators(list(_merge_steps(update, "") if merge else _operator_steps(update)), scope, array_filters)
+    try:
+        steps = list(_merge_steps(update, "") if merge else _operator_steps(update))
+    except RecursionError:
+        raise UpdateError("the update is nested too deep") from None
+    return _Operators(steps, scope, array_filters)
 
 
 def upsert_base(condition: Node | Mapping[str, Any]) -> dict[str, Any]:

@@ -81,8 +81,12 @@ def _direction(way: Any) -> Any:
 
 
 def _unknown(hint: Any) -> QueryError:
+    try:
+        shown = repr(hint)
+    except RecursionError:
+        shown = "one nested so deep"
     return QueryError(
-        "hint provided does not correspond to an existing index", path="hint", code=2, hint=f"no index fits {hint!r}"
+        "hint provided does not correspond to an existing index", path="hint", code=2, hint=f"no index fits {shown}"
     )
 
 
