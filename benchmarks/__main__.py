@@ -1,4 +1,4 @@
-"""``python -m benchmarks list | run | compare``: the benchmark suite.
+"""``python -m benchmarks list | run | compare | plot``: the benchmark suite.
 
 python -m benchmarks list                             what can be run
 python -m benchmarks run                              the rows of the table, on 100,000 documents
@@ -6,6 +6,8 @@ python -m benchmarks run get range --documents 20000  two of them, on fewer
 python -m benchmarks run ycsb nobench --json now.json whole groups, kept as JSON
 python -m benchmarks run rows --write                 put the table into RESULTS.md
 python -m benchmarks compare before.json now.json     two runs, as ratios
+python -m benchmarks run growth --documents 10000000 --json growth.json
+python -m benchmarks plot growth.json                 the curves of a run as pictures in plots/
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(required=True, metavar="list | run | compare")
+    verbs = parser.add_subparsers(required=True, metavar="list | run | compare | plot")
     listing = verbs.add_parser("list", help="show groups and workloads")
     listing.set_defaults(action=_list)
     running = verbs.add_parser("run", help="run workloads, groups or both")
@@ -46,7 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("before", type=Path)
     comparing.add_argument("now", type=Path)
     comparing.set_defaults(action=lambda c: print(report.compare(report.load(c.before), report.load(c.now))))
+    plotting = verbs.add_parser("plot", help="draw the curves of a run kept as JSON")
+    plotting.add_argument("results", type=Path)
+    plotting.add_argument("--folder", type=Path, default=Path(__file__).with_name("plots"))
+    plotting.set_defaults(action=_plot)
     return parser
+
+
+def _plot(chosen: argparse.Namespace) -> None:
+    from benchmarks import plots  # matplotlib is needed here alone
+
+    for path in plots.draw(report.load(chosen.results), chosen.folder):
+        print(path)
 
 
 def _list(chosen: argparse.Namespace) -> None:

@@ -40,6 +40,8 @@ class Row:
     met: bool | None = None
     note: str = ""
     spread: dict[str, tuple[float, float]] = field(default_factory=dict)
+    curve: str = ""  # a row that is one point of a curve: its name, and where the point lies
+    size: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.times, Times):

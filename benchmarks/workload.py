@@ -8,8 +8,8 @@ from typing import Any
 CITIES = [f"city{i:03d}" for i in range(400)]
 
 
-def documents(count: int, seed: int = 1) -> list[dict[str, Any]]:
-    """Return documents of about 300 bytes with ``_id``, an indexed ``age`` (0 to 999) and an indexed ``email``."""
+def documents(count: int, seed: int = 1, first: int = 0) -> list[dict[str, Any]]:
+    """Return documents of about 300 bytes with ``_id``, indexed ``age`` (0 to 999) and ``email``; numbered from ``first``."""
     chance = random.Random(seed)
     return [
         {
@@ -26,5 +26,5 @@ def documents(count: int, seed: int = 1) -> list[dict[str, Any]]:
             "bio": "x" * 60,
             "joined": 1_600_000_000 + chance.randrange(100_000_000),
         }
-        for i in range(count)
+        for i in range(first, first + count)
     ]

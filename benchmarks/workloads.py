@@ -55,10 +55,13 @@ GROUPS: Final = {
     for group in (
         Group("aggregation", "groups, joins, buckets, facets: docdb, SQLite, DuckDB, PostgreSQL", 100_000),
         Group("sorting", "sorts with and without index, with limits: docdb, SQLite, DuckDB, PostgreSQL", 100_000),
+        Group("growth", "curves from 10,000 documents on, ten times as many each step, up to --documents", 1_000_000),
         Group("rows", "the table of RESULTS.md: docdb, lmdb + msgpack by hand, SQLite JSONB", 100_000),
         Group("columns", "results as tables: docdb, dicts by hand, DuckDB", 1_000_000),
         Group("nobench", "NoBench: load and eleven queries", 1_000_000),
         Group("feeds", "change streams and live queries: to the callback, what a write pays, memory", 100_000),
+        Group("real", "real data of ../shared/data: cities, flights, movies, grades, accounts, restaurants", 200_000),
+        Group("small", "TinyDB, MontyDB, mongomock, UnQLite, SurrealDB: the questions of rows on few documents", 5_000),
         Group("ycsb", "YCSB A to F: 1 and 8 threads, 4 processes", 100_000),
     )
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_table_goes_between_its_markers(tmp_path: Path, monkeypatch: pytest.Mo
     assert results.read_text() == "a\n<!-- rows -->\n\nnew\n\n<!-- rows -->\nb\n"
 
 
-@pytest.mark.parametrize("group", ["aggregation", "sorting"])
+@pytest.mark.parametrize("group", ["aggregation", "small", "sorting"])
 def test_all_contestants_of_a_group_give_the_same_answers(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["run", group, "--documents", "300"])
     assert capsys.readouterr().out.count("\n| ") - 1 == len(GROUPS[group].workloads())
@@ -64,3 +65,30 @@ def test_a_rival_that_is_not_installed_leaves_a_note(monkeypatch: pytest.MonkeyP
     found, notes = rivals.find(["docdb", "duckdb"])
     assert [rival.name for rival in found] == ["docdb"]
     assert "requirements/duckdb_json.txt" in notes[0]
+
+
+def test_curves_are_measured_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    kept, folder = tmp_path / "growth.json", tmp_path / "plots"
+    main(["run", "growth", "--documents", "2000", "--json", str(kept)])
+    rows = json.loads(kept.read_text())["groups"]["growth"]
+    assert sorted({row["size"] for row in rows}) == [200, 2000]
+    main(["plot", str(kept), "--folder", str(folder)])
+    drawn = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(drawn) == len({row["curve"] for row in rows}) == 6
+    assert all(content.startswith(b"\x89PNG") for content in drawn.values())
+    main(["plot", str(kept), "--folder", str(folder)])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == drawn
+
+
+def test_real_data_that_is_not_there_is_skipped_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.real.DATA", tmp_path)
+    (tmp_path / "grades.ndjson.gz").write_bytes(
+        gzip.compress(b'{"_id": 1, "student_id": {"$numberInt": "3"}, "scores": [{"type": "exam", "score": 2.5}]}\n')
+    )
+    main(["run", "real"])
+    shown = capsys.readouterr().out
+    assert shown.count("\n| ") - 1 == 2
+    assert shown.count("is not among the shared data") == 5

@@ -18,10 +18,15 @@ RIVALS: Final = {
     "duckdb": ("duckdb_json", "DuckDB"),
     "duckdb questions": ("sql_duckdb", "DuckDBQuestions"),
     "hand": ("by_hand", "ByHand"),
+    "mongomock": ("mongomock_memory", "Mongomock"),
+    "montydb": ("montydb_lmdb", "MontyDB"),
     "postgres": ("postgres_jsonb", "PostgreSQL"),
     "postgres questions": ("sql_postgres", "PostgreSQLQuestions"),
     "sqlite": ("sqlite_jsonb", "SqliteJsonb"),
     "sqlite questions": ("sql", "SqliteQuestions"),
+    "surrealdb": ("surrealdb_embedded", "SurrealDB"),
+    "tinydb": ("tinydb_json", "TinyDBDocuments"),
+    "unqlite": ("unqlite_json", "UnQLiteDocuments"),
 }
 
 
