@@ -1,7 +1,8 @@
 # cython: language_level=3
 """Sort keys of many stored documents at once: the fast twin of ``language/sorting.sort_key`` for sort + limit.
 
-What lives here: ``keys_below``. What it must not know: heaps, limits, documents as dicts. A document whose sort fields hold or pass an array,
+What lives here: ``keys_below``, and ``Firsts``, a decoder that keeps what it is given when its key is low enough. What it must not know: heaps, limits,
+documents as dicts. A document whose sort fields hold or pass an array,
 and one whose bytes are damaged, is declined: the reference form makes its key, or says what is wrong.
 """
 
@@ -10,6 +11,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 
 from docdb._native.buffer cimport Buffer, buffer_byte, buffer_end, buffer_start
+from docdb._native.codec cimport Decoder
 from docdb._native.keys cimport key_of_packed
 from docdb._native.packed cimport find_field, is_array
 
@@ -81,3 +83,48 @@ def keys_below(list batch not None, tuple paths not None, tuple ways not None, b
         return found
     finally:
         buffer_end(&out)
+
+
+cdef class Firsts(Decoder):
+    """Takes stored documents and keeps in ``held`` (key, number, document) of those whose key is below ``worst`` (None: of all); the key is None where declined.
+
+    ``paths`` are tuples of names in UTF-8, ``ways`` 1 or -1 for each. Both attributes belong to the caller, who changes them between two documents.
+    """
+
+    cdef public list held
+    cdef public bytes worst
+    cdef tuple paths
+    cdef tuple ways
+    cdef Py_ssize_t number
+    cdef Buffer key
+
+    def __cinit__(self):
+        if buffer_start(&self.key, 256) < 0:
+            raise MemoryError
+
+    def __init__(self, tuple paths not None, tuple ways not None):
+        if len(paths) != len(ways):
+            raise ValueError("as many paths as ways")
+        self.paths, self.ways = paths, ways
+        self.held = []
+
+    def __dealloc__(self):
+        buffer_end(&self.key)
+
+    cdef object decode_at(self, const unsigned char* data, Py_ssize_t size):
+        cdef Py_ssize_t at, length
+        cdef int order
+        self.number += 1
+        self.key.size = 0
+        for at in range(len(self.paths)):
+            if key_at(data, data + size, <tuple>self.paths[at], self.ways[at] < 0, &self.key) < 0:
+                self.held.append((None, self.number, PyBytes_FromStringAndSize(<const char*>data, size)))
+                return True
+        length = <Py_ssize_t>self.key.size
+        if self.worst is not None:
+            order = memcmp(self.key.data, PyBytes_AS_STRING(self.worst), <size_t>min(length, PyBytes_GET_SIZE(self.worst)))
+            if order > 0 or (order == 0 and length >= PyBytes_GET_SIZE(self.worst)):
+                return True
+        key = PyBytes_FromStringAndSize(<char*>self.key.data, length)
+        self.held.append((key, self.number, PyBytes_FromStringAndSize(<const char*>data, size)))
+        return True

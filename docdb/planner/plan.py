@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from docdb.errors import TimeoutExpired
@@ -312,10 +313,10 @@ class Plan:
             return None
         if self.query.metadata or not self._reads_stored:
             return None
-        stored = self._stored_matches(view, deadline, work, None)
         names = self._wanted_names()
         decode = codec.decode if names is None or len(names) > codec.MOST_FIELDS else codec.FieldsDecoder(names)
-        return iter((smallest(stored, self.sort, wanted, decode),))
+        read = partial(self._stored_matches, view, deadline, work)
+        return iter((smallest(read, self.sort, wanted, decode),))
 
     def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
         query = self.query

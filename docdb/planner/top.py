@@ -24,36 +24,43 @@ if _native.AVAILABLE:
 
 
 def smallest(
-    batches: Iterator[list[bytes]], sort: SortKeys, most: int, decode: Callable[[bytes], Any] = codec.decode
+    read: Callable[[Callable[[bytes], Any]], Iterator[list[Any]]],
+    sort: SortKeys,
+    most: int,
+    decode: Callable[[bytes], Any] = codec.decode,
 ) -> list[dict[str, Any]]:
     """Return the first ``most`` of the stored documents in the order of ``sort``, decoded; ties keep the order of arrival.
 
-    Memory: about twice ``most`` documents. Raises what ``sort_key`` raises, and CorruptError for a damaged document that is met.
+    ``read(take)`` gives batches whose documents have been handed to ``take``. Memory: about twice ``most`` documents and a batch. Raises what ``sort_key``
+    raises, and CorruptError for a damaged document that is met.
     """
     key = sort_key(sort)
     paths = tuple(tuple(part.encode("utf-8", "surrogatepass") for part in path) for path, _ in sort)
-    ways = tuple(way for _, way in sort)
-    held: list[tuple[bytes, int, bytes]] = []
-    worst: bytes | None = None
+    firsts: Any = _All() if _kernel is None else _kernel.Firsts(paths, tuple(way for _, way in sort))
     most_held = most + max(most, SLACK)
-    number = 0
-    for batch in batches:
-        for at, found in _keys(batch, paths, ways, worst):
-            data = batch[at]
-            held.append((key(codec.decode(data)) if found is None else found, number + at, data))
-        number += len(batch)
-        if len(held) > most_held:
-            held.sort()
-            del held[most:]
-            worst = held[-1][0]
-    held.sort()
-    return [decode(data) for _, _, data in held[:most]]
+
+    def cut() -> list[tuple[bytes, int, bytes]]:
+        held = [(found or key(codec.decode(data)), number, data) for found, number, data in firsts.held]
+        held.sort()
+        del held[most:]
+        return held
+
+    for _ in read(firsts):
+        if len(firsts.held) > most_held:
+            firsts.held = cut()
+            firsts.worst = firsts.held[-1][0]
+    return [decode(data) for _, _, data in cut()]
 
 
-def _keys(
-    batch: list[bytes], paths: tuple[tuple[bytes, ...], ...], ways: tuple[int, ...], worst: bytes | None
-) -> list[tuple[int, bytes | None]]:
-    if _kernel is None:
-        return [(at, None) for at in range(len(batch))]
-    found: list[tuple[int, bytes | None]] = _kernel.keys_below(batch, paths, ways, worst)
-    return found
+class _All:
+    """The form without a kernel: every document is kept, its key is made when they are cut."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[bytes | None, int, bytes]] = []
+        self.worst: bytes | None = None
+        self._number = 0
+
+    def __call__(self, data: bytes) -> bool:
+        self._number += 1
+        self.held.append((None, self._number, data))
+        return True

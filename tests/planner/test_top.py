@@ -47,10 +47,14 @@ def expected(documents: list[dict[str, Any]], sort: Any, most: int) -> Any:
         return str(error)
 
 
+def reading(batches: list[list[bytes]]) -> Any:
+    return lambda take: ([take(data) for data in batch] for batch in batches)
+
+
 def found(documents: list[dict[str, Any]], sort: Any, most: int) -> Any:
     stored = [codec.encode(document) for document in documents]
     try:
-        return smallest(iter([stored[at : at + 20] for at in range(0, len(stored), 20)]), sort, most)
+        return smallest(reading([stored[at : at + 20] for at in range(0, len(stored), 20)]), sort, most)
     except QueryError as error:
         return str(error)
 
@@ -69,7 +73,7 @@ def test_many_documents_are_cut_again_and_again() -> None:
 
 def test_a_damaged_document_is_refused() -> None:
     with pytest.raises(CorruptError):
-        smallest(iter([[codec.encode({"_id": 1, "a": 2})[:-1]]]), SORTS[0], 1)
+        smallest(reading([[codec.encode({"_id": 1, "a": 2})[:-1]]]), SORTS[0], 1)
 
 
 @pytest.mark.skipif(not _native.AVAILABLE, reason="the kernels are not there")
@@ -79,3 +83,6 @@ def test_the_kernel_survives_any_bytes(data: bytes) -> None:
 
     for _, key in top.keys_below([data, b"\x81\xa1a" + data], ((b"a",), (b"a", b"b")), (1, -1), None):
         assert key is None or isinstance(key, bytes)
+    firsts = top.Firsts(((b"a",), (b"a", b"b")), (1, -1))
+    assert firsts(data) is firsts(b"\x81\xa1a" + data) is True
+    assert [number for _, number, _ in firsts.held] == [1, 2]
