@@ -86,7 +86,7 @@ def keys_below(list batch not None, tuple paths not None, tuple ways not None, b
 
 
 cdef class Firsts(Decoder):
-    """Takes stored documents and keeps in ``held`` (key, number, document) of those whose key is below ``worst`` (None: of all); the key is None where declined.
+    """Keeps in ``held`` (key, number, document) of those stored documents whose key is below ``worst`` (None: of all); the key is None where declined.
 
     ``paths`` are tuples of names in UTF-8, ``ways`` 1 or -1 for each. Both attributes belong to the caller, who changes them between two documents.
     """

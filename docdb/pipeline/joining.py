@@ -1,6 +1,6 @@
 """$lookup by a local and a foreign field: each distinct value is looked for once.
 
-What lives here: ``field_join``, and the reading of the values on both sides. What it must not know: how $lookup is written
+What lives here: ``FieldJoin``, and the reading of the values on both sides. What it must not know: how $lookup is written
 (``stages_join``), how another collection is read; ``read(filter)`` is asked with filters that an index can serve.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from docdb import _native
 from docdb.language.values import Regex
 from docdb.pipeline.context import Batch, Batches
 from docdb.pipeline.ordering import reach
@@ -20,6 +21,10 @@ Document = dict[str, Any]
 Key = Callable[[Any], bytes]
 Parts = tuple[str, ...]
 _NESTED: Final = (dict, list)
+
+_kernel: Any = None
+if _native.AVAILABLE:
+    from docdb._native import joining as _kernel
 
 
 def local_values(document: Document, parts: Parts) -> list[Any]:
@@ -75,9 +80,7 @@ class FieldJoin:
 
     def matches(self, batch: Batch) -> Iterator[Batch]:
         """Yield the foreign documents of each document of a batch; nobody else holds them."""
-        if self._used > self._memory:
-            self._known.clear()
-            self._used = 0
+        self._forget()
         places = [self._place(document) for document in batch]
         known = self._known
         self._learn({place: value for place, value in places if place is not None and place not in known})
@@ -88,6 +91,37 @@ class FieldJoin:
                 continue
             found, flat = known[place]
             yield [dict(one) for one in found] if flat else [_copied(one) for one in found]
+
+    def joined(self, batch: Batch, target: str) -> Batch:
+        """Return copies of the documents with the list of their foreign ones under ``target``."""
+        self._forget()
+        result: list[Any] = [None] * len(batch)
+        left: Iterable[int] = range(len(batch))
+        if _kernel is not None and len(self._local) == 1:
+            result, left = _kernel.join_known(batch, self._local[0], self._known, target)
+        rest = [batch[at] for at in left]
+        for at, document, found in zip(left, rest, self.matches(rest), strict=True):
+            result[at] = {**document, target: found}
+        return result
+
+    def unwound(self, batch: Batch, target: str, keeps: bool) -> Batch:
+        """Return a copy of each document for each of its foreign ones, under ``target``; with ``keeps`` one without where there are none."""
+        self._forget()
+        result: list[Any] = [None] * len(batch)
+        left: Iterable[int] = range(len(batch))
+        if _kernel is not None and len(self._local) == 1:
+            result, left = _kernel.join_unwound(batch, self._local[0], self._known, target, keeps)
+        rest = [batch[at] for at in left]
+        for at, document, found in zip(left, rest, self.matches(rest), strict=True):
+            result[at] = [{**document, target: one} for one in found]
+            if keeps and not found:
+                result[at] = [{name: value for name, value in document.items() if name != target}]
+        return [row for rows in result for row in rows]
+
+    def _forget(self) -> None:
+        if self._used > self._memory:
+            self._known.clear()
+            self._used = 0
 
     def _place(self, document: Document) -> tuple[Any, Any]:
         """Return under what a document's value is remembered, and the value; None and all values when it is not exactly one."""

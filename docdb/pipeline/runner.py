@@ -95,7 +95,7 @@ def _compile(builder: Builder, stages: Any) -> list[Stage]:
             fail("$geoNear stands first in its pipeline", 40603, path=f"{at}.$geoNear")
         if stage.writes and at < len(compiled) - 1:
             fail(f"{stage.name} stands last in its pipeline", 40601, path=f"{at}.{stage.name}")
-    return _sorted_to_limit(builder, compiled)
+    return _joined_neighbours(builder, compiled)
 
 
 _NEW_DOCUMENTS: Final = frozenset(
@@ -103,12 +103,19 @@ _NEW_DOCUMENTS: Final = frozenset(
 )  # of which nothing is known beside their fields
 
 
-def _sorted_to_limit(builder: Builder, stages: list[Stage]) -> list[Stage]:
-    """Give a $sort the bound of the $limit behind it; the $limit stays."""
-    result = list(stages)
-    for at in range(len(stages) - 1):
-        if stages[at].name == "$sort" and stages[at + 1].name == "$limit":
-            result[at] = stages_flow.top_of(builder, stages[at].spec, int(stages[at + 1].spec))
+def _joined_neighbours(builder: Builder, stages: list[Stage]) -> list[Stage]:
+    """Give a $sort the bound of the $limit behind it, which stays, and unwind what a $lookup finds at once."""
+    result: list[Stage] = []
+    for stage in stages:
+        before = result[-1] if result else None
+        if before is not None and before.name == "$sort" and stage.name == "$limit":
+            result[-1] = stages_flow.top_of(builder, before.spec, int(stage.spec))
+        if before is not None and before.name == "$lookup" and stage.name == "$unwind":
+            both = stages_join.lookup_unwound(builder, before.spec, stage.spec)
+            if both is not None:
+                result[-1] = both
+                continue
+        result.append(stage)
     return result
 
 

@@ -19,7 +19,7 @@ from docdb.pipeline.joining import FieldJoin, equality_filter, local_values
 from docdb.pipeline.stage import Builder, Stage, Variables, check_options
 from docdb.pipeline.stages_flow import with_path
 
-__all__ = ["facet", "graph_lookup", "lookup", "union_with"]
+__all__ = ["facet", "graph_lookup", "lookup", "lookup_unwound", "union_with"]
 
 
 # What gives another answer each time it is asked.
@@ -126,6 +126,25 @@ def lookup(builder: Builder, spec: Any, name: str) -> Stage:
     return Stage(name, _lookup_by_field(joined, bound, target, local, foreign), spec)
 
 
+def lookup_unwound(builder: Builder, spec: Any, unwind: Any) -> Stage | None:
+    """Compile a $lookup that compiled and the $unwind of what it found as one stage; None where they run one behind the other."""
+    options = {"path": unwind} if isinstance(unwind, str) else unwind
+    plain = set(spec) == {"from", "localField", "foreignField", "as"} and type(spec["from"]) is str
+    if not plain or "." in spec["as"] or options["path"] != "$" + spec["as"] or "includeArrayIndex" in options:
+        return None
+    joined = _Joined(builder.inner("$lookup", source=spec["from"]), spec["from"], [])
+    keeps, target = bool(options.get("preserveNullAndEmptyArrays", False)), spec["as"]
+    context, local, foreign = builder.context, field_path(spec["localField"]), field_path(spec["foreignField"])
+
+    def run(batches: Batches, variables: Variables) -> Batches:
+        join = FieldJoin(joined.read, local, foreign, builder.key, context.memory_limit // 2, None)
+        for batch in batches:
+            context.check_deadline()
+            yield join.unwound(batch, target, keeps)
+
+    return Stage("$lookup", run, spec)
+
+
 def _bindings(bound: dict[str, Expression], document: dict[str, Any], variables: Variables) -> Variables:
     return {**variables, **{name: expression(document, variables) for name, expression in bound.items()}}
 
@@ -161,8 +180,12 @@ def _lookup_by_field(
 
         once = shaped if joined.stages and not bound and joined.repeatable else None
         join = FieldJoin(joined.read, local, foreign, joined.builder.key, context.memory_limit // 2, once)
+        plain = len(target) == 1 and (once is not None or not (joined.stages or bound))
         for batch in batches:
             context.check_deadline()
+            if plain:
+                yield join.joined(batch, target[0])
+                continue
             result = []
             for document, matches in zip(batch, join.matches(batch), strict=True):
                 if (joined.stages or bound) and once is None:  # a let is evaluated even when nothing reads it

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from docdb.language import filters, matching
 from docdb.language.order import order_key
 from docdb.language.values import Regex
+from docdb.pipeline import joining
 from docdb.pipeline.joining import equality_filter, foreign_values, local_values
 from tests.pipeline.fake import ListContext, run
 
@@ -46,6 +47,32 @@ def test_it_finds_what_each_document_by_itself_would_find(
     context = ListContext({"other": foreigns})
     stage = {"$lookup": {"from": "other", "localField": local, "foreignField": foreign, "as": "as"}}
     assert repr(run(locals, [stage], context)) == repr(joined(locals, foreigns, local, foreign))
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["kernel", "plain"])
+@pytest.mark.parametrize("unwind", ["$as", {"path": "$as", "preserveNullAndEmptyArrays": True}], ids=["drops", "keeps"])
+@given(locals=DOCUMENTS, foreigns=DOCUMENTS)
+def test_what_is_unwound_at_once(kernel: bool, unwind: Any, locals: list[Any], foreigns: list[Any]) -> None:
+    locals = [{"_id": n, "as": n, **document} for n, document in enumerate(locals)] * 2
+    foreigns = [{"_id": n, **document} for n, document in enumerate(foreigns)]
+    stage = {"$lookup": {"from": "other", "localField": "a", "foreignField": "a", "as": "as"}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joining, "_kernel", joining._kernel if kernel else None)
+        together = [
+            run(part, [stage, {"$unwind": unwind}], ListContext({"other": foreigns})) for part in (locals, locals[:3])
+        ]
+    apart = [run(joined(part, foreigns, "a", "a"), [{"$unwind": unwind}]) for part in (locals, locals[:3])]
+    assert repr(together) == repr(apart)
+
+
+def test_later_batches_are_joined_as_the_first() -> None:
+    locals = [{"_id": n, "k": [n % 5, f"x{n % 3}", [1], None, True, 2.0][n % 6]} for n in range(1500)]
+    foreigns = [{"_id": n, "k": n % 4, "deep": [n] if n % 4 == 1 else n} for n in range(12)] + [{"_id": 20, "k": "x1"}]
+    stage = {"$lookup": {"from": "other", "localField": "k", "foreignField": "k", "as": "as"}}
+    found = run(locals, [stage], ListContext({"other": foreigns}))
+    assert found == joined(locals, foreigns, "k", "k")
+    unwound = run(locals, [stage, {"$unwind": "$as"}], ListContext({"other": foreigns}))
+    assert unwound == [{**document, "as": one} for document in found for one in document["as"]]
 
 
 def test_a_value_is_looked_for_once() -> None:
