@@ -28,7 +28,7 @@ from tests.soak import roles
 from tests.soak.board import Board, Worker
 from tests.soak.watch import Series, folder_facts, process_facts
 
-LASTING: Final = ("writer", "writer", "transactor", "reader", "live", "consumer", "administrator")
+LASTING: Final = ("writer", "writer", "transactor", "reader", "live", "consumer", "caller", "administrator")
 VICTIMS: Final = 2
 SETTLED_S: Final = (
     120.0  # in a shorter run the change log has not reached its cap by the half, and the data file still grows

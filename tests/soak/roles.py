@@ -17,7 +17,16 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import docdb
-from docdb.errors import BusyError, CollectionError, HistoryLost, QueryError, SnapshotExpired, TransactionConflict
+from docdb.errors import (
+    BusyError,
+    CollectionError,
+    DeniedError,
+    DuplicateKeyError,
+    HistoryLost,
+    QueryError,
+    SnapshotExpired,
+    TransactionConflict,
+)
 from tests.soak.board import Worker
 
 ACCOUNTS: Final = 50
@@ -28,6 +37,11 @@ HISTORY_BYTES: Final = 4 * 2**20  # small, so that the log is at its cap soon an
 INDEXES: Final = ("tag", "list", [("tag", 1), ("n", -1)], [("extra.$**", 1)], "owner")
 OWNERS: Final = [f"user{n}" for n in range(10)]
 LIVE_QUERIES: Final = 100
+OWN: Final = "auth != null && doc._openid == auth.openid"
+RULES: Final = (
+    {"read": OWN, "write": OWN},
+    {"read": OWN, "create": OWN, "update": OWN, "delete": OWN},
+)  # the same, said twice
 
 
 def opened(path: str) -> docdb.Database:
@@ -45,6 +59,8 @@ def prepare(path: str) -> None:
         db["items"].create_index("n")
         db["sessions"].create_index("seen", expire_after_s=1)
         db["mirror"].create_index("balance")
+        db["notes"].create_index("_openid")
+        db.set_rules("notes", RULES[0])
 
 
 def new_item(number: int, chance: random.Random) -> dict[str, Any]:
@@ -205,6 +221,48 @@ def mirror(changes: Any, t: Any) -> None:
         t["mirror"].replace_one({"_id": change.id}, {"balance": change.after["balance"]}, upsert=True)
 
 
+def call(worker: Worker) -> None:
+    """Be callers under rules: each sees what is its own, and is refused all else."""
+    chance = worker.chance()
+    with opened(worker.path) as db:
+        while worker.goes_on():
+            own, other = chance.sample(OWNERS, 2)
+            notes = db.as_user({"openid": own})["notes"]
+            key = f"{own}-{chance.randrange(100)}"
+            try:
+                call_once(notes, own, other, key, chance)
+            except TransactionConflict:
+                continue
+
+
+def call_once(notes: Any, own: str, other: str, key: str, chance: random.Random) -> None:
+    """Do one thing that is allowed and one that is not."""
+    pick = chance.random()
+    if pick < 0.4:
+        notes.update_many({"_openid": own, "n": chance.randrange(100)}, {"$set": {"text": "x" * chance.randrange(300)}})
+    elif pick < 0.6:
+        try:
+            notes.insert_one({"_id": key, "n": chance.randrange(100)})
+        except DuplicateKeyError:
+            notes.delete_many({"_openid": own, "n": chance.randrange(100)})
+    else:
+        found = notes.find({"_openid": own, "n": {"$lt": 50}}).to_list()
+        assert all(document["_openid"] == own for document in found), f"{own} sees notes of others"
+    forbidden: list[Callable[[], Any]] = [
+        lambda: notes.find({}).to_list(),
+        lambda: notes.count_documents({"_openid": other}),
+        lambda: notes.insert_one({"_openid": other}),
+        lambda: notes.update_many({"_openid": other}, {"$set": {"n": 1}}),
+        lambda: notes.delete_many({}),
+        lambda: list(notes.aggregate([{"$match": {"n": {"$gt": 1}}}, {"$count": "n"}])),
+    ]
+    try:
+        chance.choice(forbidden)()
+    except DeniedError:
+        return
+    raise AssertionError(f"{own} was not refused")
+
+
 def administer(worker: Worker) -> None:
     """Build and drop indexes, make and drop collections, back up, try to compact."""
     chance = worker.chance()
@@ -220,6 +278,8 @@ def administer(worker: Worker) -> None:
                 scratch.drop()
             elif pick < 0.8:
                 back_up(db, worker, compact=chance.random() < 0.5)
+            elif pick < 0.85:
+                db.set_rules("notes", chance.choice(RULES))
             elif pick < 0.9:
                 db.sweep()
             else:
@@ -258,9 +318,9 @@ def back_up(db: docdb.Database, worker: Worker, compact: bool) -> None:
 
 def die(worker: Worker) -> None:
     """Be any of the others: whoever plays this is killed before long."""
-    worker.chance().choice((administer, consume, live, look, transact, write, write))(worker)
+    worker.chance().choice((administer, call, consume, live, look, transact, write, write))(worker)
 
 
 ROLES: Final[dict[str, Callable[[Worker], None]]] = {
-    "administrator": administer, "consumer": consume, "live": live, "reader": look, "transactor": transact, "victim": die, "writer": write,
+    "administrator": administer, "caller": call, "consumer": consume, "live": live, "reader": look, "transactor": transact, "victim": die, "writer": write,
 }  # fmt: skip
