@@ -63,6 +63,8 @@ class Projection:
         "needs_position",
     )
 
+    masks = False  # one that hides fields, so that stored bytes may not be shown in its place
+
     def __init__(self, shape: Shape, includes: bool, positional: Path | None, metadata: frozenset[str]) -> None:
         self.metadata = metadata
         self._shape = shape

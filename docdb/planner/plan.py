@@ -110,7 +110,9 @@ class Plan:
         yield from _page(_batches(found), self.query)
 
     def rows(self, view: View, deadline: float | None = None) -> Iterator[list[bytes]]:
-        """Return batches of the result as stored bytes, in its order; keyset and projection do not apply."""
+        """Return batches of the result as stored bytes, in its order; keyset and projection do not apply, but for a mask."""
+        if self._masks:
+            return ([codec.encode(document) for document in batch] for batch in self.run(view, deadline))
         plan = self.fallback or self
         stored = plan.stored(view, deadline)
         if stored is not None:
@@ -138,7 +140,7 @@ class Plan:
 
     @property
     def _reads_stored(self) -> bool:
-        return self.fallback is None and type(self.access) in _READABLE and not self._carries
+        return self.fallback is None and type(self.access) in _READABLE and not self._carries and not self._masks
 
     def _stored_matches(
         self, view: View, deadline: float | None, work: Work, take: Callable[[bytes], Any] | None
@@ -238,6 +240,10 @@ class Plan:
             names |= {path[0] for path in paths if path}  # within $elemMatch a path may be empty
         names |= {path[0] for path, _ in self.sort}
         return names if len(names) <= codec.MOST_FIELDS else None
+
+    @property
+    def _masks(self) -> bool:
+        return self.query.projection is not None and self.query.projection.masks
 
     @property
     def _carries(self) -> bool:

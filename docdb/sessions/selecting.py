@@ -27,13 +27,13 @@ MOST_INT: Final = 2**63 - 1
 class Selection:
     """Which documents an operation concerns: the filter and what goes with it, ready to run in a batch."""
 
-    __slots__ = ("_collation", "_limit", "_operation", "_query", "action", "pinned", "setting")
+    __slots__ = ("_collation", "_limit", "_query", "action", "operation", "pinned", "setting")
 
     def __init__(self, operation: Any, setting: Setting, *, action: str, limit: int | None) -> None:
         """``action`` is "update" or "delete"."""
         self.setting = setting
         self.action = action
-        self._operation = operation
+        self.operation = operation
         self._limit = limit
         self._collation = setting.collation(operation.collation)
         self._query: FindQuery | None = None
@@ -44,7 +44,7 @@ class Selection:
 
     def _plain_id(self) -> bytes | None:
         """Return the id key of a filter that is a plain ``_id`` and no more, which needs no parsing."""
-        operation = self._operation
+        operation = self.operation
         given = operation.filter
         if type(given) is not dict or len(given) != 1 or operation.hint is not None or self._collation is not None:
             return None
@@ -60,7 +60,7 @@ class Selection:
     def query(self) -> FindQuery:
         """The filter, parsed; of a plain ``_id`` only when somebody asks."""
         if self._query is None:
-            operation, collation = self._operation, self._collation
+            operation, collation = self.operation, self._collation
             naive_utc = self.setting.naive_utc
             sort = getattr(operation, "sort", None)
             self._query = FindQuery(
@@ -77,7 +77,7 @@ class Selection:
     @property
     def upserts(self) -> bool:
         """Whether the operation inserts where it finds nothing."""
-        return bool(getattr(self._operation, "upsert", False))
+        return bool(getattr(self.operation, "upsert", False))
 
     def rows(self, batch: WriteBatch) -> list[tuple[bytes, bytes]]:
         """Return id key and stored bytes of the documents, as the batch has them now."""

@@ -49,6 +49,7 @@ from docdb.store.views import View
 
 if TYPE_CHECKING:
     from docdb.sessions.fixed import FixedSession, FixedStore
+    from docdb.sessions.sources import PipelineSources
     from docdb.sessions.transactions import TransactionSession, TransactionStore
 
 __all__ = ["SessionSettings", "StoreSession"]
@@ -220,7 +221,7 @@ class StoreSession(Administering):
         if "\0" in path:
             raise QueryError("the key of distinct may not contain NUL", path="key", code=31032)
         deadline = _deadline(max_time_ms)
-        with self._reading("distinct", name, query) as (view, chosen):
+        with self._reading("distinct", name, query, (path,)) as (view, chosen):
             return chosen.distinct(view, path, deadline)
 
     def explain(self, name: str, query: FindQuery, *, verbosity: str = "executionStats") -> dict[str, Any]:
@@ -236,9 +237,7 @@ class StoreSession(Administering):
         _check_verbosity(verbosity)
         self._open()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
-            from docdb.sessions.sources import PipelineSources
-
-            sources = PipelineSources(self, snapshot, None)
+            sources = self.sources(snapshot, None)
             return {
                 "collection": name,
                 **sources.explain(name, pipeline, execute=verbosity != "queryPlanner", **options),
@@ -258,12 +257,13 @@ class StoreSession(Administering):
         deadline = _deadline(max_time_ms)
         self._open()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
-            from docdb.sessions.sources import (
-                PipelineSources,  # the stages take long to load, and most sessions run none
-            )
+            yield from self.sources(snapshot, deadline).run(name, pipeline, collation=collation, hint=hint, let=let)
 
-            sources = PipelineSources(self, snapshot, deadline)
-            yield from sources.run(name, pipeline, collation=collation, hint=hint, let=let)
+    def sources(self, snapshot: Snapshot, deadline: float | None) -> PipelineSources:
+        """Return what a pipeline runs on."""
+        from docdb.sessions.sources import PipelineSources  # the stages take long to load, and most sessions run none
+
+        return PipelineSources(self, snapshot, deadline)
 
     def stored_aggregate(
         self, name: str, pipeline: Sequence[Mapping[str, Any]], *, max_time_ms: float | None = None, **options: Any
@@ -274,16 +274,14 @@ class StoreSession(Administering):
         snapshot = self.store.snapshot(self.settings.snapshot_limit_s)
         found: tuple[Wanted, Iterator[list[bytes]]] | None = None
         try:
-            from docdb.sessions.sources import PipelineSources
-
-            found = PipelineSources(self, snapshot, deadline).stored(name, pipeline, **options)
+            found = self.sources(snapshot, deadline).stored(name, pipeline, **options)
         finally:
             if found is None:
                 snapshot.close()
         return None if found is None else (found[0], _within(snapshot, found[1]))
 
-    def _plan(self, name: str, query: FindQuery, snapshot: Snapshot, view: View) -> Plan:
-        chosen = plan(self.complete(name, query, snapshot), view)
+    def _plan(self, name: str, query: FindQuery, snapshot: Snapshot, view: View, also: Sequence[str] = ()) -> Plan:
+        chosen = plan(self.complete(name, query, snapshot, also), view)
         self.note_uses(chosen)
         return chosen
 
@@ -295,10 +293,10 @@ class StoreSession(Administering):
         for index in _indexes(chosen.access):
             self.store.note_use(index.number)
 
-    def complete(self, name: str, query: FindQuery, snapshot: Snapshot) -> FindQuery:
+    def complete(self, name: str, query: FindQuery, snapshot: Snapshot, also: Sequence[str] = ()) -> FindQuery:
         """Return the query with what the collection adds: its collation, and the condition that nothing is expired.
 
-        Every filter that reads passes here, those of other collections in pipelines included.
+        Every filter that reads passes here, those of other collections in pipelines included. ``also``: paths that are spoken of beside it.
         """
         info = snapshot.catalog.get(name)
         if info is None:
@@ -317,12 +315,12 @@ class StoreSession(Administering):
         return query
 
     @contextmanager
-    def _reading(self, what: str, name: str, query: FindQuery) -> Iterator[tuple[View, Plan]]:
+    def _reading(self, what: str, name: str, query: FindQuery, also: Sequence[str] = ()) -> Iterator[tuple[View, Plan]]:
         self._open()
         began = time.perf_counter()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
             view = snapshot.view(name)
-            yield view, self._plan(name, query, snapshot, view)
+            yield view, self._plan(name, query, snapshot, view, also)
         self._note(what, name, began, query, None)
 
     def snapshot(self) -> Snapshot:

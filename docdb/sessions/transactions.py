@@ -330,9 +330,9 @@ class TransactionSession(FixedSession):
 
     store: TransactionStore
 
-    def complete(self, name: str, query: FindQuery, snapshot: Snapshot) -> FindQuery:
+    def complete(self, name: str, query: FindQuery, snapshot: Snapshot, also: Sequence[str] = ()) -> FindQuery:
         """Return the query with what the collection adds, and note its filter: all reading by filters passes here."""
-        query = super().complete(name, query, snapshot)
+        query = super().complete(name, query, snapshot, also)
         self.store.note_filter(name, query.node)
         return query
 

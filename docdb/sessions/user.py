@@ -29,7 +29,6 @@ from docdb.sessions.session import StoreSession
 from docdb.sessions.transactions import TransactionSession, TransactionStore, together
 from docdb.sessions.user_caller import Caller
 from docdb.sessions.user_gate import Denials, Gate
-from docdb.sessions.user_pipelines import check_pipeline
 from docdb.sessions.user_reader import Notes
 from docdb.sessions.user_templates import Nobody, filled, filled_stages, templated
 from docdb.sessions.user_writes import UserGuard
@@ -41,6 +40,7 @@ from docdb.store.store import Snapshot
 
 if TYPE_CHECKING:
     from docdb.sessions.setting import Guard
+    from docdb.sessions.sources import PipelineSources
     from docdb.sessions.writing import Step
 
 __all__ = ["Gated", "UserSession"]
@@ -123,8 +123,9 @@ class Gated(StoreSession):
             return next((document for batch in self.find(name, query) for document in batch), None)
         with self._using(), self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
             gate = self.gate(snapshot)
-            data = gate.stored(gate.known(name, "read"), "read", order_key(id))
-            return None if data is None else codec.decode(data)
+            known = gate.known(name, "read")
+            data = gate.stored(known, "read", order_key(id))
+            return None if data is None else gate.masked(known, codec.decode(data))
 
     def match_id(self, name: str, id: Any) -> dict[str, Any] | None:
         """Return the document that ``{"_id": id}`` finds first."""
@@ -144,7 +145,8 @@ class Gated(StoreSession):
 
     def stored(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[bytes]]:
         """Yield batches of the stored bytes of documents that may be read."""
-        return super().stored(name, self._filled(name, query), max_time_ms=max_time_ms)
+        whole = self._filled(name, query)._replace(projection=None, fields=None)  # who takes them shows a part
+        return super().stored(name, whole, max_time_ms=max_time_ms)
 
     def count(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> int:
         """Return the number of matches, all of which may be read."""
@@ -168,31 +170,34 @@ class Gated(StoreSession):
         self, name: str | None, pipeline: Sequence[Mapping[str, Any]], **options: Any
     ) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of what a pipeline makes of documents that may be read; each collection it reads is judged by its own rules."""
-        return super().aggregate(name, self._allowed(name, pipeline), **options)
+        return super().aggregate(name, self._addressed_stages(name, pipeline), **options)
 
     def stored_aggregate(
         self, name: str, pipeline: Sequence[Mapping[str, Any]], **options: Any
     ) -> tuple[Wanted, Iterator[list[bytes]]] | None:
         """Return which fields of which stored documents a pipeline shows, all of which may be read."""
-        return super().stored_aggregate(name, self._allowed(name, pipeline), **options)
+        return super().stored_aggregate(name, self._addressed_stages(name, pipeline), **options)
 
-    def _allowed(self, name: str | None, pipeline: Any) -> Any:
-        """Return a pipeline that may be run, its templates filled."""
+    def _addressed_stages(self, name: str | None, pipeline: Any) -> Any:
+        """Return a pipeline with its templates filled; what it reaches is judged by ``sources``."""
         self._open()
-        reason = check_pipeline(pipeline)
-        if reason is not None:
-            raise self._denied("read", name, reason)
         try:
             return filled_stages(pipeline, self.caller)
         except Nobody:
             raise self._denied("read", name, "the query asks for the id of a caller that has none") from None
 
-    def complete(self, name: str, query: FindQuery, snapshot: Snapshot) -> FindQuery:
+    def complete(self, name: str, query: FindQuery, snapshot: Snapshot, also: Sequence[str] = ()) -> FindQuery:
         """Return the query narrowed to what may be read, with what the collection adds."""
         info = snapshot.catalog.get(name)
         if info is not None:
             query = self.collated(query, info)  # first: under another collation the filter says something else
-        return super().complete(name, self.gate(snapshot).narrowed(name, query), snapshot)
+        return super().complete(name, self.gate(snapshot).narrowed(name, query, also), snapshot)
+
+    def sources(self, snapshot: Snapshot, deadline: float | None) -> PipelineSources:
+        """Return what a pipeline runs on when it has been judged."""
+        from docdb.sessions.user_pipelines import UserSources
+
+        return UserSources(self, snapshot, deadline, self.gate(snapshot))
 
     def _filled(self, name: str, query: FindQuery) -> FindQuery:
         """Return the query with the caller's id in the place of templates."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,11 +24,14 @@ from docdb.language.values import Regex
 from docdb.planner.queries import FindQuery
 from docdb.rules.compiled import compiled
 from docdb.rules.evaluator import Circumstances
+from docdb.rules.fields import Fields, fields_of_filter, fields_of_projection, fields_of_sort
+from docdb.rules.masks import fields_of_hint, mask, searched, speaks_of
 from docdb.rules.prover import decide
 from docdb.rules.ruleset import RuleSet
 from docdb.rules.syntax import Node as RuleNode
 from docdb.sessions.rulebook import KnownRules, known_rules
 from docdb.sessions.user_caller import Caller
+from docdb.sessions.user_fields import FieldGate, Masking
 from docdb.sessions.user_reader import Notes, SnapshotReader
 from docdb.store import codec
 from docdb.store.keyspace import MAX_ID
@@ -92,7 +95,19 @@ class Denials:
 class Gate:
     """The rules for one caller in one snapshot or write transaction, at one moment."""
 
-    __slots__ = ("_asked", "_catalog", "_denials", "_late", "_notes", "_over", "_view_of", "about", "caller", "now")
+    __slots__ = (
+        "_asked",
+        "_catalog",
+        "_denials",
+        "_fields",
+        "_late",
+        "_notes",
+        "_over",
+        "_view_of",
+        "about",
+        "caller",
+        "now",
+    )
 
     def __init__(
         self,
@@ -115,6 +130,7 @@ class Gate:
         self._catalog = catalog
         self._view_of = view_of
         self._notes = notes
+        self._fields: dict[str, FieldGate] = {}
         self.about = Circumstances(caller.auth, (now - _EPOCH) // _MS, reader=SnapshotReader(view_of, now, notes))
 
     def denied(
@@ -149,8 +165,6 @@ class Gate:
                 found = known_rules(record)
             except (CorruptError, RuleError) as error:
                 raise self.denied(action, name, f"its rules cannot be read: {error}") from None
-        if found.rules.fields:
-            raise self.denied(action, name, "rules of fields are not asked yet")
         return found
 
     def rules_of(self, known: KnownRules) -> RuleSet:
@@ -164,16 +178,66 @@ class Gate:
             raise self.denied(action, known.name, "there is no rule for it", known)
         return rule
 
-    def narrowed(self, name: str, query: FindQuery) -> FindQuery:
-        """Return the query that reads only what the caller may read; DeniedError where it may not run."""
+    def narrowed(self, name: str, query: FindQuery, also: Sequence[str] = ()) -> FindQuery:
+        """Return the query that reads only what the caller may read; DeniedError where it may not run. ``also``: paths it speaks of beside its filter."""
         known = self.known(name, "read")
         rule = self.rule(known, "read")
-        if not self.caller.strict_ids:
-            key = one_id(query.node)
-            if key is not None:
-                self.stored(known, "read", key)
-                return query
-        return self.proved(known, "read", rule, query)
+        key = None if self.caller.strict_ids else one_id(query.node)
+        if key is None:
+            found, data = self.proved(known, "read", rule, query), None
+        else:
+            found, data = query, self.stored(known, "read", key)
+        if not self.fields(known):
+            return found
+        node, hidden = self.hidden_from(known, found.node, data)
+        return self._shown(known, query, found._replace(node=node), hidden, also)
+
+    def _shown(
+        self, known: KnownRules, asked: FindQuery, found: FindQuery, hidden: frozenset[str], also: Sequence[str]
+    ) -> FindQuery:
+        """Return the query with its documents masked; DeniedError where what was asked speaks of a hidden field."""
+        if not hidden:
+            return found
+        self.speak(known, "read", self.spoken(known.name, asked, also), hidden)
+        fields = self.fields(known)
+        if asked.fields is not None:
+            self.speak(known, "read", fields_of_projection(asked.fields), fields.certain & hidden)
+        if asked.return_key:
+            raise self.denied("read", known.name, "keys of an index may hold hidden fields", known)
+        masking: Any = Masking(fields.mask(hidden), asked.projection)
+        return found._replace(projection=masking)
+
+    def fields(self, known: KnownRules) -> FieldGate:
+        """Return the rules for reading the fields of a collection."""
+        found = self._fields.get(known.name)
+        if found is None:
+            found = self._fields[known.name] = FieldGate(self.rules_of(known), self.about)
+        return found
+
+    def hidden_from(self, known: KnownRules, node: Node, data: bytes | None = None) -> tuple[Node, frozenset[str]]:
+        """Return a query, and the fields it may not speak of: those whose rules it does not prove, or that the one document it is about does not show."""
+        if data is not None:
+            return node, self.fields(known).hidden(codec.decode(data))
+        hidden, node = self.fields(known).unproved(node)
+        return node, hidden
+
+    def spoken(self, name: str, query: FindQuery, also: Sequence[str] = ()) -> Fields:
+        """Return what a query compares, sorts and searches by."""
+        info = self._catalog.get(name)
+        indexes = () if info is None else info.indexes
+        found = fields_of_filter(query.node) | fields_of_sort(query.sort) | fields_of_hint(query.hint, indexes)
+        return searched(found | Fields(used=frozenset(also)), indexes)
+
+    def speak(self, known: KnownRules, action: str, fields: Fields, hidden: frozenset[str]) -> None:
+        """Refuse to speak of a hidden field."""
+        path = speaks_of(fields, hidden)
+        if path is not None:
+            raise self.denied(action, known.name, f"the field {path!r} may not be spoken of", known, field=path)
+
+    def masked(self, known: KnownRules, document: dict[str, Any]) -> dict[str, Any]:
+        """Return what the caller may read of a document that it may read."""
+        fields = self.fields(known)
+        return mask(fields.hidden(document)).apply(document) if fields else document
 
     def proved(self, known: KnownRules, action: str, rule: RuleNode, query: FindQuery) -> FindQuery:
         """Return the query with what is missing for all that it matches to be allowed; DeniedError where too much is missing."""

@@ -1,46 +1,70 @@
-"""Which pipelines a caller may run.
+"""A caller's pipelines.
 
-What lives here: ``check_pipeline``. What it must not know: rules, sessions. What a stage reads is judged where it is read; here is refused what would go past
-that, and whatever nobody has looked at.
+What lives here: ``UserSources``, which judges what a pipeline reaches before it runs. What it must not know: how stages run; documents are judged where
+they are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["check_pipeline"]
+from docdb.errors import DeniedError
+from docdb.language import filters
+from docdb.pipeline.runner import Pipeline
+from docdb.rules.fields import Fields
+from docdb.rules.reach import reach
+from docdb.sessions.sources import PipelineSources
+from docdb.sessions.user_gate import Gate
+from docdb.store.store import Snapshot
 
-ALLOWED: Final = frozenset(
-    {"$addFields", "$bucket", "$bucketAuto", "$count", "$densify", "$documents", "$facet", "$fill", "$geoNear", "$graphLookup", "$group", "$limit",
-     "$lookup", "$match", "$merge", "$project", "$redact", "$replaceRoot", "$replaceWith", "$sample", "$set", "$setWindowFields", "$skip", "$sort",
-     "$sortByCount", "$unionWith", "$unset", "$unwind"}
-)  # fmt: skip
-INSIDE: Final = ("$facet", "$lookup", "$unionWith")
-DEEPEST: Final = 50
+if TYPE_CHECKING:
+    from docdb.sessions.session import StoreSession
 
+__all__ = ["UserSources"]
 
-def check_pipeline(pipeline: Any, depth: int = 0) -> str | None:
-    """Return why a pipeline may not be run by a caller, None when it may: its parts are judged when they are read."""
-    if not isinstance(pipeline, list | tuple):
-        return None  # refused where pipelines are compiled
-    if depth > DEEPEST:
-        return "the pipeline is too deep"
-    for stage in pipeline:
-        if not isinstance(stage, Mapping):
-            continue
-        for name, spec in stage.items():
-            if name not in ALLOWED:
-                return f"{name} is not for users"
-            reason = _inside(name, spec, depth)
-            if reason is not None:
-                return reason
-    return None
+Conditions = Sequence[Mapping[str, Any]]
 
 
-def _inside(name: str, spec: Any, depth: int) -> str | None:
-    if name not in INSIDE or not isinstance(spec, Mapping):
-        return None
-    inner = list(spec.values()) if name == "$facet" else [spec.get("pipeline")]
-    reasons = (check_pipeline(part, depth + 1) for part in inner)
-    return next((reason for reason in reasons if reason is not None), None)
+class UserSources(PipelineSources):
+    """The sources of a pipeline that only reads what its caller may read. Each collection has rules, or nothing runs."""
+
+    def __init__(self, session: StoreSession, snapshot: Snapshot, deadline: float | None, gate: Gate) -> None:
+        super().__init__(session, snapshot, deadline)
+        self._gate = gate
+
+    def _compiled(
+        self, name: str | None, pipeline: Sequence[Mapping[str, Any]], collation: Any, let: Mapping[str, Any] | None
+    ) -> tuple[Sequence[Mapping[str, Any]], Pipeline]:
+        """Return the pipeline, compiled, when it reaches nothing that is not the caller's."""
+        found = super()._compiled(name, pipeline, collation, let)
+        self._judge(name, found[0])
+        return found
+
+    def _judge(self, name: str | None, pipeline: Sequence[Mapping[str, Any]]) -> None:
+        gate = self._gate
+        try:
+            reached = reach(pipeline)
+        except DeniedError as error:
+            raise gate.denied("read", name, f"{error.path}: {error.message}") from None
+        if reached.admin is not None:
+            raise gate.denied("read", name, f"{reached.admin} is for administrators")
+        for written in reached.writes:
+            if written.stage != "$merge":
+                raise gate.denied("write", written.collection, f"{written.stage} at {written.path} is not for users")
+            gate.known(written.collection, "create")
+        if name is not None:
+            self._speak(name, reached.fields, reached.leading)
+        for foreign in reached.reads:
+            self._speak(foreign.collection, foreign.fields, foreign.leading)
+
+    def _speak(self, name: str, fields: Fields, leading: Conditions) -> None:
+        """Refuse fields that the caller may not speak of; the conditions in front may prove that it may."""
+        gate = self._gate
+        known = gate.known(name, "read")
+        gate.rule(known, "read")
+        if gate.fields(known):
+            node = filters.parse(
+                {"$and": list(leading)} if leading else {}, collation=self.collation, let=self.variables or None
+            )
+            gate.speak(known, "read", fields, gate.hidden_from(known, node)[1])

@@ -17,8 +17,10 @@ from docdb.errors import DeniedError, DocdbError, DuplicateKeyError
 from docdb.language.order import order_key
 from docdb.language.values import MISSING
 from docdb.rules.compiled import compiled
+from docdb.rules.fields import Fields, fields_of_update
 from docdb.rules.judging import needs_images
-from docdb.rules.verdicts import is_allowed
+from docdb.rules.masks import violations
+from docdb.rules.reach import fields_of_update_pipeline
 from docdb.sessions.rulebook import KnownRules
 from docdb.sessions.selecting import Selection
 from docdb.sessions.setting import JudgeChange
@@ -69,7 +71,16 @@ class UserGuard:
             query = gate.proved(known, action, rule, query)
         elif not selection.upserts or gate.fetch(self._name, key) is not None:  # else it creates, and is judged as that
             gate.stored(known, action, key)
+        fields = gate.fields(known)
+        if fields:
+            stored = None if key is None else gate.fetch(self._name, key)
+            node, hidden = gate.hidden_from(known, query.node, stored)
+            gate.speak(known, action, gate.spoken(self._name, selection.query), hidden)
+            query = query._replace(node=node)
         rows = selection.found(batch, query)
+        reads = _reads_of(selection.operation) if fields else Fields()
+        for _, data in rows if reads.paths else ():
+            gate.speak(known, action, reads, fields.hidden(codec.decode(data)))
         verdict = compiled(rule, gate.about, open_request=action == "update").verdict
         if not all(verdict(data) for _, data in rows):
             raise gate.denied(action, self._name, "the rule does not allow a document that is selected", known)
@@ -105,8 +116,11 @@ class UserGuard:
         rules = gate.rules_of(known)
 
         def allowed(before: bytes, after: bytes) -> bool:
-            about = replace(gate.about, old=codec.decode(before), new=codec.decode(after), memo={})
-            return is_allowed(rules, "update", about)
+            old, new = codec.decode(before), codec.decode(after)
+            about = replace(gate.about, doc=old, old=old, new=new, memo={})
+            if not rules.allows("update", about) or not rules.allows("update", replace(about, doc=new)):
+                return False
+            return violations(old, new, rules.unwritable(about)) is None
 
         return allowed
 
@@ -120,8 +134,8 @@ class UserGuard:
             raise gate.denied("create", self._name, "the rule does not allow the new document", known)
         if any(field.write is not None for field in rules.fields.values()):
             for data in documents:
-                about = replace(gate.about, new=codec.decode(data), memo={})
-                if not is_allowed(rules, "create", about):
+                new = codec.decode(data)
+                if violations(None, new, rules.unwritable(replace(gate.about, doc=new, new=new, memo={}))) is not None:
                     raise gate.denied("create", self._name, "a field may not be written", known)
         self._judged += len(documents)
 
@@ -132,7 +146,7 @@ class UserGuard:
         gate.rule(known, "read")
         if not gate.may(known, "read", codec.encode(document)):
             raise gate.denied("read", self._name, "the answer may not be read", known, id=document.get("_id"))
-        return document
+        return gate.masked(known, document)
 
     def refused(self, batch: WriteBatch, error: DocdbError) -> DocdbError:
         """Return what the caller is told: that a key is taken only where the document that holds it is the caller's own affair."""
@@ -161,6 +175,16 @@ class UserGuard:
         self._judged -= count
         if self._judged < 0:
             raise self._outside().denied("write", self._name, "a change was not judged")
+
+
+def _reads_of(operation: Any) -> Fields:
+    """Return what an operation's change reads of the stored documents."""
+    update = getattr(operation, "update", None)
+    if update is None:
+        return Fields()
+    if isinstance(update, list | tuple):
+        return fields_of_update_pipeline(update)
+    return fields_of_update(update, getattr(operation, "array_filters", None), merge=operation.merge).reads
 
 
 def _same_owner(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
