@@ -32,7 +32,7 @@ fmt: $(VENV)/.ready
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 bench: $(VENV)/.ready
-	$(BIN)/pip -q install -e ".[bench]"
+	$(BIN)/pip -q install --disable-pip-version-check --no-build-isolation -e ".[bench]"
 	$(BIN)/python -m benchmarks run
 
 fuzz: $(VENV)/.ready

@@ -47,7 +47,7 @@ class Stage:
 
     def make(self) -> list[dict[str, Any]]:
         """Return the documents."""
-        return documents(self.settings.documents)
+        return documents(self.settings.documents, self.settings.seed)
 
     def find(self) -> tuple[list[type[Any]], list[str]]:
         """Return the contestants' classes, and notes about those that are not here."""

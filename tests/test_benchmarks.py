@@ -67,6 +67,11 @@ def test_a_rival_that_is_not_installed_leaves_a_note(monkeypatch: pytest.MonkeyP
     assert "requirements/duckdb_json.txt" in notes[0]
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_has_its_place_in_the_results(group: str) -> None:
+    assert report.RESULTS.read_text(encoding="utf-8").count(report.MARKER.format(group)) == 2
+
+
 def test_curves_are_measured_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     kept, folder = tmp_path / "growth.json", tmp_path / "plots"

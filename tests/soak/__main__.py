@@ -59,6 +59,7 @@ class Soak:
         self.series: dict[tuple[str, str], Series] = {}
         self.kills: Counter[int] = Counter()
         self.processes: list[Process] = []
+        self.lasted_s = 0.0
 
     def run(self) -> None:
         """Do everything."""
@@ -75,6 +76,7 @@ class Soak:
             if now >= sample_s:
                 sample_s = now + self.every_s
                 self.sample(now - began)
+        self.lasted_s = time.monotonic() - began
         self.end()
         self.judge()
 
@@ -161,7 +163,10 @@ class Soak:
         ]
         with roles.opened(str(self.path)) as db:
             self.problems += [f"the checker: {text}" for text in db.check().problems]
-            roles.look_once(db, self.chance)
+            try:
+                roles.look_once(db, self.chance)
+            except AssertionError as error:
+                self.problems.append(f"at the end: {error}")
             self.counters(db)
             self.mirror(db)
             before = folder_facts(self.path)["data MiB"]
@@ -205,7 +210,7 @@ class Soak:
         for process in self.processes:
             done[process.worker.role] += self.board.get(process.worker.slot)
         lines = [
-            f"{self.seconds:.0f} s, seed {self.seed}, kills {sum(self.kills.values())}, work done: "
+            f"{self.lasted_s:.0f} s, seed {self.seed}, kills {sum(self.kills.values())}, work done: "
             + ", ".join(f"{role} {count:,}" for role, count in sorted(done.items()))
         ]
         lines += [f"    {who:18} {series.told()}" for (who, _), series in self.series.items()]

@@ -37,6 +37,7 @@ HISTORY_BYTES: Final = 4 * 2**20  # small, so that the log is at its cap soon an
 INDEXES: Final = ("tag", "list", [("tag", 1), ("n", -1)], [("extra.$**", 1)], "owner")
 OWNERS: Final = [f"user{n}" for n in range(10)]
 LIVE_QUERIES: Final = 100
+DROPPED_MEANWHILE: Final = 276  # the code of an index build that somebody ended by dropping the index
 OWN: Final = "auth != null && doc._openid == auth.openid"
 RULES: Final = (
     {"read": OWN, "write": OWN},
@@ -272,7 +273,7 @@ def administer(worker: Worker) -> None:
             if pick < 0.5:
                 toggle(db["items"], chance.choice(INDEXES))
             elif pick < 0.7:
-                scratch = db[f"scratch{chance.randrange(5)}"]
+                scratch = db[f"scratch{worker.number}-{chance.randrange(5)}"]
                 scratch.insert_many([{"n": n} for n in range(200)])
                 scratch.create_index("n")
                 scratch.drop()
@@ -302,6 +303,9 @@ def toggle(items: Any, keys: Any) -> None:
             items.create_index(keys)
     except (CollectionError, QueryError, BusyError):
         return
+    except docdb.DocdbError as error:
+        if error.code != DROPPED_MEANWHILE:
+            raise
 
 
 def back_up(db: docdb.Database, worker: Worker, compact: bool) -> None:
