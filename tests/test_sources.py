@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import docdb
+from docdb._native import AVAILABLE
 from docdb.errors import DocdbError, DuplicateKeyError, QueryError, ValidationError
 
 ENGLISH = {"locale": "en", "strength": 1}
@@ -200,6 +201,38 @@ def test_explain_of_a_pipeline(db):
     assert "returned" not in building.explain("queryPlanner")
     assert db.list_collection_names() == ["source"]
     assert source.aggregate(hint={"$natural": 1}).match({"a": 1}).explain()["access"] == "FullScan"
+
+
+def test_explain_tells_rows_fields_and_kernels(db):
+    source = filled(db, "source", *({"_id": n, "a": n, "b": {"c": n % 3}, "d": 1} for n in range(100)))
+    building = (
+        source.aggregate()
+        .match({"a": {"$gte": 40}})
+        .project({"k": "$b.c", "a": 1})
+        .group({"_id": "$k", "all": {"$push": "$a"}})
+    )
+    plan = building.explain()
+    assert [(step["stage"], step["rows"]) for step in plan["executed"]] == [
+        ("FullScan", 60),
+        ("$project", 60),
+        ("$group", 3),
+    ]
+    assert all(step["ms"] >= 0 for step in plan["executed"])
+    assert plan["fields"] == ["_id", "a", "b"]
+    assert plan["kernel"] == (["filter"] if AVAILABLE else [])
+    assert "executed" not in building.explain("queryPlanner")
+    grouped = source.aggregate().group({"_id": "$b.c", "n": {"$sum": 1}}).sort("_id").explain()
+    assert grouped["fields"] == ["b"]
+    assert grouped["kernel"] == (["$group"] if AVAILABLE else [])
+    assert [step["rows"] for step in grouped["executed"]] == ([3, 3] if AVAILABLE else [100, 3, 3])
+    near = filled(db, "places", {"_id": 1, "at": [1, 1]}, {"_id": 2, "at": [2, 2]})
+    near.create_index([("at", "2d")])
+    found = (
+        near.aggregate()
+        .stages([{"$geoNear": {"near": [1, 1], "distanceField": "d", "key": "at"}}, {"$limit": 1}])
+        .explain()
+    )
+    assert [(step["stage"], step["rows"]) for step in found["executed"]] == [("$geoNear", 2), ("$limit", 1)]
 
 
 @pytest.mark.parametrize("hint", ["nothing", {"b": 1}], ids=["name", "keys"])

@@ -56,6 +56,11 @@ class PipelineBuilder:
         self._stages.append({name: operand})
         return self
 
+    def stages(self: Self, pipeline: Any) -> Self:
+        """Add the stages of a list or of another builder."""
+        self._stages += check_pipeline(pipeline)
+        return self
+
     def match(self: Self, condition: Any) -> Self:
         """Keep the documents that satisfy a condition, said as in ``where``."""
         return self.stage("$match", encode_where(condition))

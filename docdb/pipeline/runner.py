@@ -48,8 +48,8 @@ class Pipeline:
         self.writes = bool(stages) and stages[-1].writes
         self.metadata = frozenset(builder.metadata.used)
 
-    def run(self, source: Iterable[Batch]) -> Batches:
-        """Yield the batches of the result; nothing runs before the first is asked for."""
+    def run(self, source: Iterable[Batch], watch: Callable[[str, Batches], Batches] | None = None) -> Batches:
+        """Yield the batches of the result; nothing runs before the first is asked for. ``watch(name, batches)`` looks at what each stage gives."""
         context = self._builder.context
         variables = self._builder.start_variables()
         flow: Batches = _watched(source, context)
@@ -57,6 +57,8 @@ class Pipeline:
             if stage.writes and self.metadata:
                 flow = stripped(flow)
             flow = stage.run(flow, variables)
+            if watch is not None:
+                flow = watch(stage.name, flow)
         if self.metadata:
             flow = stripped(flow)
         return (batch for batch in flow if batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from docdb import _native
 from docdb.language import tree
 from docdb.language.metadata import FIELD
 from docdb.language.programs import compile_program
@@ -31,7 +32,7 @@ from docdb.planner.nearness import NEAR_ORDER
 from docdb.planner.plan import Plan
 from docdb.planner.views import View
 
-__all__ = ["advice", "explain"]
+__all__ = ["advice", "explain", "kernels"]
 
 
 class _Counting:
@@ -168,6 +169,12 @@ def _program(plan: Plan, view: View) -> str:
     if program is None:
         return "none"
     return "exact" if program.exact else "partial"
+
+
+def kernels(plan: Plan, view: View) -> list[str]:
+    """Return what of a plan runs on stored bytes, in compiled code: its filter (at least a part), its first documents of an order."""
+    found = [("filter", _program(plan, view) != "none"), ("top", plan.takes_top)]
+    return [name for name, runs in found if runs and _native.AVAILABLE]
 
 
 def _stages(plan: Plan, in_memory: bool) -> list[str]:

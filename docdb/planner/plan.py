@@ -308,16 +308,22 @@ class Plan:
             return lambda document: key({**document, FIELD: {TEXT_SCORE: score(document)}})
         return key
 
+    @property
+    def takes_top(self) -> bool:
+        """Whether it is a sort + limit over a path that gives stored bytes."""
+        query = self.query
+        if not self.sort or self.ordered or not 0 < (_end(query) or 0) <= HEAP_LIMIT:
+            return False
+        if self.covered or query.after or query.collation is not None or query.metadata:
+            return False
+        if self.sort == NEAR_ORDER or any(path[0] in ("$natural", FIELD) for path, _ in self.sort):
+            return False
+        return self._reads_stored
+
     def _first_of_all(self, view: View, work: Work, deadline: float | None) -> Iterator[list[dict[str, Any]]] | None:
         """Return the documents of sort + limit over a path that gives stored bytes, else None."""
         wanted = _end(self.query)
-        if not self.sort or self.ordered or wanted is None or wanted > HEAP_LIMIT:
-            return None
-        if self.covered or self.query.after or self.query.collation is not None:
-            return None
-        if self.sort == NEAR_ORDER or any(path[0] in ("$natural", FIELD) for path, _ in self.sort):
-            return None
-        if self.query.metadata or not self._reads_stored:
+        if wanted is None or not self.takes_top:
             return None
         names = self._wanted_names()
         decode = codec.decode if names is None or len(names) > codec.MOST_FIELDS else codec.FieldsDecoder(names)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from docdb import _native
 from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError, TimeoutExpired
 from docdb.language import filters, sorting, tree
 from docdb.language.collation import Collation, parse_collation
@@ -24,11 +25,13 @@ from docdb.pipeline.context import Batch, Batches, Change, GeoField
 from docdb.pipeline.optimiser import Optimised, optimise
 from docdb.pipeline.reading import needs
 from docdb.pipeline.runner import Front, Pipeline, compile_pipeline, evaluate_let, take_front
+from docdb.planner.explain import kernels
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
 from docdb.sessions import administration
 from docdb.sessions.operations import InsertOp, Operation, ReplaceOp
+from docdb.sessions.profiles import Profile
 from docdb.sessions.stored_stages import run_stored, stored_stages
 from docdb.store.columns import Wanted
 from docdb.store.store import Snapshot
@@ -126,15 +129,20 @@ class PipelineSources:
     def explain(
         self, name: str, pipeline: Sequence[Mapping[str, Any]], *, execute: bool, collation: Any = None, hint: Any = None, let: Any = None
     ) -> dict[str, Any]:  # fmt: skip
-        """Return the plan of what the access path serves, and under ``pipeline`` the stages behind it, under ``stored`` those of them that need no
-        documents, under ``fields`` what is decoded for the others (None: everything). Nothing is written.
+        """Return the plan of what the access path serves, and of the stages behind it; nothing is written.
+
+        ``optimiser``: what was moved, joined and dropped. ``pipeline``: the stages that are left, ``stored`` those of them that need no
+        documents. ``kernel``: what runs on stored bytes. ``fields``: the top-level fields that are decoded, None: all.
+        ``executed``: rows and milliseconds of each step.
         """
         pipeline, whole = self._compiled(name, pipeline, collation, let)
         optimised = self._optimised(pipeline, whole)
         front = take_front(optimised.stages)
+        self._hint = hint
         view = self._snapshot.view(name)
         query = self._query(front, hint, whole.metadata)
-        if front.rest and "$geoNear" in front.rest[0]:
+        nearest = bool(front.rest) and "$geoNear" in front.rest[0]
+        if nearest:
             query = self._nearest(*stages_geo.asked(self, front.rest[0]["$geoNear"]), hint)
         query = query._replace(names=self._names(front, whole))
         chosen = plan(self._session.complete(name, query, self._snapshot), view)
@@ -142,13 +150,38 @@ class PipelineSources:
         served = None
         if self.optimises and self.collation is None and not whole.metadata and chosen.gives_stored:
             served = stored_stages(front.rest)
-        return {
+        stored = [next(iter(stage)) for stage in front.rest[: served.taken if served else 0]]
+        shown = {
             **chosen.explain(view, execute=execute),
             "optimiser": list(optimised.notes),
             "fields": None if read is None else sorted(read),
-            "stored": [next(iter(stage)) for stage in front.rest[: served.taken if served else 0]],
+            "kernel": [*kernels(chosen, view), *(stored if _native.AVAILABLE else ())],
+            "stored": stored,
             "pipeline": [next(iter(stage)) for stage in front.rest],
         }
+        if execute:
+            shown["executed"] = self._executed(front, whole, view, None if nearest else chosen, bool(served))
+        return shown
+
+    def _executed(
+        self, front: Front, whole: Pipeline, view: View, chosen: Plan | None, serves: bool
+    ) -> list[dict[str, Any]]:
+        """Run all but what writes, and return what each step did. ``chosen`` None: the first stage asks for its documents itself."""
+        profile = Profile()
+        rest = front.rest[: len(front.rest) - whole.writes]
+        source: Batches = iter(())
+        began = time.perf_counter()
+        found = run_stored(rest, chosen, view, self._deadline, self.memory_limit) if chosen and serves else None
+        if found is not None:
+            taken = rest[: len(rest) - len(found[1])] or rest[:1]
+            profile.add(" + ".join(next(iter(stage)) for stage in taken), len(found[0]), time.perf_counter() - began)
+            source, rest = iter([found[0]]), found[1]
+        elif chosen is not None:
+            source = profile.watch(type(chosen.access).__name__, chosen.run(view, self._deadline))
+        stages = compile_pipeline(rest, context=self, metadata=whole.metadata)
+        for _ in stages.run(source, profile.watch):
+            pass
+        return profile.shown()
 
     def _compiled(
         self, name: str | None, pipeline: Sequence[Mapping[str, Any]], collation: Any, let: Mapping[str, Any] | None

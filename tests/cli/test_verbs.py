@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 import docdb
+from docdb._native import AVAILABLE
 from tests.cli.conftest import Program, stored
 
 # find, count, distinct, aggregate
@@ -86,6 +88,118 @@ def test_aggregate_out_writes(program: Program, shop: Path) -> None:
     assert program("--read-only", "aggregate", shop, "users", stages).code == 2
     assert program("aggregate", shop, "users", stages).code == 0
     assert stored(shop, "romans") == [{"_id": 2, "name": "Bob"}, {"_id": 3, "name": "Cid"}]
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with enough users for an index to be worth it."""
+    path = tmp_path_factory.mktemp("town") / "town.docdb"
+    with docdb.open(path) as db:
+        db["users"].insert_many(
+            {"_id": n, "city": ["Rome", "Oslo"][n > 1] + str(n // 4), "age": n % 50} for n in range(400)
+        )
+        db["users"].create_index("city")
+    return path
+
+
+BY_KERNEL = {  # what a plan says without kernels and with them
+    "FILTER": ("by the matcher", "in the kernel"),
+    "ONE FIELD": ("_id, age, city", "age"),
+    "THREE FIELDS": ("_id, age, n, name", "_id, n, name"),
+    "TOP": ("memory", "first ones in the kernel"),
+}
+
+
+def tree(text: str) -> str:
+    """Return a printed plan without its milliseconds."""
+    return re.sub(r"\d+\.\d\d ms", "- ms", text)
+
+
+@pytest.mark.parametrize(
+    ("stages", "options", "expected"),
+    [
+        (
+            '[{"$set": {"old": true}}, {"$match": {"city": "Rome0", "old": true}}, {"$sort": {"age": 1}}, {"$out": "romans"}]',
+            [],
+            """\
+users
+├── IndexScan on city_1: 2 rows, - ms
+│   ├── bounds
+│   │   └── city: ['Rome0']
+│   └── examined: 2 entries, 2 documents
+├── $set: 2 rows, - ms
+├── $match: 2 rows, - ms
+├── $sort: 2 rows, - ms
+└── $out: not run
+optimiser: moved a part of $match before $set
+fields read: all
+""",
+        ),
+        (
+            '[{"$match": {"$or": [{"city": "Rome0"}, {"_id": 1}], "age": {"$gt": 0}}}, {"$bucketAuto": {"groupBy": "$age", "buckets": 2}}]',
+            ["--plan-only"],
+            """\
+users
+├── IndexUnion
+│   ├── IndexScan on city_1
+│   │   └── bounds
+│   │       └── city: ['Rome0']
+│   ├── IdLookup
+│   │   └── bounds
+│   │       └── _id: 1
+│   └── filter: FILTER
+└── $bucketAuto
+fields read: ONE FIELD
+""",
+        ),
+        (
+            '[{"$match": {"age": 31}}, {"$sort": {"n": 1}}, {"$limit": 1}, {"$project": {"name": 1}}]',
+            [],
+            """\
+users
+├── FullScan: 1 row, - ms
+│   ├── examined: 0 entries, 400 documents
+│   ├── filter: FILTER
+│   └── sort: TOP
+└── $project: 1 row, - ms
+fields read: THREE FIELDS
+would help: create_index([("age", 1), ("n", 1)])
+""",
+        ),
+    ],
+    ids=["index", "union", "top"],
+)
+def test_aggregate_explain(program: Program, town: Path, stages: str, options: list[str], expected: str) -> None:
+    for word, texts in BY_KERNEL.items():
+        expected = expected.replace(word, texts[AVAILABLE])
+    ran = program("--read-only", "aggregate", town, "users", stages, "--explain", *options)
+    assert tree(ran.out) == expected
+    assert "romans" not in docdb.open(town, read_only=True).list_collection_names()
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="the kernels are not there")
+def test_aggregate_explain_of_what_needs_no_documents(program: Program, town: Path) -> None:
+    ran = program(
+        "aggregate", town, "users", '[{"$group": {"_id": "$city", "n": {"$sum": 1}}}, {"$limit": 2}]', "--explain"
+    )
+    assert (
+        tree(ran.out)
+        == """\
+users
+├── FullScan
+│   └── examined: 0 entries, 400 documents
+├── $group (stored bytes): 101 rows, - ms
+└── $limit: 2 rows, - ms
+fields read: city
+"""
+    )
+
+
+def test_aggregate_explain_as_json(program: Program, shop: Path) -> None:
+    ran = program("aggregate", shop, "users", '{"$count": "n"}', "--explain", "--format", "json")
+    plan = json.loads(ran.out)
+    assert [step["stage"] for step in plan["executed"]] == ["$count"]
+    assert program("aggregate", shop, "users", "[]", "--plan-only").code == 2
 
 
 def test_a_wrong_stage_is_one_line(program: Program, shop: Path) -> None:
