@@ -15,7 +15,7 @@ import pytest
 
 import docdb
 from docdb import aio
-from docdb.errors import DocumentError, UsageError
+from docdb.errors import DeniedError, DocumentError, UsageError
 from docdb.faces.results import Result
 from docdb.language.values import ObjectId
 from docdb.planner.plan import Plan
@@ -124,6 +124,20 @@ def test_a_transaction_sees_its_own_writes(database: docdb.Database) -> None:
         assert transaction.collection("flat").find({"_id": {"$gt": 48}}).to_arrow()["_id"].to_pylist() == [49, 100]
         found = transaction.collection("flat").aggregate([{"$match": {"_id": 100}}]).to_arrow()
         assert found["n"].to_pylist() == [5]
+
+
+def test_a_user_has_tables_of_what_the_rules_allow(database: docdb.Database) -> None:
+    database["t"].insert_many([{"_id": 1, "_openid": "a", "n": 1}, {"_id": 2, "_openid": "b", "n": 2}])
+    database["t"].update_many({}, {"$set": {"secret": 5}})
+    rules = {"read": "doc._openid == auth.openid", "write": False, "fields": {"secret": {"read": False}}}
+    database.set_rules("t", rules)
+    own = database.as_user({"openid": "a"})["t"]
+    assert own.find({"_openid": "a"}).to_arrow().to_pylist() == [{"_id": 1, "_openid": "a", "n": 1}]
+    assert own.aggregate([{"$match": {"_openid": "a"}}]).to_arrow()["n"].to_pylist() == [1]
+    with pytest.raises(DeniedError):
+        own.find().to_arrow()
+    with pytest.raises(DeniedError):
+        own.aggregate().sort({"n": 1}).to_arrow()
 
 
 def test_columns_change_their_type_from_chunk_to_chunk(database: docdb.Database) -> None:
