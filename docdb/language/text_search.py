@@ -21,11 +21,21 @@ from docdb.errors import DocumentError, QueryError
 from docdb.language.text_words import Token, Words, fold, language_of, words_of
 from docdb.language.tree import Text
 
-__all__ = ["EVERY_FIELD", "Search", "TextSpec", "judge", "parse_search", "scorer", "search_of"]
+__all__ = [
+    "EVERY_FIELD",
+    "FREQUENCY",
+    "WHOLE_TEXT",
+    "Search",
+    "TextSpec",
+    "judge",
+    "parse_search",
+    "scorer",
+    "search_of",
+]
 
 EVERY_FIELD: Final = "$**"
 WHOLE_TEXT: Final = 1.1  # the factor of a word that is the whole text
-_FREQUENCY: Final = tuple(2.0 - 2.0 ** (1 - count) for count in range(64))
+FREQUENCY: Final = tuple(2.0 - 2.0 ** (1 - count) for count in range(64))
 
 Group = tuple[Token, ...]
 
@@ -62,6 +72,21 @@ class TextSpec:
         """Whether every text of a document counts."""
         return self._root.weight is not None
 
+    def branches(self) -> tuple[tuple[bytes, float | None, int, int], ...] | None:
+        """Return the tree of fields as (name in UTF-8, weight, number of the first one below, number behind the last), the document first.
+
+        None where all fields count.
+        """
+        if self.every_field:
+            return None
+        rows: list[tuple[bytes, float | None, int, int]] = []
+        waiting: list[tuple[bytes, _Branch]] = [(b"", self._root)]
+        for name, branch in waiting:  # which grows on the way: those below a field stand together
+            first = len(waiting)
+            waiting += [(below.encode("utf-8", "surrogatepass"), found) for below, found in branch.below.items()]
+            rows.append((name, branch.weight, first, len(waiting)))
+        return tuple(rows)
+
     def words(self, language: str | None = None) -> Words:
         """Return the words of a language, or of the default one."""
         return words_of(self.default_language if language is None else language, self.stemmer)
@@ -77,7 +102,7 @@ class TextSpec:
             terms = self.words(language).terms(text)
             total = len(terms)
             for term, count in Counter(terms).items():
-                score = weight * _FREQUENCY[min(count, 63)] * (0.5 * count / total + 0.5)
+                score = weight * FREQUENCY[min(count, 63)] * (0.5 * count / total + 0.5)
                 if total == 1 and term == text.lower():
                     score *= WHOLE_TEXT
                 found[term] = found.get(term, 0.0) + score

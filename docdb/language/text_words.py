@@ -149,7 +149,9 @@ class Words:
         english = language == "english"
         self._table = _ASCII_ENGLISH if english else _ASCII_OTHER
         self._plain, self._mixed = (_ENGLISH, _ENGLISH_CJK) if english else (_OTHER, _OTHER_CJK)
-        self._term = _Terms(self._term_of).__getitem__
+        self.letters = bytes(at for at in range(128) if at not in self._table)  # of which ASCII words are made
+        self.term = _Terms(self._term_of).__getitem__
+        """The word of the index for a lowered one, "" for a stop word."""
 
     def terms(self, text: str) -> list[str]:
         """Return the words of a text as an index holds them, in order, repeated ones too.
@@ -158,12 +160,12 @@ class Words:
         ["cafe's", 'open']
         """
         if text.isascii():
-            return list(filter(None, map(self._term, text.lower().translate(self._table).split())))
+            return list(filter(None, map(self.term, text.lower().translate(self._table).split())))
         text = _normal(text).lower()
         if _HAS_CJK.search(text) is None:
-            return list(filter(None, map(self._term, self._plain.findall(text))))
+            return list(filter(None, map(self.term, self._plain.findall(text))))
         return [
-            term for run, word in self._pieces(text) for term in (_grams(run) if run else [self._term(word)]) if term
+            term for run, word in self._pieces(text) for term in (_grams(run) if run else [self.term(word)]) if term
         ]
 
     def tokens(self, text: str, *, case: bool, diacritics: bool) -> list[str]:

@@ -39,7 +39,7 @@ __all__ = ["build", "builder_name", "drop_collection", "drop_index", "sweep"]
 
 STEP_S: Final = 0.02  # a build's write transaction aims at this long
 TEXT_STEP_S: Final = (
-    0.1  # that of a text index, whose entries lie far apart: shorter ones write the same pages again and again
+    0.3  # that of a text index, whose entries lie far apart: shorter ones write the same pages again and again
 )
 FIRST_STEP: Final = 2_000
 GARBAGE_STEP: Final = 20_000

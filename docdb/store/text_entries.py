@@ -17,8 +17,9 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
-from docdb.errors import CorruptError, DocumentError
-from docdb.language.text_search import TextSpec
+from docdb import _native
+from docdb.errors import CorruptError, DocdbError, DocumentError
+from docdb.language.text_search import FREQUENCY, WHOLE_TEXT, TextSpec
 from docdb.language.values import MISSING
 from docdb.store import codec
 from docdb.store.keyspace import component, cut_limit, index_prefix
@@ -30,6 +31,10 @@ LONGEST_HEAD: Final = 64
 ARRAY_AROUND: Final = 201
 _SCORE: Final = struct.Struct(">d")
 _VALUE_SIZE: Final = 10
+
+_kernel: Any = None
+if _native.AVAILABLE:
+    from docdb._native import text as _kernel
 
 Path = tuple[str, ...]
 Keys = Sequence[tuple[Path, Any]]
@@ -67,17 +72,35 @@ class TextEntryMaker:
 
     def entries_many(self, id_keys: Sequence[bytes], datas: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """Return the entries of each document; DocumentError (201, 17261, 17262) for one that is refused."""
-        return [self._entries(id_key, codec.decode(data)) for id_key, data in zip(id_keys, datas, strict=True)]
+        return [self._entries(id_key, _document(data)) for id_key, data in zip(id_keys, datas, strict=True)]
 
-    def run(self, documents: Any, program: Any = None, upto: bytes | None = None) -> None:
-        """There is no fast form."""
+    def run(self, documents: Any, program: Any = None, upto: bytes | None = None) -> Any:
+        """Return the entries of all documents as a run (``store/runs.py``), or None: make them with ``entries_many``."""
+        branches = self._spec.branches()
+        if _kernel is None or branches is None or self._before or self._behind:
+            return None
+        if type(documents) is not _native.runs.Documents:
+            return None
+        spec = self._spec
+        spare = _VOCABULARIES.setdefault((spec.default_language, spec.stemmer), [])
+        try:
+            vocabulary = spare.pop() if spare else _vocabulary(spec)
+            maker = _kernel.TextEntries(
+                self._prefix, branches, spec.override.encode(), FREQUENCY, WHOLE_TEXT, vocabulary, self._scores
+            )
+            run = maker.run(documents, program, upto)
+        except DocdbError:
+            return None  # the reference says which document it was
+        spare.append(vocabulary)
+        return run
+
+    def _scores(self, data: bytes) -> dict[str, float]:
+        return self._spec.scores(_document(data))
 
     def values(self, key: bytes, value: bytes) -> None:
         """No entry gives values back."""
 
     def _entries(self, id_key: bytes, document: Any) -> list[tuple[bytes, bytes]]:
-        if type(document) is not dict:
-            raise CorruptError("stored bytes are damaged: not a document")
         head = self._prefix + entry_head(_components(self._before, document))
         tail = _components(self._behind, document)
         scores = self._spec.scores(document)
@@ -93,6 +116,22 @@ class TextEntryMaker:
         if len(key) > limit:
             key, mark = key[:limit] + b"\xff", 0xFF
         return key + id_key, bytes((len(id_key), mark)) + _SCORE.pack(score)
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = codec.decode(data)
+    if type(document) is not dict:
+        raise CorruptError("stored bytes are damaged: not a document")
+    return document
+
+
+def _vocabulary(spec: TextSpec) -> Any:
+    words = spec.words()
+    return _kernel.Vocabulary(words.term, words.terms, words.letters)
+
+
+# Those that no thread is using at the moment, by language and stemmer: a bulk is mostly words met before.
+_VOCABULARIES: Final[dict[tuple[str, str], list[Any]]] = {}
 
 
 def _components(fields: Keys, document: dict[str, Any]) -> bytes:

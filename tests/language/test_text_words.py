@@ -111,7 +111,7 @@ def test_the_words_met_before_are_bounded(monkeypatch):
     monkeypatch.setattr(text_words, "MOST_CACHED", 10)
     words = text_words.Words("none", None)
     assert [words.terms(f"w{n}") for n in range(100)] == [[f"w{n}"] for n in range(100)]
-    assert len(words._term.__self__) <= 10
+    assert len(words.term.__self__) <= 10
 
 
 def test_each_language_has_words():
