@@ -256,3 +256,59 @@ def test_now_of_an_update_is_in_whole_milliseconds(db):
         {}, [{"$set": {"same": {"$eq": ["$$NOW", {"$dateTrunc": {"date": "$$NOW", "unit": "millisecond"}}]}}}]
     )
     assert content(db) == [{"_id": 1, "same": True}]
+
+
+def searching(restriction: Any) -> dict[str, Any]:
+    """Return a search from 1 along ``to`` that meets only what the restriction allows."""
+    links = {"from": "nodes", "startWith": "$start", "connectFromField": "to", "connectToField": "_id", "as": "found"}
+    return {"$graphLookup": {**links, "restrictSearchWithMatch": restriction}}
+
+
+@pytest.fixture
+def graph(db):
+    """Return starts beside nodes of which 2, and so what only it leads to, is of another kind."""
+    nodes = {1: [2, 3], 2: [4], 3: [5], 4: [], 5: [1]}
+    day = {False: dt.datetime(2020, 1, 1), True: dt.datetime(2999, 1, 1)}
+    filled(
+        db,
+        "nodes",
+        *({"_id": n, "to": to, "kind": "b" if n == 2 else "a", "at": day[n == 2]} for n, to in nodes.items()),
+    )
+    return filled(db, "starts", {"_id": "x", "start": 1, "kind": "a"}, {"_id": "y", "start": 1, "kind": "b"})
+
+
+def met(documents: Any) -> list[list[Any]]:
+    return [sorted(node["_id"] for node in document["found"]) for document in documents]
+
+
+@pytest.mark.parametrize(
+    ("restriction", "let"),
+    [
+        ({"kind": "a"}, None),
+        ({"kind": "a"}, {"unused": 1}),
+        ({"$expr": {"$eq": ["$kind", "$$wanted"]}}, {"wanted": "a"}),
+        ({"$expr": {"$lt": ["$at", "$$NOW"]}}, None),
+        ({"$or": [{"kind": "a"}, {"$expr": {"$eq": ["$$wanted", "$kind"]}}]}, {"wanted": "a"}),
+    ],
+    ids=["plain", "variables nobody reads", "let", "now", "nested"],
+)
+def test_a_graph_is_searched_along_what_the_restriction_allows(graph, restriction, let):
+    assert met(graph.aggregate([searching(restriction)], let=let)) == [[1, 3, 5], [1, 3, 5]]
+
+
+def test_a_graph_search_knows_the_variables_of_its_lookup(graph):
+    stages = [{"$match": {"_id": "x"}}, searching({"$expr": {"$eq": ["$kind", "$$wanted"]}})]
+    lookup = {"$lookup": {"from": "starts", "let": {"wanted": "$kind"}, "pipeline": stages, "as": "inner"}}
+    assert [met(document["inner"]) for document in graph.aggregate([lookup])] == [[[1, 3, 5]], [[]]]
+
+
+@pytest.mark.parametrize("let", [None, {"unused": 1}], ids=["no variables", "variables"])
+@pytest.mark.parametrize(
+    ("restriction", "path"),
+    [({"kind": {"$bad": 1}}, "kind.$bad"), ({"$expr": {"$eq": ["$kind", "$$nobody"]}}, "$eq")],
+    ids=["operator", "variable"],
+)
+def test_a_wrong_restriction_is_refused_before_anything_runs(db, let, restriction, path):
+    with pytest.raises(QueryError) as caught:
+        db["nothing"].aggregate([searching(restriction)], let=let)
+    assert caught.value.path == f"0.$graphLookup.restrictSearchWithMatch.{path}"

@@ -7,12 +7,13 @@ index can serve.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
-from docdb.errors import NotSupportedError
+from docdb.errors import NotSupportedError, QueryError
 from docdb.language.expression_core import fail, integer_of
 from docdb.language.expressions import Expression, check_variable, field_path
-from docdb.language.metadata import bare, stripped
+from docdb.language.metadata import Metadata, bare, stripped
 from docdb.language.values import MISSING, is_number
 from docdb.pipeline.context import Batch, Batches
 from docdb.pipeline.joining import FieldJoin, equality_filter, local_values
@@ -285,6 +286,24 @@ def _graph_options(spec: Any) -> int | None:
     return depth
 
 
+def _restricting(builder: Builder, restriction: dict[str, Any]) -> list[Stage]:
+    """Return the stage that restricts a search, so that mistakes are found before anything runs."""
+    try:
+        return builder.compile(replace(builder, metadata=Metadata()), [{"$match": restriction}])
+    except QueryError as error:
+        error.path = (error.path or "0.$match").replace("0.$match", "restrictSearchWithMatch", 1)
+        raise
+
+
+def _names_variables(value: Any) -> bool:
+    """Tell whether any text in a filter may be a variable; the document's own are no exception."""
+    if isinstance(value, dict):
+        return any(map(_names_variables, value.values()))
+    if isinstance(value, list):
+        return any(map(_names_variables, value))
+    return isinstance(value, str) and value.startswith("$$")
+
+
 def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $graphLookup: breadth first, one query a level."""
     deepest = _graph_options(spec)
@@ -296,8 +315,9 @@ def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
     )
     depth_field = field_path(spec["depthField"]) if "depthField" in spec else None
     restriction, path, key = spec.get("restrictSearchWithMatch"), spec["connectToField"], builder.key
-    # A filter of a source knows no variables of this pipeline: where there are any, the restriction is a stage behind it.
-    behind = builder.compile(builder, [{"$match": restriction}]) if restriction and builder.variables else []
+    restricting = _restricting(builder, restriction) if restriction else []
+    # A source's filter knows no variables, the statement's moment among them: where some are read, the restriction is a stage behind it.
+    behind = restricting if _names_variables(restriction) else []
     field_path(path)
 
     def search(document: dict[str, Any], variables: Variables) -> Iterator[dict[str, Any]]:
