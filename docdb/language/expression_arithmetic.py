@@ -16,6 +16,7 @@ from typing import Any, Final
 from docdb.errors import NotSupportedError
 from docdb.language.expression_core import (
     DECIMAL,
+    DivisionByZero,
     Maker,
     Scope,
     Term,
@@ -145,7 +146,7 @@ def _multiply(values: list[Any]) -> Any:
 def _divide(left: Any, right: Any) -> Any:
     if is_number(left) and is_number(right):
         if right == 0:
-            fail("cannot divide by zero", 2)
+            raise DivisionByZero("cannot divide by zero", 2, 4848401)
         if widest([left, right]) == "decimal":
             return DECIMAL.divide(as_decimal(left), as_decimal(right))
         return float(left) / float(right)
@@ -158,7 +159,8 @@ def _mod(left: Any, right: Any) -> Any:
     if is_number(left) and is_number(right):
         kind = widest([left, right])
         if right == 0:
-            fail("cannot $mod by zero", 5733415 if kind == "decimal" else 16610)
+            code, in_group = (5733415, 5733415) if kind == "decimal" else (16610, 4848403)
+            raise DivisionByZero("cannot $mod by zero", code, in_group)
         if kind == "decimal":
             return _decimal_remainder(as_decimal(left), as_decimal(right))
         if kind == "double":

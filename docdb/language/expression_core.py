@@ -109,6 +109,14 @@ def fail(message: str, code: int, *, path: str | None = None, hint: str | None =
     raise QueryError(message, code=code, path=path, hint=hint)
 
 
+class DivisionByZero(QueryError):
+    """A quotient or remainder by zero. MongoDB gives it another number, ``in_group``, where an accumulator of $group meets it."""
+
+    def __init__(self, message: str, code: int, in_group: int) -> None:
+        super().__init__(message, code=code)
+        self.in_group = in_group
+
+
 def is_nullish(value: Any) -> bool:
     """Tell whether a value is null or missing."""
     return value is None or value is MISSING

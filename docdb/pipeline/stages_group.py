@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-from docdb.language.expression_core import fail, integer_of, is_nullish
+from docdb.language.expression_core import DivisionByZero, fail, integer_of, is_nullish
 from docdb.language.order import TAGS, compare
 from docdb.language.values import MISSING, is_number, type_name
 from docdb.pipeline.accumulators import Accumulator, compile_accumulator
@@ -44,6 +45,14 @@ class _Group:
         for (_, accumulator), fold in zip(fields, self.folds, strict=True):
             fold.add(accumulator.value(document, variables))
 
+    def add_numbered(self, fields: Fields, document: dict[str, Any], variables: Variables) -> None:
+        """Add as $group does, and $bucket, which is one: a division by zero has a number of its own there."""
+        try:
+            self.add(fields, document, variables)
+        except DivisionByZero as error:
+            error.code = error.in_group
+            raise
+
     def result(self, fields: Fields) -> dict[str, Any]:
         return {"_id": self.id, **{name: fold.value() for (name, _), fold in zip(fields, self.folds, strict=True)}}
 
@@ -62,9 +71,10 @@ def group(builder: Builder, spec: Any, name: str) -> Stage:
             value = spec["_id"][field]
             if not field.startswith("$") and (type(value) is bool or (is_number(value) and type_name(value) != "int")):
                 fail("a field of the _id is an expression, not a number or bool to keep it", 17390)
-    fields: Fields = [
-        (field, compile_accumulator(builder, field, item)) for field, item in spec.items() if field != "_id"
-    ]
+    with _numbered():  # a constant that divides by zero is met here
+        fields: Fields = [
+            (field, compile_accumulator(builder, field, item)) for field, item in spec.items() if field != "_id"
+        ]
     key, memory = builder.key, builder.context.memory_limit
     keeps = any(next(iter(item)) in _KEEPING for field, item in spec.items() if field != "_id")
 
@@ -87,7 +97,7 @@ def group(builder: Builder, spec: Any, name: str) -> Stage:
                             continue
                         found = groups[place] = _Group(value, fields, {**variables, "ROOT": document})
                         used += _GROUP_BYTES + _FOLD_BYTES * len(fields) + OBJECT_FACTOR * len(place)
-                    found.add(fields, document, variables)
+                    found.add_numbered(fields, document, variables)
                     if keeps:
                         used += weight.of(document)
             yield from (found.result(fields) for found in groups.values())
@@ -103,6 +113,16 @@ def group(builder: Builder, spec: Any, name: str) -> Stage:
         yield from in_batches(groups_of(batches, variables, 0))
 
     return Stage(name, run, spec)
+
+
+@contextmanager
+def _numbered() -> Iterator[None]:
+    """Give a division by zero the number it has in an accumulator of $group."""
+    try:
+        yield
+    except DivisionByZero as error:
+        error.code = error.in_group
+        raise
 
 
 def _output(builder: Builder, spec: Any, code: int) -> Fields:
@@ -165,7 +185,7 @@ def bucket(builder: Builder, spec: Any, name: str) -> Stage:
             place = key(bound)
             if place not in groups:
                 groups[place] = _Group(bound, fields, variables)
-            groups[place].add(fields, document, variables)
+            groups[place].add_numbered(fields, document, variables)
         return [groups[place].result(fields) for place in sorted(groups)]
 
     return Stage(name, whole(gather), spec)

@@ -189,12 +189,12 @@ def _moving_average(builder: Builder, spec: Any, name: str, keys: Keys, bounds: 
         count = integer_of(spec["N"]) if is_number(spec["N"]) else None
         if count is None or count < 1:
             fail("the N of $expMovingAvg is a positive whole number", 9)
-        alpha = Decimal(2) / (Decimal(count) + 1)
+        alpha = DECIMAL.divide(Decimal(2), Decimal(count + 1))
     else:
-        if not is_number(spec["alpha"]) or not 0 < spec["alpha"] < 1:
+        if not is_number(spec["alpha"]) or not 0 < float(spec["alpha"]) < 1:
             fail("the alpha of $expMovingAvg lies between 0 and 1", 9)
         alpha = as_decimal(spec["alpha"])
-    source = builder.expression(spec["input"])
+    source, rest = builder.expression(spec["input"]), DECIMAL.subtract(Decimal(1), alpha)
 
     def compute(partition: Partition, variables: Variables) -> list[Any]:
         found: list[Any] = []
@@ -206,7 +206,8 @@ def _moving_average(builder: Builder, spec: Any, name: str, keys: Keys, bounds: 
                 if average is None:
                     average = value if decimal else float(value)
                 elif decimal:
-                    average = DECIMAL.add(as_decimal(value) * alpha, as_decimal(average) * (1 - alpha))
+                    parts = (DECIMAL.multiply(as_decimal(value), alpha), DECIMAL.multiply(as_decimal(average), rest))
+                    average = DECIMAL.add(*parts)
                 else:
                     average = float(value) * float(alpha) + average * (1 - float(alpha))
             found.append(average)
@@ -293,7 +294,7 @@ def _min_max_scaler(builder: Builder, spec: Any, name: str, keys: Keys, bounds: 
     if not isinstance(spec, dict) or "input" not in spec or set(spec) - {"input", "min", "max"}:
         fail("$minMaxScaler takes input, min and max", 9)
     low, high = spec.get("min", 0), spec.get("max", 1)
-    if not is_number(low) or not is_number(high) or low >= high:
+    if not is_number(low) or not is_number(high) or DECIMAL.compare(as_decimal(low), as_decimal(high)) != -1:
         fail("the min of $minMaxScaler lies below its max", 9)
     source = builder.expression(spec["input"])
 
@@ -302,15 +303,28 @@ def _min_max_scaler(builder: Builder, spec: Any, name: str, keys: Keys, bounds: 
         found: list[Any] = []
         for at, value in enumerate(values):
             start, end = bounds(partition, at) if bounds else (0, len(values))
-            numbers = [float(item) for item in values[start:end] if is_number(item)]
+            numbers = [item for item in values[start:end] if is_number(item)]
             if not is_number(value) or not numbers:
                 found.append(None)
                 continue
-            width = max(numbers) - min(numbers)
-            found.append(low + (float(value) - min(numbers)) / width * (high - low) if width else float(low))
+            least, most = min(numbers, key=builder.key), max(numbers, key=builder.key)
+            found.append(_scaled(value, least, most, low, high))
         return found
 
     return compute
+
+
+def _scaled(value: Any, least: Any, most: Any, low: Any, high: Any) -> Any:
+    """Return where a value lies from ``low`` to ``high`` when ``least`` is at the one and ``most`` at the other; a decimal where one is given."""
+    if not any(isinstance(number, Decimal) for number in (value, least, most, low, high)):
+        width = float(most) - float(least)
+        return low + (float(value) - float(least)) / width * (high - low) if width else float(low)
+    place, least, most, low, high = map(as_decimal, (value, least, most, low, high))
+    width = DECIMAL.subtract(most, least)
+    if not width:
+        return low
+    share = DECIMAL.divide(DECIMAL.subtract(place, least), width)
+    return DECIMAL.add(low, DECIMAL.multiply(share, DECIMAL.subtract(high, low)))
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Compute]]] = {

@@ -161,3 +161,21 @@ def test_evaluate_let_refuses(let: Any, code: int) -> None:
     with pytest.raises(QueryError) as caught:
         evaluate_let(let)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("stage", "code"),
+    [
+        ({"$group": {"_id": None, "n": {"$sum": {"$divide": ["$a", "$zero"]}}}}, 4848401),
+        ({"$group": {"_id": None, "n": {"$push": {"$mod": ["$a", "$zero"]}}}}, 4848403),
+        ({"$group": {"_id": None, "n": {"$max": {"$divide": [1, 0]}}}}, 4848401),
+        ({"$group": {"_id": {"$divide": ["$a", "$zero"]}}}, 2),
+        ({"$bucketAuto": {"groupBy": "$a", "buckets": 1, "output": {"n": {"$sum": {"$divide": ["$a", "$zero"]}}}}}, 2),
+        ({"$project": {"n": {"$mod": ["$a", "$zero"]}}}, 16610),
+    ],
+    ids=["sum", "push", "constant", "id", "bucket", "project"],
+)
+def test_a_division_by_zero_has_another_number_in_a_group(stage: Any, code: int) -> None:
+    with pytest.raises(QueryError) as refused:
+        run([{"a": 1, "zero": 0}], [stage])
+    assert refused.value.code == code

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docdb.errors import QueryError
 from tests.pipeline.fake import run
 
 INF, NAN, LARGEST = math.inf, math.nan, Decimal("9.999999999999999999999999999999999E+6144")
@@ -76,3 +77,62 @@ def test_an_array_is_the_value_in_a_window() -> None:
     output = {"set": {"$addToSet": ["$a", "$b"]}, "sum": {"$sum": ["$a"]}}
     (first, _) = run(documents, [{"$setWindowFields": {"output": output}}])
     assert (first["set"], first["sum"]) == ([[1, 2], [1, 3]], 0)
+
+
+def over(values: list[Any], function: dict[str, Any], **more: Any) -> list[Any]:
+    documents = [{"_id": at, "x": value} for at, value in enumerate(values)]
+    stage = {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"r": {**function, **more}}}}
+    return [document["r"] for document in run(documents, [stage])]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "expected"),
+    [
+        ([10, 12, 15], {"N": 2}, [10.0, 34 / 3, 13.777777777777779]),
+        ([10, None, "x", 20], {"alpha": 0.5}, [10.0, 10.0, 10.0, 15.0]),
+        ([None, 4], {"alpha": 0.5}, [None, 4.0]),
+        ([Decimal(10), Decimal(12)], {"N": 2}, [Decimal(10), Decimal("11.33333333333333333333333333333333")]),
+        ([1, Decimal("1234567890123456789012345678901234")], {"alpha": 0.5}, [1.0, Decimal("617283945061728394506172839450617.5")]),
+        ([Decimal("0.1"), 0.3], {"alpha": Decimal("0.5")}, [Decimal("0.1"), Decimal("0.20")]),
+    ],
+    ids=["doubles", "what is no number", "later", "decimals", "34 digits", "decimal and double"],
+)  # fmt: skip
+def test_exp_moving_avg(values: list[Any], options: dict[str, Any], expected: list[Any]) -> None:
+    found = over(values, {"$expMovingAvg": {"input": "$x", **options}})
+    assert [type(value) for value in found] == [type(value) for value in expected]
+    assert found == [value if isinstance(value, Decimal | None) else pytest.approx(value) for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "expected"),
+    [
+        ([1, 3, 2], {}, [0.0, 1.0, 0.5]),
+        ([1, "x", 2], {"min": -1, "max": 1}, [-1.0, None, 1.0]),
+        ([7, 7], {"min": 2, "max": 3}, [2.0, 2.0]),
+        ([Decimal(1), Decimal(3), Decimal(2)], {}, [Decimal(0), Decimal(1), Decimal("0.5")]),
+        ([0, Decimal(3), 1], {}, [Decimal(0), Decimal(1), Decimal("0.3333333333333333333333333333333333")]),
+        ([1, 3, 2], {"max": Decimal("0.1")}, [Decimal(0), Decimal("0.1"), Decimal("0.05")]),
+        ([Decimal(5)], {}, [Decimal(0)]),
+    ],
+    ids=["ints", "what is no number", "one value", "decimals", "34 digits", "decimal bound", "one decimal"],
+)
+def test_min_max_scaler(values: list[Any], options: dict[str, Any], expected: list[Any]) -> None:
+    window = {"window": {"documents": ["unbounded", "unbounded"]}}
+    found = over(values, {"$minMaxScaler": {"input": "$x", **options}}, **window)
+    assert [type(value) for value in found] == [type(value) for value in expected]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        {"$expMovingAvg": {"input": "$x", "alpha": Decimal("NaN")}},
+        {"$minMaxScaler": {"input": "$x", "min": Decimal("NaN")}},
+        {"$minMaxScaler": {"input": "$x", "min": 1, "max": 1}},
+    ],
+    ids=["alpha", "min", "equal"],
+)
+def test_bounds_that_are_no_numbers_are_refused(function: dict[str, Any]) -> None:
+    with pytest.raises(QueryError) as refused:
+        over([1], function)
+    assert refused.value.code == 9
