@@ -235,29 +235,6 @@ def test_projection_commands():
     assert _.project.elem_match({"a": _.gt(1)}) == {"$elemMatch": {"a": {"$gt": 1}}}
 
 
-NAMES_OF_THE_CLOUD = """
-    abs add add_to_set all_elements_true and_ any_element_true array_elem_at array_to_object avg ceil cmp concat
-    concat_arrays cond date_from_parts date_from_string date_to_string day_of_month day_of_week day_of_year divide
-    eq exp filter first floor gt gte hour if_null in_ index_of_array index_of_bytes index_of_cp is_array
-    iso_day_of_week iso_week iso_week_year last let literal ln log log10 lt lte map max merge_objects meta
-    millisecond min minute mod month multiply neq not_ object_to_array or_ pow push range reduce reverse_array
-    second set_difference set_equals set_intersection set_is_subset set_union size slice split sqrt std_dev_pop
-    std_dev_samp str_len_bytes str_len_cp strcasecmp substr substr_bytes substr_cp subtract sum switch to_lower
-    to_upper trunc week year zip convert date_to_parts ltrim rtrim trim to_bool to_date to_decimal to_double
-    to_int to_long to_object_id to_string type
-"""
-
-
-@pytest.mark.parametrize("name", NAMES_OF_THE_CLOUD.split())
-def test_every_operator_of_the_cloud_has_a_builder(name):
-    (operator,) = getattr(agg, name)("$x")
-    assert operator.startswith("$")
-
-
-def test_there_are_92_and_14():
-    assert len(set(NAMES_OF_THE_CLOUD.split())) == 92 + 14
-
-
 @pytest.mark.parametrize(
     ("built", "document"),
     [
