@@ -88,6 +88,11 @@ class AsyncTransaction(_AsyncFace):
     _inner: Transaction
 
     @property
+    def committed(self) -> bool:
+        """Whether its commit has landed: known behind a cancelled ``commit`` too."""
+        return self._inner.committed
+
+    @property
     def rolled_back(self) -> bool:
         """Whether it was rolled back by hand."""
         return self._inner.rolled_back

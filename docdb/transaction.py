@@ -136,6 +136,11 @@ class Transaction(_Face):
         self._rolled_back, self._reason = True, reason
 
     @property
+    def committed(self) -> bool:
+        """Whether its commit has landed: known behind an interrupted ``commit`` too."""
+        return self._store.committed
+
+    @property
     def rolled_back(self) -> bool:
         """Whether it was rolled back by hand."""
         return self._rolled_back

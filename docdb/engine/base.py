@@ -154,6 +154,9 @@ class Engine(ABC):
     def reopen(self) -> None:
         """Close and open the storage again under the registry, after a failed flush."""
 
+    def end_turn(self) -> None:  # noqa: B027
+        """Give back the writer's turn if this thread still has it: it has no write transaction open, but the end of one was interrupted."""
+
     def settle(self) -> None:  # noqa: B027
         """Return when no write of this process is running and the storage is open, opened again if a failed flush took it away.
 

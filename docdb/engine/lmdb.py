@@ -142,13 +142,17 @@ def _log() -> Any:
 class PublicTransaction(EngineTransaction):
     """A transaction through py-lmdb; values are copied, nothing mapped leaves it."""
 
-    def __init__(self, environment: PublicEnvironment, transaction: Any, ended: Callable[[bool], None] | None) -> None:
+    def __init__(self, environment: PublicEnvironment, ended: Callable[[bool], None] | None) -> None:
         self.write = ended is not None
-        self.id = transaction.id() - self.write
         self._environment = environment
-        self._transaction = transaction
         self._ended = ended
         self._spaces = environment.spaces
+        try:  # begun in here, so that an interruption leaves none open in the frames of its traceback
+            self._transaction: Any = environment.begun(self.write)
+            self.id = self._transaction.id() - self.write
+        except BaseException:
+            self.abort()
+            raise
 
     def __del__(self) -> None:
         self.abort()
@@ -275,11 +279,11 @@ class PublicTransaction(EngineTransaction):
 
     def commit(self) -> None:
         transaction = self._require()
-        failed = True
+        failed = False
         try:
             transaction.commit()
-            failed = False
         except lmdb.Error as error:
+            failed = True
             raise translate(error, "committing") from error
         finally:
             self._end(failed)
@@ -351,20 +355,20 @@ class PublicEnvironment:
         self.live = True
 
     def begin_read(self) -> PublicTransaction:
-        return PublicTransaction(self, self._begun(False, "beginning a snapshot"), None)
+        return PublicTransaction(self, None)
 
     def begin_write(self, ended: Callable[[bool], None]) -> PublicTransaction:
-        return PublicTransaction(self, self._begun(True, "beginning to write"), ended)
+        return PublicTransaction(self, ended)
 
-    def _begun(self, write: bool, doing: str) -> Any:
-        """Begin; a fork meanwhile finds it noted, for py-lmdb's close in the child would wait for ever for a thread that is not there."""
-        self.running.append(None)
+    def begun(self, write: bool) -> Any:
+        """Begin one of py-lmdb's; a fork meanwhile finds it noted, for its close in the child would wait for ever for a thread that is not there."""
         try:
+            self.running.append(None)
             return self._environment.begin(write=write)
         except BaseException as error:
             self.running.pop()
             if isinstance(error, lmdb.Error):
-                raise translate(error, doing) from error
+                raise translate(error, "beginning to write" if write else "beginning a snapshot") from error
             raise
 
     def shut(self) -> None:

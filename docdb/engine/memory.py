@@ -2,7 +2,7 @@
 
 Each key holds a chain of versions ``(commit, value, older version)``, newest first; None as value is a deletion. A snapshot reads the
 newest version not above its number, so a writer never disturbs it; the writer's own versions carry the number of the commit that is
-to come. Versions that no snapshot can see any more are cut off at a commit or when the oldest snapshot ends.
+to come. Versions that no snapshot can see any more are cut off at the next commit.
 
 It must not know files. One lock guards the maps, for the length of one batch at most.
 """
@@ -10,7 +10,8 @@ It must not know files. One lock guards the maps, for the length of one batch at
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -28,12 +29,14 @@ Version = tuple[int, bytes | None, Any]
 class MemoryTransaction(EngineTransaction):
     """A snapshot of the memory engine, or its one writer."""
 
+    open = False
+
     def __init__(self, engine: MemoryEngine, number: int, write: bool) -> None:
         self.id = number
         self.write = write
         self._engine = engine
         self._sees = number + 1 if write else number
-        self._open = True
+        self.open = True
         self._touched: set[tuple[int, bytes]] = set()
 
     def __del__(self) -> None:
@@ -142,18 +145,14 @@ class MemoryTransaction(EngineTransaction):
         self._require_open()
         if self.write:
             self._engine.committed(self._touched)
-        else:
-            self._engine.left(self.id)
-        self._open = False
+        self.open = False
 
     def abort(self) -> None:
-        if not self._open:
+        if not self.open:
             return
-        self._open = False
+        self.open = False
         if self.write:
             self._engine.undone(self._touched)
-        else:
-            self._engine.left(self.id)
 
     def _put(self, chains: Any, space: int, key: bytes, value: bytes | None) -> None:
         older = chains.get(key)
@@ -172,7 +171,7 @@ class MemoryTransaction(EngineTransaction):
         return self._engine.spaces[space]
 
     def _require_open(self) -> None:
-        if not self._open:
+        if not self.open:
             raise InvalidOperation("the transaction is over")
         if self._engine.closed:
             raise InvalidOperation("the engine is closed")
@@ -195,15 +194,16 @@ class MemoryEngine(Engine):
         self._last = 0
         self._writer = threading.Lock()
         self._writer_thread = 0
-        self._readers: Counter[int] = Counter()
+        self._snapshots: weakref.WeakSet[MemoryTransaction] = weakref.WeakSet()
         self._old: deque[tuple[int, int, bytes]] = deque()
 
     def begin(self, write: bool = False) -> EngineTransaction:
         self._require_open()
         if not write:
             with self.lock:
-                self._readers[self._last] += 1
-                return MemoryTransaction(self, self._last, False)
+                snapshot = MemoryTransaction(self, self._last, False)
+                self._snapshots.add(snapshot)
+                return snapshot
         if self._writer_thread == threading.get_ident():
             raise InvalidOperation("this thread has a write transaction open")
         self._writer.acquire()
@@ -233,21 +233,13 @@ class MemoryEngine(Engine):
                     self.spaces[space][key] = older
             self._end_write()
 
-    def left(self, number: int) -> None:
-        """Forget one snapshot."""
-        with self.lock:
-            self._readers[number] -= 1
-            if not self._readers[number]:
-                del self._readers[number]
-                self._prune()
-
     def _end_write(self) -> None:
         self._writer_thread = 0
         self._writer.release()
 
     def _prune(self) -> None:
-        """Cut off the versions that no snapshot can see."""
-        oldest = min(self._readers, default=self._last)
+        """Cut off the versions that no snapshot can see. Done by commits alone: an interrupted reader would leave it half done."""
+        oldest = min(self._open_snapshots(), default=self._last)
         while self._old and self._old[0][0] <= oldest:
             number, space, key = self._old.popleft()
             chains = self.spaces[space]
@@ -266,6 +258,9 @@ class MemoryEngine(Engine):
             else:
                 chains[key] = kept
 
+    def _open_snapshots(self) -> list[int]:
+        return [snapshot.id for snapshot in list(self._snapshots) if snapshot.open]
+
     def close(self) -> None:
         self.closed = True
 
@@ -280,6 +275,7 @@ class MemoryEngine(Engine):
     def stats(self) -> dict[str, Any]:
         self._require_open()
         with self.lock:
+            snapshots = self._open_snapshots()
             return {
                 "engine": self.name,
                 "file_bytes": 0,
@@ -287,8 +283,8 @@ class MemoryEngine(Engine):
                 "page_size": 0,
                 "pages": 0,
                 "free_pages": 0,
-                "readers": sum(self._readers.values()),
-                "oldest_reader_id": min(self._readers, default=None),
+                "readers": len(snapshots),
+                "oldest_reader_id": min(snapshots, default=None),
                 "last_id": self._last,
                 "entries": {name.decode(): len(chains) for name, chains in zip(SPACES, self.spaces, strict=True)},
             }

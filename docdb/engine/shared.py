@@ -96,16 +96,20 @@ class Storage:
 
     def begin_write(self) -> EngineTransaction:
         """Wait for this process's turn, then for the other processes'."""
-        self._take_turn(-1)
+        self._refuse_nested()
+        transaction: EngineTransaction | None = None
         try:
+            self._take_turn(-1)
             environment = self.live()
             self._check_readers(environment)
             transaction = environment.begin_write(self._end_write)
+            if self._room is not None:
+                self._room.keep(environment.used_bytes())
         except BaseException:
-            self._give_turn()
+            if transaction is not None:
+                transaction.abort()
+            self.end_turn()  # which a transaction that was made has done already
             raise
-        if self._room is not None:
-            self._room.keep(environment.used_bytes())
         return transaction
 
     def reopen(self) -> None:
@@ -232,18 +236,34 @@ class Storage:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        self._take_turn(CLOSE_PATIENCE_S)
+        self._refuse_nested()
         try:
+            self._take_turn(CLOSE_PATIENCE_S)
             yield
         finally:
-            self._give_turn()
+            self.end_turn()
 
-    def _take_turn(self, patience_s: float) -> None:
+    def _refuse_nested(self) -> None:
         if self._writer_thread == threading.get_ident():
             raise InvalidOperation("this thread has a write transaction open", hint="commit or abort it first")
-        if not self._writer.acquire(timeout=patience_s):
+
+    def _take_turn(self, patience_s: float) -> None:
+        """Wait for the turn. An interruption finds it taken and noted, or not taken."""
+        me = threading.get_ident()
+        taken: list[bool] = []
+        try:
+            # In one step: behind a call of ``acquire`` itself nobody knew whether the interruption came before or after.
+            taken.extend(map(self._writer.acquire, (True,), (patience_s,)))
+        finally:
+            if taken == [True]:
+                self._writer_thread = me
+        if taken != [True]:
             raise BusyError(f"a write transaction is open in thread {self._writer_thread}")
-        self._writer_thread = threading.get_ident()
+
+    def end_turn(self) -> None:
+        """Give the turn back if this thread has it."""
+        if self._writer_thread == threading.get_ident():
+            self._give_turn()
 
     def _give_turn(self) -> None:
         self._writer_thread = 0
@@ -320,6 +340,10 @@ class SharedEngine(Engine):
 
     def reopen(self) -> None:
         self._require().reopen()
+
+    def end_turn(self) -> None:
+        if self._storage is not None:
+            self._storage.end_turn()
 
     def settle(self) -> None:
         self._require().settle()

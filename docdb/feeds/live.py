@@ -163,6 +163,13 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
 
     # What a feed must say
 
+    def _mark(self) -> None:
+        return None
+
+    def _rewind(self, mark: None) -> None:
+        # The window may be half changed, or a snapshot lost: the next one is a first one again.
+        self._torn, self._event = True, 0
+
     def _look(self) -> LiveSnapshot[T] | None:
         with self._router.turn(self):
             try:

@@ -51,7 +51,7 @@ class ChangeStream(Feed[T]):
     retained history gets HistoryLost, which names the oldest position left; then ``restart`` goes on.
     """
 
-    __slots__ = ("_buffer", "_done", "_mutex", "_names", "_options", "_place", "_seen_id")
+    __slots__ = ("_buffer", "_done", "_mutex", "_names", "_options", "_place", "_seen_id", "_torn")
 
     def __init__(self, hub: Hub, options: StreamOptions, *, resume_after: Any = None, from_: str = "now") -> None:
         super().__init__(hub)
@@ -60,6 +60,7 @@ class ChangeStream(Feed[T]):
         self._mutex = threading.Lock()
         self._buffer: deque[tuple[Place, Any]] = deque()
         self._seen_id = -1
+        self._torn = False  # it was interrupted: what was read ahead is read again
         with hub.store.snapshot() as snapshot:
             if resume_after is not None:
                 place = self._resumed(snapshot, resume_after)
@@ -106,10 +107,15 @@ class ChangeStream(Feed[T]):
             raise InvalidOperation("the change stream is closed")
         with self._mutex, self._hub.store.snapshot() as snapshot:
             self._begin_at(snapshot, history.newest(snapshot) if from_ == "now" else history.oldest(snapshot))
-            self._seen_id = -1
+            self._seen_id, self._torn = -1, False
 
     def _look(self) -> T | None:
         with self._mutex:
+            if self._torn:
+                with self._hub.store.snapshot() as snapshot:
+                    history.check_reach(self._hub.store, snapshot, self._done)
+                    self._begin_at(snapshot, self._done)
+                self._torn, self._seen_id = False, -1
             while not self._buffer:
                 if not self._fill():
                     return None
@@ -117,6 +123,12 @@ class ChangeStream(Feed[T]):
             if not self._buffer:
                 self._done = self._place
             return item  # type: ignore[no-any-return]
+
+    def _mark(self) -> Place:
+        return self._done
+
+    def _rewind(self, mark: Place) -> None:
+        self._done, self._torn = mark, True
 
     def _fill(self) -> bool:
         """Read on; return whether there was anything, wanted or not."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from docdb.errors import InvalidOperation, UsageError
+from docdb.errors import DocdbError, InvalidOperation, UsageError
 
 if TYPE_CHECKING:
     from docdb.feeds.hub import Hub
@@ -46,6 +46,12 @@ class Feed(Generic[T]):
         """Return the next item without waiting, or None. Called on the thread of the one who reads."""
         raise NotImplementedError
 
+    def _mark(self) -> Any:
+        """Return what ``_rewind`` needs."""
+
+    def _rewind(self, mark: Any) -> None:
+        """Go back to a mark: the reader was interrupted and may not have the item, which must come again."""
+
     def _leave(self) -> None:
         """Give up what is held; called once, with the close."""
 
@@ -58,7 +64,14 @@ class Feed(Generic[T]):
 
     def try_next(self) -> T | None:
         """Return the next item, or None when there is none now."""
-        return None if self._closed else self._checked()
+        mark = self._mark()
+        try:
+            return None if self._closed else self._checked()
+        except DocdbError:
+            raise
+        except BaseException:
+            self._rewind(mark)
+            raise
 
     def next(self, timeout_s: float | None = None) -> T:
         """Return the next item; wait for it at most ``timeout_s``, without a limit when None.
@@ -72,7 +85,14 @@ class Feed(Generic[T]):
         previous, self._ring = self._ring, _releaser(lock)
         try:
             while not self._closed:
-                item = self._checked()
+                mark = self._mark()
+                try:
+                    item = self._checked()
+                except DocdbError:
+                    raise
+                except BaseException:
+                    self._rewind(mark)
+                    raise
                 if item is not None:
                     return item
                 left = -1.0 if until is None else until - time.monotonic()
@@ -85,8 +105,7 @@ class Feed(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return self
 
-    def __next__(self) -> T:
-        return self.next()
+    __next__ = next  # itself: behind a call of it an interruption would lose the item
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -95,7 +114,7 @@ class Feed(Generic[T]):
         with self.rung() as event:
             while not self._closed:
                 event.clear()
-                item = self._checked()
+                item = self.try_next()
                 if item is not None:
                     return item
                 await event.wait()

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final
 
-from docdb.errors import CollectionError, IndexDefinitionError, NotSupportedError, UsageError
+from docdb.errors import CollectionError, DocdbError, IndexDefinitionError, NotSupportedError, UsageError
 from docdb.language import filters
 from docdb.language.collation import parse_collation
 from docdb.language.values import canonical
@@ -21,6 +21,7 @@ from docdb.store import building
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
 from docdb.store.store import Store
+from docdb.store.writer import Ticket
 
 __all__ = [
     "check_name", "copy_index", "create_collection", "create_index", "drop_collection", "drop_index", "index_stats", "list_indexes",
@@ -139,10 +140,23 @@ def create_index(store: Store, name: str, keys: Any, options: dict[str, Any]) ->
     wanted = parse_index(keys, options, store.collection(name))
     if wanted.keys == ((("_id",), 1),):
         return _id_index(wanted, store.collection(name))
-    started = store.write(lambda batch: _start(batch, name, wanted))
-    if started is not None:
-        building.build(store, name, started, progress)
+    _make_index(store, name, wanted, progress)
     return wanted.name
+
+
+def _make_index(store: Store, name: str, wanted: IndexInfo, progress: building.Progress | None = None) -> None:
+    """Put an index into the catalog and build it; whatever comes between, it is finished or gone."""
+    ticket = Ticket(lambda batch: _start(batch, name, wanted))
+    try:
+        started = store.submit(ticket)
+        if started is not None:
+            building.build(store, name, started, progress)
+    except BaseException as error:
+        if ticket.landed and ticket.result is not None:
+            building.drop_index(store, name, ticket.result.number)
+            if not isinstance(error, DocdbError):
+                error.add_note("docdb: the index was not made")
+        raise
 
 
 def _id_index(wanted: IndexInfo, info: CollectionInfo | None) -> str:
@@ -177,9 +191,7 @@ def _start(batch: WriteBatch, name: str, wanted: IndexInfo) -> IndexInfo | None:
 
 def copy_index(store: Store, name: str, index: IndexInfo) -> None:
     """Make the same index on another collection."""
-    started = store.write(lambda batch: _start(batch, name, index))
-    if started is not None:
-        building.build(store, name, started)
+    _make_index(store, name, index)
 
 
 def drop_index(store: Store, name: str, index: Any) -> None:

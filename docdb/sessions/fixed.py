@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
@@ -116,13 +115,13 @@ class FixedStore:
         if self._over is not None:
             raise self._over()
 
-    @contextmanager
-    def using(self) -> Iterator[None]:
-        """Let one call at a time in, as long as it is not over."""
+    def turn(self) -> threading.RLock:
+        """Return what a call holds while it is inside, and asks ``check`` in; raises at once when it is over.
+
+        The lock itself, because no interruption comes between taking it and the block behind ``with``.
+        """
         self.check()
-        with self.lock:
-            self.check()
-            yield
+        return self.lock
 
     def end(self, over: Callable[[], DocdbError]) -> None:
         """Refuse every later call with this error and give the snapshot back."""
@@ -164,10 +163,16 @@ class FixedStore:
         """The snapshot everything is read from."""
         if self._base is None:
             self.check()
-            self._base = self.origin.snapshot()
-            self._now = self.parent.settings.clock()
-            self._register.add(self)
-            self.begun(self._base)
+            base = self.origin.snapshot()
+            try:
+                self._now = self.parent.settings.clock()
+                self.begun(base)
+                self._register.add(self)
+            except BaseException:
+                self._register.remove(self)
+                base.close()
+                raise
+            self._base = base
         return self._base
 
     def begun(self, base: Snapshot) -> None:
@@ -248,7 +253,8 @@ class Batches(Generic[T]):
         return self
 
     def __next__(self) -> list[T]:
-        with self._store.using():
+        with self._store.turn():
+            self._store.check()
             return next(self._batches)
 
     def close(self) -> None:
@@ -263,7 +269,9 @@ def guarded(method: F) -> F:
 
     @wraps(method)
     def call(self: FixedSession, /, *args: Any, **named: Any) -> Any:
-        with self.store.using():
+        store = self.store
+        with store.turn():
+            store.check()
             return method(self, *args, **named)
 
     return cast(F, call)
@@ -309,7 +317,8 @@ class FixedSession(StoreSession):
 
     def stored_aggregate(self, name: str, pipeline: Any, **options: Any) -> tuple[Wanted, Iterator[list[bytes]]] | None:
         """Return which fields of which stored documents a pipeline shows."""
-        with self.store.using():
+        with self.store.turn():
+            self.store.check()
             found = super().stored_aggregate(name, pipeline, **options)
         return None if found is None else (found[0], Batches(self.store, found[1]))
 
@@ -327,7 +336,8 @@ class FixedSession(StoreSession):
 
     def collection_names(self) -> list[str]:
         """Return the names of all collections, sorted."""
-        with self.store.using():
+        with self.store.turn():
+            self.store.check()
             names: list[str] = self.store.names()
             return names
 

@@ -5,10 +5,14 @@ growing), and lets a transaction that has failed twice go first. What it must no
 
 A claim is the read set of the last try. A transaction that is about to commit changes which concern an older claim waits until that claim is
 given back, at most ``CLAIM_S`` after it was made. It waits only for older claims, so no two wait for each other.
+
+Locks are held by ``with`` alone and nobody waits while holding one: so none is lost to an exception that a signal raises. A condition would be; its methods
+are Python, and a signal comes between any two steps of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -31,18 +35,30 @@ CLAIM_S: Final = 1.0
 class Claim:
     """What a transaction that is tried again will probably read."""
 
-    __slots__ = ("reads", "until")
+    __slots__ = ("_gone", "reads", "until")
 
     def __init__(self, reads: ReadSet) -> None:
         self.reads = reads
         self.until = time.monotonic() + CLAIM_S
+        self._gone = threading.Lock()
+        self._gone.acquire()
+
+    def give_back(self) -> None:
+        """Wake those who wait; twice is harmless."""
+        with contextlib.suppress(RuntimeError):
+            self._gone.release()
+
+    def wait(self) -> None:
+        """Wait until it is given back, or its second is over."""
+        if self._gone.acquire(timeout=max(0.0, self.until - time.monotonic())):
+            self.give_back()  # to the next who waits
 
 
 class Register:
     """The open transactions of one store in this process, and the claims."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
         self._claims: list[Claim] = []  # the oldest first
         self._open: WeakSet[FixedStore] = WeakSet()
         self._next_due = float("inf")
@@ -50,25 +66,25 @@ class Register:
     def add(self, transaction: FixedStore) -> None:
         """Watch over a transaction's time."""
         self.sweep()
-        with self._condition:
+        with self._lock:
             self._open.add(transaction)
             if transaction.due is not None:
                 self._next_due = min(self._next_due, transaction.due)
 
     def remove(self, transaction: FixedStore) -> None:
         """Forget a transaction that has ended."""
-        with self._condition:
+        with self._lock:
             self._open.discard(transaction)
 
     def sweep(self) -> None:
         """End what is over and idle. Cost, when nothing is due: one look at the clock."""
         if time.monotonic() <= self._next_due:
             return
-        with self._condition:
+        with self._lock:
             watched = list(self._open)
         for transaction in watched:
             transaction.end_if_idle()
-        with self._condition:
+        with self._lock:
             self._next_due = min((t.due for t in self._open if t.due is not None), default=float("inf"))
 
     def enter(self, reads: ReadSet, known: Claim | None = None) -> Claim:
@@ -79,16 +95,16 @@ class Register:
                 return known
             self.leave(known)
         claim = Claim(reads)
-        with self._condition:
+        with self._lock:
             self._claims.append(claim)
         return claim
 
     def leave(self, claim: Claim) -> None:
         """Give a claim back."""
-        with self._condition:
+        with self._lock:
             if claim in self._claims:
                 self._claims.remove(claim)
-            self._condition.notify_all()
+        claim.give_back()
 
     def wait(
         self, net: Sequence[tuple[str, Sequence[DocumentChange]]], numbers: Sequence[int | None], own: Claim | None
@@ -96,16 +112,15 @@ class Register:
         """Wait while an older claim is concerned by changes of these collections."""
         if not self._claims:
             return
-        with self._condition:
+        now = time.monotonic()
+        with self._lock:
+            # One whose second is over stands in nobody's way, whether or not it was given back.
+            self._claims = [claim for claim in self._claims if claim is own or claim.until > now]
             older = self._claims[: self._claims.index(own)] if own in self._claims else list(self._claims)
         for claim in older:
             pairs = zip(numbers, net, strict=True)
             if any(number is not None and claim.reads.concerned(number, changes) for number, (_, changes) in pairs):
-                with self._condition:
-                    self._condition.wait_for(
-                        lambda claim=claim: claim not in self._claims,  # type: ignore[misc]
-                        timeout=max(0.0, claim.until - time.monotonic()),
-                    )
+                claim.wait()
 
 
 _registers: WeakKeyDictionary[Store, Register] = WeakKeyDictionary()

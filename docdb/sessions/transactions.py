@@ -7,14 +7,17 @@ Life. The first operation takes the snapshot. Reads go through an overlay and ar
 ``WriteBatch`` over the overlay, undone to its savepoint when it is refused. Commit makes of the overlay the net change of each document, judges the
 change log since the snapshot before the writer's lock, and inside the batch what has come since, earlier callers of the same batch
 included; then it puts the changes as one caller. Nothing of the user runs under the lock.
+
+Interruptions. What docdb refuses is raised between two steps, and undone to the savepoint. Anything else (Ctrl-C, a timeout that a signal raises, no
+memory) may come inside one, with the overlay half changed: it ends the transaction. A commit that is interrupted has landed or not, as ``committed`` says.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Final, TypeVar, cast
 
 from docdb.engine.base import CATALOG, DOCUMENTS, EngineTransaction
 from docdb.errors import DocdbError, DuplicateKeyError, InvalidOperation, TransactionConflict, TransactionExpired
@@ -38,9 +41,12 @@ from docdb.store.progress import Step
 from docdb.store.records import DocumentChange
 from docdb.store.runs import Documents
 from docdb.store.store import Snapshot
+from docdb.store.writer import Ticket
 
 __all__ = ["TransactionSession", "TransactionStore", "together"]
 
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 OVER_CODE: Final = 251  # MongoDB's NoSuchTransaction
 OVER_ERRCODE: Final = "DATABASE_TRANSACTION_FAIL"
 WHOLE: Final = (INSERT.encode(), REPLACE.encode())
@@ -99,7 +105,8 @@ class TransactionStore(FixedStore):
         self.step: Step | None = None  # of a consumer, committed with what was written, or alone
         self.permit: Callable[[WriteBatch | None], None] | None = None  # who is asked whether the caller still may
         self.base_rules: Mapping[str, Any] = {}
-        self.committed = False
+        self._nothing_written = False  # committed all the same
+        self._ticket: Ticket | None = None  # of the commit
         self._overlay: Overlay | None = None
         self._catalog: Catalog | None = None
         self._whole: set[bytes] = set()
@@ -160,7 +167,8 @@ class TransactionStore(FixedStore):
 
     def write(self, call: Callable[[WriteBatch], Any]) -> Any:
         """Run a call on the overlay; what it raises undoes it."""
-        with self.atomic():
+
+        def work() -> Any:
             batch = OverlayBatch(self.overlay, self.catalog(), self)
             result = call(batch)
             batch.finish()
@@ -170,20 +178,26 @@ class TransactionStore(FixedStore):
                 self._catalog = batch.catalog
                 self._note_own(batch.catalog)
             self._whole |= batch.whole.keys
-        return result
+            return result
 
-    @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """Undo everything that is written inside when it raises."""
+        return self.atomic(work)
+
+    def interrupted(self) -> None:
+        """End it: something came in the middle of a write."""
+        self._finish("was interrupted in the middle of a write")
+
+    def atomic(self, work: Callable[[], R]) -> R:
+        """Do some work, and undo everything that it wrote when it is refused."""
         overlay, catalog = self.overlay, self.catalog()
         mark = overlay.savepoint()
         try:
-            yield
-        except BaseException:
+            result = work()
+        except DocdbError:
             overlay.rollback(mark)
             self._catalog = catalog
             raise
         overlay.release()
+        return result
 
     def _note_own(self, catalog: Catalog) -> None:
         """Remember from which number on collections are the transaction's own."""
@@ -194,7 +208,8 @@ class TransactionStore(FixedStore):
 
     def commit(self) -> None:
         """Make everything that was written durable in one commit; TransactionConflict when what was read has changed."""
-        with self.using():
+        with self.turn():
+            self.check()
             if self._base is None or not self._overlay or not any(self._overlay.maps):
                 # What was only read is true at the snapshot.
                 self._commit_step()
@@ -211,14 +226,23 @@ class TransactionStore(FixedStore):
                 self._drop()
                 position = self._judged(position)
                 self._register.wait(net, self._numbers(net), self.claim)
-                self.origin.write(lambda batch: self._put(batch, net, made, position))
+                self._submit(lambda batch: self._put(batch, net, made, position))
             except TransactionConflict:
                 self._finish("had a conflict")
                 raise
             except BaseException:
-                self._finish("failed to commit")
+                self._finish("was committed" if self.committed else "failed to commit")
                 raise
-            self._finish_committed()
+            self._finish("was committed")
+
+    @property
+    def committed(self) -> bool:
+        """Whether the commit has landed, also when it was interrupted."""
+        return self._nothing_written or (self._ticket is not None and self._ticket.landed)
+
+    def _submit(self, call: Callable[[WriteBatch], Any]) -> None:
+        self._ticket = Ticket(call)
+        self.origin.submit(self._ticket)
 
     def _commit_step(self) -> None:
         """Commit without any write of its own."""
@@ -226,20 +250,18 @@ class TransactionStore(FixedStore):
             try:
                 self._over = _over("is being committed")
                 self._drop()
-                self.origin.write(self.step)
+                self._submit(self.step)
             except BaseException:
-                self._finish("failed to commit")
+                self._finish("was committed" if self.committed else "failed to commit")
                 raise
-        self._finish_committed()
+        self._nothing_written = True
+        self._finish("was committed")
 
     def rollback(self) -> None:
         """Forget everything that was written."""
-        with self.using():
+        with self.turn():
+            self.check()
             self._finish("was rolled back")
-
-    def _finish_committed(self) -> None:
-        self._finish("was committed")
-        self.committed = True
 
     def _finish(self, what: str) -> None:
         self._over = None
@@ -325,6 +347,25 @@ class TransactionStore(FixedStore):
         )
 
 
+def unbroken(method: F) -> F:
+    """Return a method that writes as a call of its own, which ends the transaction when it is interrupted."""
+
+    @wraps(method)
+    def call(self: TransactionSession, /, *args: Any, **named: Any) -> Any:
+        store = self.store
+        with store.turn():
+            store.check()
+            try:
+                return method(self, *args, **named)
+            except DocdbError:
+                raise
+            except BaseException:
+                store.interrupted()
+                raise
+
+    return cast(F, call)
+
+
 class TransactionSession(FixedSession):
     """What the collections of a transaction speak to."""
 
@@ -356,7 +397,7 @@ class TransactionSession(FixedSession):
         self.note_everything(name)
         return super().index_stats(name)
 
-    @guarded
+    @unbroken
     def execute(
         self, name: str, operations: Sequence[Operation], *, ordered: bool = True, max_time_ms: float | None = None
     ) -> list[Outcome | DocdbError]:
@@ -368,7 +409,7 @@ class TransactionSession(FixedSession):
                 self._note_rival(name, outcome)
         return outcomes
 
-    @guarded
+    @unbroken
     def insert_all(self, name: str, documents: Sequence[Mapping[str, Any]]) -> list[Any] | None:
         """Insert documents and return their ids; None when one cannot go in (nothing is put then)."""
         self.store.collection(name)
@@ -381,22 +422,26 @@ class TransactionSession(FixedSession):
         else:
             self.note_everything(name)
 
-    @guarded
+    @unbroken
     def create_collection(self, name: str, /, **options: Any) -> None:
         """Create a collection; it is there for others after the commit."""
         self.store.collection(name)
         StoreSession.create_collection(self, name, **options)
 
+    @unbroken
     def replace_documents(
         self, name: str, batches: Iterator[list[dict[str, Any]]], write: Callable[[Any], None]
     ) -> None:
         """Put documents in place of the collection's: ``$out`` inside a transaction."""
-        with self.store.atomic():
+
+        def work() -> None:
             (removed,) = self.execute(name, [DeleteOp({}, multi=True)])
             if isinstance(removed, DocdbError):
                 raise removed
             for batch in batches:
                 write(batch)
+
+        self.store.atomic(work)
 
 
 def net_of(overlay: Overlay, catalog: Catalog, whole: Collection[bytes]) -> Net:

@@ -97,7 +97,7 @@ class Gated(StoreSession):
     def _asked(self) -> set[str] | None:
         return None
 
-    def _using(self) -> AbstractContextManager[None]:
+    def _using(self) -> AbstractContextManager[object]:
         return nullcontext()
 
     def _denied(self, action: str, name: str | None, reason: str) -> DeniedError:
@@ -365,8 +365,8 @@ class UserFixedSession(Gated, FixedSession):
 
     close = FixedSession.close
 
-    def _using(self) -> AbstractContextManager[None]:
-        return self.store.using()  # type: ignore[no-any-return]
+    def _using(self) -> AbstractContextManager[object]:
+        return self.store.turn()  # type: ignore[no-any-return]
 
 
 class UserTransactionSession(Gated, TransactionSession):
@@ -379,8 +379,8 @@ class UserTransactionSession(Gated, TransactionSession):
         super().__init__(store)
         self._names: set[str] = set()
 
-    def _using(self) -> AbstractContextManager[None]:
-        return self.store.using()
+    def _using(self) -> AbstractContextManager[object]:
+        return self.store.turn()
 
     def _notes(self) -> Notes | None:
         return self.store

@@ -71,7 +71,7 @@ def _alive(builder: str) -> bool:
 
 
 def build(store: Store, collection: str, index: IndexInfo, progress: Progress | None = None) -> None:
-    """Build an index that stands in the catalog as ``building``; remove it again when its keys collide.
+    """Build an index that stands in the catalog as ``building``; remove it again whatever is raised.
 
     ``progress(done, total)`` is called after each step. Raises DuplicateKeyError or DocumentError (parallel arrays).
     """
@@ -81,7 +81,9 @@ def build(store: Store, collection: str, index: IndexInfo, progress: Progress | 
     try:
         while True:
             began = time.perf_counter()
-            amount, count, total = store.write(partial(_step, collection=collection, number=index.number, step=step))
+            amount, count, total = store.write(
+                partial(_step, collection=collection, number=index.number, step=step), told=False
+            )
             spent = time.perf_counter() - began
             done += count
             if progress is not None:
@@ -197,7 +199,7 @@ def sweep(store: Store, *, unfinished: bool = False) -> None:
             for key in batch
         ]
     for mark in marks:
-        while store.write(partial(_remove_some, mark=mark)):
+        while store.write(partial(_remove_some, mark=mark), told=False):
             pass
 
 

@@ -60,9 +60,19 @@ class Shield:
     ) -> None:
         if self._handlers:
             handlers = dict(self._handlers)
-            self._lower()
-            for number, frame in self.caught:
+            try:
+                self._lower()
+            finally:
+                self._hand_over(handlers)
+
+    def _hand_over(self, handlers: dict[int, Any]) -> None:
+        """Call the handlers of what was caught, all of them, whatever each raises."""
+        if self.caught:
+            number, frame = self.caught.pop(0)
+            try:
                 handlers[number](number, frame)
+            finally:
+                self._hand_over(handlers)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.caught.append((number, frame))

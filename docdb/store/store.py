@@ -28,7 +28,7 @@ from docdb.store.catalog import Catalog, CollectionInfo, State
 from docdb.store.keyspace import FORMAT_KEY, document_key
 from docdb.store.signals import Shield
 from docdb.store.views import View
-from docdb.store.writer import Writer
+from docdb.store.writer import Ticket, Writer
 
 if TYPE_CHECKING:
     from docdb.store.expiry import Sweeper
@@ -129,7 +129,7 @@ class Store:
         self.bells: list[Callable[[], None]] = []  # called then too, on the writer's thread
         self.hub: Any = None  # what wakes the readers of the log (feeds/hub.py); made by the first of them
         self.about = self._establish()
-        self.writer = Writer(self._begin, self._committed, self._repair, self._landed)
+        self.writer = Writer(self._begin, self._committed, self._repair, self._landed, engine.end_turn)
         _living.add(self)
 
     def _establish(self) -> dict[str, Any]:
@@ -243,11 +243,15 @@ class Store:
         with self.snapshot() as snapshot:
             return snapshot.catalog
 
-    def write(self, call: Callable[[WriteBatch], Any]) -> Any:
-        """Run a caller in the next group commit; see ``writer.Writer.submit``."""
+    def write(self, call: Callable[[WriteBatch], Any], *, told: bool = True) -> Any:
+        """Run a caller in the next group commit; see ``writer.Writer.submit``. ``told``: an interruption gets a note of the outcome."""
+        return self.submit(Ticket(call, told=told))
+
+    def submit(self, ticket: Ticket) -> Any:
+        """Run the caller of a ticket, which tells the outcome even when the call is interrupted."""
         if self.engine.read_only:
             raise InvalidOperation("the database is opened read-only")
-        return self.writer.submit(call)
+        return self.writer.submit(ticket)
 
     def note_use(self, index_number: int) -> None:
         """Count that a query was served by an index (in this process, since open)."""

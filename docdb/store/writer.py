@@ -13,7 +13,10 @@ own, and those that still fail get the error. Only a batch whose commit has reac
 callers get the error and the new state (``landed`` looks for the batch's end record).
 
 KeyboardInterrupt and other signals never come between (``signals``): a caller that waits is withdrawn, one whose batch is running gets the
-interruption when the outcome is known.
+interruption when the outcome is known, which a note on it tells. On other threads nothing keeps out what is thrown in
+(``PyThreadState_SetAsyncExc``): so a ticket that leaves, however that is, first puts the queue in order (``_settle``), and whether a batch has
+landed is read from the file. The interpreter throws only behind calls, at the begin of functions and at jumps back; what lies between two of these
+is one step, here and in ``engine/shared.py``.
 """
 
 from __future__ import annotations
@@ -22,13 +25,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 from docdb.errors import DocdbError, StorageError
 from docdb.store.batch import WriteBatch
 from docdb.store.signals import Shield
 
-__all__ = ["Writer"]
+__all__ = ["Ticket", "Writer"]
 
 Call = Callable[[WriteBatch], Any]
 MOST_CALLERS: Final = 1_000  # in one batch
@@ -40,22 +44,39 @@ LOOK_S: Final = 0.02  # how often a waiter on the main thread looks whether it w
 class Ticket:
     """One caller's place in the queue; ``wake`` is held until the result is there or the lead is passed on."""
 
-    __slots__ = ("call", "done", "error", "leads", "result", "wake")
+    __slots__ = ("batch", "call", "done", "error", "leads", "result", "told", "wake", "withdrawn", "woken")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, told: bool = True) -> None:
+        """``told``: an interruption gets a note of the outcome; not for a step of something larger."""
         self.call = call
+        self.told = told
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
-        self.leads = False  # the lead was passed on to it
+        self.leads = False
+        self.batch: list[Ticket] = []  # what it leads
         self.wake = threading.Lock()
         self.wake.acquire()
+        self.withdrawn = False
+        self.woken = False
+
+    def wake_up(self) -> None:
+        """Let the one who waits look."""
+        if not self.woken:
+            self.woken = True
+            self.wake.release()
+
+    @property
+    def landed(self) -> bool:
+        """Whether what the caller wrote is durable; final when ``submit`` has ended, however it ended."""
+        return self.done and self.error is None
 
 
 class Writer:
     """``begin`` returns a new WriteBatch (waits for the storage's one writer); ``committed(batch)`` is called after each commit.
 
-    ``repair()`` opens the storage again after an error, ``landed(batch)`` tells whether a commit is there although it raised.
+    ``repair()`` opens the storage again after an error, ``landed(batch)`` tells whether a commit is there although it raised, ``ended()`` is called when no
+    transaction of this thread is open any more: it gives back what an interrupted end may have kept.
     """
 
     def __init__(
@@ -64,11 +85,13 @@ class Writer:
         committed: Callable[[WriteBatch], None],
         repair: Callable[[], None],
         landed: Callable[[WriteBatch], bool],
+        ended: Callable[[], None],
     ) -> None:
         self._begin = begin
         self._committed = committed
         self._repair = repair
         self._landed = landed
+        self._ended = ended
         self._mutex = threading.Lock()
         self._queue: deque[Ticket] = deque()
         self._leading = False
@@ -77,16 +100,28 @@ class Writer:
         self.commits = 0
         self.callers = 0
 
-    def submit(self, call: Call) -> Any:
+    def submit(self, ticket: Ticket) -> Any:
         """Run a caller in the next batch; return what it returned, raise what it raised. Blocks until its commit is durable."""
-        with Shield() as shield:
-            ticket = Ticket(call)
-            with self._mutex:
-                self._queue.append(ticket)
-                lead = not self._leading
-                self._leading = True
-            if lead or self._wait(ticket, shield):
-                self._lead(ticket)
+        try:
+            with Shield() as shield:
+                try:
+                    with self._mutex:
+                        self._queue.append(ticket)
+                        if not self._leading:
+                            self._leading = ticket.leads = True
+                    if ticket.leads or self._wait(ticket, shield):
+                        self._lead(ticket)
+                        self._settle(ticket)
+                except BaseException:
+                    self._settle(ticket)
+                    raise
+        except BaseException as interruption:
+            if ticket.told:
+                interruption.add_note(f"docdb: {_outcome(ticket)}")
+            raise
+        if ticket.withdrawn:  # for a signal whose handler has raised nothing
+            ticket.withdrawn = False
+            return self.submit(ticket)
         if ticket.error is not None:
             raise ticket.error
         return ticket.result
@@ -106,39 +141,52 @@ class Writer:
         with self._mutex:
             if ticket.leads or ticket not in self._queue:
                 return False
+            ticket.withdrawn = True
             self._queue.remove(ticket)
             return True
 
     def _lead(self, own: Ticket) -> None:
-        """Run one batch, which holds the own ticket, and pass the lead on."""
-        tickets: list[Ticket] = []
-        try:
-            self._gather()
-            with self._mutex:
-                while self._queue and len(tickets) < MOST_CALLERS:
-                    tickets.append(self._queue.popleft())
-            self._run(tickets)
-        except BaseException as error:
-            # An exception thrown into this thread is its own: the others' calls go back to the queue.
-            with self._mutex:
-                self._queue.extendleft(t for t in reversed(tickets) if not t.done and t is not own)
-                if own in self._queue:
-                    self._queue.remove(own)
-            if not own.done:
-                own.done, own.error = True, error
-        finally:
-            for ticket in tickets:
-                if ticket.done and ticket is not own:
-                    ticket.wake.release()
-            self._pass_on()
-
-    def _pass_on(self) -> None:
+        """Run one batch, which holds the own ticket."""
+        self._gather()
         with self._mutex:
-            if self._queue:
-                self._queue[0].leads = True
-                self._queue[0].wake.release()
-            else:
-                self._leading = False
+            own.batch = list(islice(self._queue, MOST_CALLERS))
+            for _ in own.batch:
+                self._queue.popleft()
+        self._run(own.batch)
+
+    def _settle(self, own: Ticket) -> None:
+        """Wake those whose outcome is there, take the own ticket out, and pass the lead on. Half done, it can be done again.
+
+        What was thrown into this thread is its own affair: the calls of others that have not landed go back to the queue.
+        """
+        while not self._taken_out(own):
+            own.wake.acquire()  # another thread has it in its batch
+        with self._mutex:
+            left = [t for t in own.batch if not t.done and t is not own and t not in self._queue]
+            self._queue.extendleft(reversed(left))
+        for ticket in own.batch:
+            if ticket.done and ticket is not own:
+                ticket.wake_up()
+        self._pass_on(own)
+        own.batch.clear()  # which holds the own ticket too
+
+    def _taken_out(self, own: Ticket) -> bool:
+        """Take a ticket out of the queue; tell whether nobody will run it any more."""
+        with self._mutex:
+            if own in self._queue:
+                own.withdrawn = True
+                self._queue.remove(own)
+            return own.withdrawn or own.done or own.leads
+
+    def _pass_on(self, own: Ticket) -> None:
+        with self._mutex:
+            if own.leads:
+                if self._queue:
+                    following = self._queue[0]
+                    own.leads, following.leads, following.woken = False, True, True
+                    following.wake.release()  # not by ``wake_up``, at whose begin an interruption would lose the lead
+                else:
+                    own.leads = self._leading = False
 
     def _gather(self) -> None:
         """Wait for the callers of the last batch to come back, where there were several."""
@@ -155,6 +203,8 @@ class Writer:
             self._run_together(tickets)
         except Exception as error:
             if len(tickets) == 1 and not isinstance(error, StorageError):
+                if tickets[0].done:
+                    raise
                 tickets[0].done, tickets[0].error = True, error
                 return
             for ticket in tickets:
@@ -162,7 +212,6 @@ class Writer:
                     self._run_alone(ticket)
 
     def _run_alone(self, ticket: Ticket) -> None:
-        ticket.error, ticket.result = None, None
         try:
             self._run_together([ticket])
         except Exception as error:
@@ -182,16 +231,18 @@ class Writer:
                 self._note(len(tickets), time.perf_counter() - began)
             else:
                 batch.abort()
+            for ticket in tickets:
+                ticket.done = True
         except BaseException as error:
             batch.abort()
-            if isinstance(error, StorageError):
+            self._ended()
+            failed = error if isinstance(error, StorageError) else None
+            if failed is not None:
                 self._repair()
-                if finishing and self._landed(batch):
-                    for ticket in tickets:
-                        ticket.done, ticket.error = True, ticket.error or error
+            if finishing and self._landed(batch):
+                for ticket in tickets:
+                    ticket.done, ticket.error = True, ticket.error or failed
             raise
-        for ticket in tickets:
-            ticket.done = True
         if batch.changed:
             self._tell(batch)
 
@@ -210,6 +261,9 @@ class Writer:
         except StorageError:
             self._repair()
             raise
+        except BaseException:
+            self._ended()
+            raise
 
     def _note(self, callers: int, seconds: float) -> None:
         self.commits += 1
@@ -223,9 +277,17 @@ class Writer:
         self._leading = False
 
 
+def _outcome(ticket: Ticket) -> str:
+    """Say what is known of an interrupted caller."""
+    if not ticket.done:
+        return "nothing was written"
+    return "the write is committed" if ticket.error is None else f"the write failed: {ticket.error}"
+
+
 def _call(ticket: Ticket, batch: WriteBatch) -> None:
     """Let one caller check and put; what it refuses is its own affair, a storage error everybody's."""
     try:
+        ticket.error, ticket.result = None, None  # of a batch that was undone
         ticket.result = ticket.call(batch)
     except StorageError:
         raise

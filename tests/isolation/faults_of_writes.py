@@ -180,16 +180,16 @@ def a_commit_is_made_in_two_steps(patch: Any) -> None:
     write = Store.write
 
     def commit(self: Any) -> None:
-        with self.using():
+        with self.turn():
             if self._base is None or not self._overlay or not any(self._overlay.maps):
-                self._finish_committed()
+                self._commit_step()
                 return
             net, made, position = self._net()
             self._over = transactions._over("is being committed")
             self._drop()
             for number, part in enumerate(net):
                 _put_part(self, part, made, position if number == 0 else 2**62)
-            self._finish_committed()
+            self._commit_step()
 
     def _put_part(self: Any, part: Any, made: Any, position: int) -> None:
         try:

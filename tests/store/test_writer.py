@@ -16,7 +16,7 @@ import pytest
 import docdb
 from docdb.errors import StorageError, UsageError
 from docdb.store.signals import Shield
-from docdb.store.writer import Writer
+from docdb.store.writer import Ticket, Writer
 
 INTERRUPTIONS = 100
 
@@ -70,14 +70,14 @@ class Store:
         self.after: Callable[[Batch], None] = lambda batch: None
         self.landed = False
         self.writer = Writer(
-            lambda: Batch(self), lambda batch: self.after(batch), self.repair, lambda batch: self.landed
+            lambda: Batch(self), lambda batch: self.after(batch), self.repair, lambda batch: self.landed, lambda: None
         )  # type: ignore[arg-type, return-value]
 
     def repair(self) -> None:
         self.repaired += 1
 
     def put(self, item: Any) -> Any:
-        return self.writer.submit(lambda batch: batch.put(item) or item)  # type: ignore[attr-defined, func-returns-value]
+        return self.writer.submit(Ticket(lambda batch: batch.put(item) or item))  # type: ignore[attr-defined, func-returns-value]
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_refusal_is_the_callers_own(store: Store) -> None:
         raise UsageError("no")
 
     with pytest.raises(UsageError):
-        store.writer.submit(refuse)
+        store.writer.submit(Ticket(refuse))
     assert store.put(2) == 2
     assert (store.done, store.repaired) == ([2], 0)
 
@@ -206,7 +206,7 @@ def test_a_surprise_in_one_caller_spares_the_others(store: Store) -> None:
 
     def call() -> None:
         try:
-            store.writer.submit(surprise)
+            store.writer.submit(Ticket(surprise))
         except ZeroDivisionError as error:
             raised.append(error)
 
@@ -234,6 +234,48 @@ def test_an_interrupted_waiter_is_withdrawn(store: Store) -> None:
     join(first + helper)
     assert store.put(1) == 1
     assert store.done == [0, 1]
+
+
+def test_a_waiter_whose_signal_raises_nothing_is_served(store: Store) -> None:
+    """A handler may only take a note: then the call goes on, as any call into the system does."""
+    gate = Gate(store)
+    first = start(lambda: store.put(0))
+    gate.entered.wait(20)
+    noted: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: noted.append(number))
+
+    def send() -> None:
+        until(lambda: len(store.writer._queue) == 1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        until(lambda: noted == [signal.SIGUSR1])
+        gate.open()
+
+    helper = start(send)
+    try:
+        assert store.put("mine") == "mine"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    join(first + helper)
+    assert store.done == [0, "mine"]
+
+
+def test_an_interruption_tells_that_nothing_was_written(store: Store) -> None:
+    gate = Gate(store)
+    first = start(lambda: store.put(0))
+    gate.entered.wait(20)
+    helper = start(lambda: until(lambda: len(store.writer._queue) == 1) or os.kill(os.getpid(), signal.SIGINT))  # type: ignore[func-returns-value]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        store.put("withdrawn")
+    gate.open()
+    join(first + helper)
+    assert caught.value.__notes__ == ["docdb: nothing was written"]
+
+
+def test_an_interruption_tells_that_the_commit_has_landed(store: Store) -> None:
+    store.before_finish = lambda batch: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        store.put("mine")
+    assert caught.value.__notes__ == ["docdb: the write is committed"]
 
 
 def test_an_interrupted_leader_finishes_first_and_once(store: Store) -> None:
@@ -353,6 +395,18 @@ def test_a_shield_in_a_shield_leaves_it_to_the_outer() -> None:
         with Shield() as inner:
             signal.raise_signal(signal.SIGINT)
         assert (inner.caught, len(outer.caught)) == ([], 1)
+
+
+def test_a_shield_calls_every_handler_though_one_raises() -> None:
+    noted: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: noted.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt), Shield():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert noted == [signal.SIGUSR1]
 
 
 def test_a_shield_on_another_thread_does_nothing() -> None:
