@@ -54,25 +54,26 @@ def filters_of_writes_are_not_noted(patch: Any) -> None:
     )
 
 
-def _complete_without_noting(patch: Any, skipped: Callable[[Any, Any], bool]) -> None:
+def _complete_without_noting(patch: Any, skipped: Callable[[Any], bool]) -> None:
     original = TransactionSession.complete
 
-    def complete(self: Any, query: Any, info: Any) -> Any:
-        return StoreSession.complete(self, query, info) if skipped(query, info) else original(self, query, info)
+    def complete(self: Any, name: str, query: Any, *rest: Any) -> Any:
+        whole = StoreSession.complete if skipped(query) else original
+        return whole(self, name, query, *rest)
 
     patch.setattr(TransactionSession, "complete", complete)
 
 
 @fault(*CYCLES, only="first_items insert_item insert_items", each=20)
 def filters_with_a_limit_are_not_noted(patch: Any) -> None:
-    _complete_without_noting(patch, lambda query, info: bool(query.limit))
+    _complete_without_noting(patch, lambda query: bool(query.limit))
 
 
 @fault(*CYCLES, only="first_items insert_item insert_items", each=20)
 def sort_and_limit_note_what_was_found_only(patch: Any) -> None:
     """The read set holds the documents delivered, not those that could have come before them."""
     original = StoreSession.find
-    _complete_without_noting(patch, lambda query, info: bool(query.limit and query.sort))
+    _complete_without_noting(patch, lambda query: bool(query.limit and query.sort))
 
     def find(self: Any, name: str, query: Any, **named: Any) -> Iterator[Any]:
         for batch in original(self, name, query, **named):
@@ -88,7 +89,7 @@ def sort_and_limit_note_what_was_found_only(patch: Any) -> None:
 def foreign_collections_are_not_noted(patch: Any) -> None:
     """What $lookup, $graphLookup and $unionWith read."""
     original, foreign = sources.PipelineSources.source, [False]
-    _complete_without_noting(patch, lambda query, info: foreign[0])
+    _complete_without_noting(patch, lambda query: foreign[0])
 
     def source(self: Any, *args: Any, **named: Any) -> Any:
         foreign[0] = True
@@ -112,7 +113,7 @@ def counts_are_not_noted(patch: Any) -> None:
 
 def _in_method_without_noting(patch: Any, name: str) -> None:
     original, inside = getattr(TransactionSession, name), [False]
-    _complete_without_noting(patch, lambda query, info: inside[0])
+    _complete_without_noting(patch, lambda query: inside[0])
 
     def method(self: Any, *args: Any, **named: Any) -> Any:
         inside[0] = True
