@@ -31,9 +31,9 @@ _only: ContextVar[bool] = ContextVar("linear_only", default=False)
 
 
 @contextmanager
-def linear_only() -> Iterator[None]:
-    """Read patterns as RE2's inside the block."""
-    token = _only.set(True)
+def linear_only(on: bool = True) -> Iterator[None]:
+    """Read patterns as RE2's inside the block, or (``on`` false) as any, whatever holds around it."""
+    token = _only.set(on)
     try:
         yield
     finally:

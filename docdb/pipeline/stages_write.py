@@ -12,6 +12,7 @@ from typing import Any, Final
 from docdb.errors import CollectionError, DocdbError, DuplicateKeyError, NotSupportedError, QueryError
 from docdb.language.expression_core import fail
 from docdb.language.expressions import Expression, check_variable, field_path, read_path
+from docdb.language.linear_patterns import is_linear_only, linear_only
 from docdb.language.order import order_key
 from docdb.language.values import MISSING, is_number, make_id, type_name
 from docdb.pipeline.context import Batch, Batches, Change
@@ -212,13 +213,15 @@ def _updating(builder: Builder, stages: list[Any], bound: dict[str, Expression])
         if name.startswith("$") and name not in _UPDATING and not _is_constant_fill(name, spec):
             fail(f"{name} may not stand in whenMatched", 72, hint=f"one of {', '.join(_UPDATING)}")
     compiled = {frozenset(bound): builder.compile(builder.inner("$merge", *bound), stages)}
+    linear = is_linear_only()
 
     def change(old: dict[str, Any], new: dict[str, Any], variables: Variables) -> dict[str, Any]:
         given = {name: expression(new, variables) for name, expression in bound.items()}
         given = {name: value for name, value in given.items() if value is not MISSING}
         names = frozenset(given)
         if names not in compiled:  # a variable without a value is not defined: its use is refused
-            compiled[names] = builder.compile(builder.inner("$merge", *given), stages)
+            with linear_only(linear):
+                compiled[names] = builder.compile(builder.inner("$merge", *given), stages)
         known = {**variables, **given}
         flow: Batches = iter([[old]])
         for stage in compiled[names]:

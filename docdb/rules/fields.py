@@ -22,8 +22,8 @@ from docdb.language.values import is_number
 from docdb.rules import reach_table
 
 __all__ = [
-    "Fields", "MAX_DEPTH", "MAX_NODES", "Reader", "State", "WHOLE", "check_size", "fields_of_expression", "fields_of_filter", "fields_of_projection",
-    "fields_of_sort", "fields_of_update", "is_operator_object", "joined_path", "plain_path",
+    "Fields", "MAX_DEPTH", "MAX_NODES", "Reader", "State", "UpdateFields", "WHOLE", "check_size", "fields_of_expression", "fields_of_filter",
+    "fields_of_metadata", "fields_of_projection", "fields_of_sort", "fields_of_update", "is_operator_object", "joined_path", "plain_path", "row",
 ]  # fmt: skip
 
 MAX_DEPTH: Final = 64
@@ -352,6 +352,14 @@ def fields_of_expression(spec: Any) -> Fields:
     check_size(spec, "expression")
     reader = Reader()
     reader.expression(spec, "expression")
+    return reader.fields()
+
+
+def fields_of_metadata(names: Iterable[str]) -> Fields:
+    """Return what is spoken of where ``$meta`` asks for these."""
+    reader = Reader()
+    for name in names:
+        reader.metadata(name, FIELD)
     return reader.fields()
 
 

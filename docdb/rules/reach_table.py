@@ -347,6 +347,7 @@ OPERATIONS: Final[dict[str, dict[str, str]]] = {
         "max": "index",
         "metadata": "metadata",
         "min": "index",
+        "names": "nothing",
         "node": "filter",
         "projection": "projection",
         "return_key": "index",

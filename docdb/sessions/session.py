@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -334,6 +334,10 @@ class StoreSession(Administering):
         self._open()
         return self._feeds
 
+    def patterns(self) -> AbstractContextManager[None]:
+        """Return what is entered while patterns are read that were sent by whoever this session is for."""
+        return nullcontext()
+
     # Pictures: sessions of the same caller
 
     def viewing(self, store: FixedStore) -> FixedSession:
@@ -418,7 +422,8 @@ class StoreSession(Administering):
         steps: list[writing.Step | DocdbError] = []
         for operation in operations:
             try:
-                steps += writing.prepare_all([operation], setting)
+                with self.patterns():
+                    steps += writing.prepare_all([operation], setting)
             except StorageError:
                 raise
             except DocdbError as error:

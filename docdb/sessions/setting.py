@@ -49,6 +49,9 @@ class Guard(Protocol):
     def shown(self, batch: WriteBatch, document: dict[str, Any]) -> dict[str, Any]:
         """Return what the caller may read of a document that an operation answers with."""
 
+    def counted(self, matched: int, modified: int) -> int:
+        """Return how many changes the caller is told of, of the update that was selected and judged last."""
+
     def refused(self, batch: WriteBatch, error: DocdbError) -> DocdbError:
         """Return what the caller is told of a refusal."""
 

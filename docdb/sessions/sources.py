@@ -77,7 +77,7 @@ class PipelineSources:
         self._hint = hint
         query = self._query(front, hint, whole.metadata)
         if front.rest and "$geoNear" in front.rest[0]:  # asks for its documents itself
-            stages = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
+            stages = self._compile(front.rest, whole.metadata)
             yield from _shown(stages.run(iter(())), whole, stages)
             return
         view, chosen = self._chosen(name, query._replace(names=self._names(front, whole)))
@@ -85,9 +85,9 @@ class PipelineSources:
             found = run_stored(front.rest, chosen, view, self._deadline, self.memory_limit)
             if found is not None:
                 made, rest = found
-                yield from compile_pipeline(rest, context=self).run(iter([made]))
+                yield from self._compile(rest).run(iter([made]))
                 return
-        stages = compile_pipeline(front.rest, context=self, metadata=whole.metadata)
+        stages = self._compile(front.rest, whole.metadata)
         yield from _shown(stages.run(chosen.run(view, self._deadline)), whole, stages)
 
     def stored(
@@ -114,7 +114,8 @@ class PipelineSources:
         if stage == "$unset":
             spec = dict.fromkeys([spec] if isinstance(spec, str) else spec, 0)
         try:
-            return Wanted.shown_by(parse_projection(spec, collation=self.collation, let=self.variables or None))
+            with self._session.patterns():
+                return Wanted.shown_by(parse_projection(spec, collation=self.collation, let=self.variables or None))
         except QueryError:
             return None  # what only the stage understands
 
@@ -195,11 +196,21 @@ class PipelineSources:
         if not collation and info is not None:
             self.collation = info.collation
         pipeline = self._canonical(pipeline, "")
-        self.variables = evaluate_let(self._canonical(let, "let"), collation=self.collation, now=self.now)
-        whole = compile_pipeline(pipeline, context=self)
+        with self._session.patterns():
+            self.variables = evaluate_let(self._canonical(let, "let"), collation=self.collation, now=self.now)
+        whole = self._compile(pipeline)
         if name is None and (not pipeline or "$documents" not in pipeline[0]):
             raise CollectionError("a pipeline without a collection begins with $documents", path="0", code=73)
         return pipeline, whole
+
+    def _compile(self, stages: Sequence[Mapping[str, Any]], metadata: frozenset[str] = frozenset()) -> Pipeline:
+        with self._session.patterns():
+            return compile_pipeline(stages, context=self, metadata=metadata)
+
+    def parsed(self, filter: Mapping[str, Any], *, near: bool = True) -> tree.Node:
+        """Return the tree of a filter of this pipeline."""
+        with self._session.patterns():
+            return filters.parse(filter, collation=self.collation, let=self.variables or None, near=near)
 
     def _canonical(self, value: Any, path: str) -> Any:
         try:
@@ -213,7 +224,7 @@ class PipelineSources:
             raise QueryError("$geoNear needs its index, not $natural", path="hint")
         return FindQuery(
             filter=front.filter,
-            node=filters.parse(front.filter, collation=self.collation, let=self.variables or None),
+            node=self.parsed(front.filter),
             sort=sorting.parse_sort(front.sort) if front.sort else (),
             skip=front.skip,
             limit=front.limit,
@@ -244,7 +255,7 @@ class PipelineSources:
         spec = filter or {}
         query = FindQuery(
             filter=spec,
-            node=filters.parse(spec, collation=self.collation, let=self.variables or None),
+            node=self.parsed(spec),
             sort=sorting.parse_sort(list(sort)) if sort else (),
             collation=self.collation,
             simple=self.collation is None,
@@ -259,7 +270,7 @@ class PipelineSources:
         return self._documents(collection, self._nearest(near, filter, hint))
 
     def _nearest(self, near: tree.Near, filter: Mapping[str, Any], hint: Any) -> FindQuery:
-        node = filters.parse(filter, collation=self.collation, let=self.variables or None, near=False)
+        node = self.parsed(filter, near=False)
         return FindQuery(
             filter=filter,
             node=tree.And((near, node)),

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from docdb.errors import BulkWriteError, DeniedError, DocdbError
 from docdb.language import filters
+from docdb.language.linear_patterns import linear_only
 from docdb.language.order import order_key
 from docdb.language.projection import parse_projection
+from docdb.language.tree import Expr, Pattern, Schema, walk
 from docdb.language.values import canonical
 from docdb.planner.queries import FindQuery
 from docdb.rules.compiled import compiled
+from docdb.rules.fields import check_size
 from docdb.sessions.fixed import FixedSession, FixedStore
 from docdb.sessions.operations import InsertOp, Operation, Outcome
 from docdb.sessions.reads import conflict
@@ -190,7 +193,8 @@ class Gated(StoreSession):
         """Return the query narrowed to what may be read, with what the collection adds."""
         info = snapshot.catalog.get(name)
         if info is not None:
-            query = self.collated(query, info)  # first: under another collation the filter says something else
+            with self.patterns():
+                query = self.collated(query, info)  # first: under another collation the filter says something else
         return super().complete(name, self.gate(snapshot).narrowed(name, query, also), snapshot)
 
     def sources(self, snapshot: Snapshot, deadline: float | None) -> PipelineSources:
@@ -200,17 +204,23 @@ class Gated(StoreSession):
         return UserSources(self, snapshot, deadline, self.gate(snapshot))
 
     def _filled(self, name: str, query: FindQuery) -> FindQuery:
-        """Return the query with the caller's id in the place of templates."""
-        if not templated(query.filter):
+        """Return the query as the caller's: its id in the place of templates, patterns that take linear time."""
+        check_size(query.filter, "filter")
+        if not templated(query.filter) and not _may_hold_patterns(query):
             return query
         try:
             filter = filled(query.filter, self.caller)
         except Nobody:
             raise self._denied("read", name, "the query asks for the id of a caller that has none") from None
         named: Any = {"collation": query.collation, "let": query.let, "naive_utc": self.settings.naive_utc}
-        node = filters.parse(filter, **named)
-        shown = query.projection if query.fields is None else parse_projection(query.fields, node=node, **named)
+        with self.patterns():
+            node = filters.parse(filter, **named)
+            shown = query.projection if query.fields is None else parse_projection(query.fields, node=node, **named)
         return query._replace(filter=filter, node=node, projection=shown)
+
+    def patterns(self) -> AbstractContextManager[None]:
+        """Read patterns as RE2's: they are a caller's."""
+        return linear_only()
 
     def collection_names(self) -> list[str]:
         """Return the names of the collections of which something may be read."""
@@ -246,6 +256,8 @@ class Gated(StoreSession):
     ) -> list[Outcome | DocdbError]:
         """Carry out the operations, all of them or none: DeniedError when one is denied, BulkWriteError when one of several is refused otherwise."""
         self._open()
+        for operation in operations:
+            _check_size(operation)
         try:
             prepared = [self._addressed(operation) for operation in operations]
         except Nobody:
@@ -397,6 +409,21 @@ class UserTransactionSession(Gated, TransactionSession):
         known = self.store.base_rules
         if any(batch.catalog.rules.get(name) != known.get(name) for name in self._names):
             raise conflict("the rules that the transaction was judged by have changed")
+
+
+def _may_hold_patterns(query: FindQuery) -> bool:
+    """Tell whether a pattern may stand in a query, or come out of an expression."""
+    shown = query.projection
+    if shown is not None and shown.inclusion_paths is None:
+        return True
+    return any(isinstance(part, Expr | Pattern | Schema) or getattr(part, "patterns", ()) for part in walk(query.node))
+
+
+def _check_size(operation: Operation) -> None:
+    """Refuse what is nested too deep or has too many parts, but for documents, which have bounds of their own."""
+    if not isinstance(operation, InsertOp):
+        for part in ("filter", "update", "array_filters", "projection", "sort", "let"):
+            check_size(getattr(operation, part, None), part)
 
 
 def _no_view(name: str) -> Any:

@@ -24,7 +24,7 @@ from docdb.language.values import Regex
 from docdb.planner.queries import FindQuery
 from docdb.rules.compiled import compiled
 from docdb.rules.evaluator import Circumstances
-from docdb.rules.fields import Fields, fields_of_filter, fields_of_projection, fields_of_sort
+from docdb.rules.fields import Fields, fields_of_filter, fields_of_metadata, fields_of_projection, fields_of_sort
 from docdb.rules.masks import fields_of_hint, mask, searched, speaks_of
 from docdb.rules.prover import decide
 from docdb.rules.ruleset import RuleSet
@@ -222,15 +222,18 @@ class Gate:
         return node, hidden
 
     def spoken(self, name: str, query: FindQuery, also: Sequence[str] = ()) -> Fields:
-        """Return what a query compares, sorts and searches by."""
+        """Return what a query compares, sorts and searches by, and what else than its documents it asks to know."""
+        found = fields_of_filter(query.node) | fields_of_sort(query.sort) | fields_of_metadata(query.metadata)
+        bounds = {*(query.min or ()), *(query.max or ())}
+        return found | fields_of_hint(query.hint, self._indexes(name)) | Fields(used=frozenset(also) | bounds)
+
+    def _indexes(self, name: str) -> Sequence[Any]:
         info = self._catalog.get(name)
-        indexes = () if info is None else info.indexes
-        found = fields_of_filter(query.node) | fields_of_sort(query.sort) | fields_of_hint(query.hint, indexes)
-        return searched(found | Fields(used=frozenset(also)), indexes)
+        return () if info is None else info.indexes
 
     def speak(self, known: KnownRules, action: str, fields: Fields, hidden: frozenset[str]) -> None:
         """Refuse to speak of a hidden field."""
-        path = speaks_of(fields, hidden)
+        path = speaks_of(searched(fields, self._indexes(known.name)), hidden)
         if path is not None:
             raise self.denied(action, known.name, f"the field {path!r} may not be spoken of", known, field=path)
 

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from docdb.errors import DeniedError
-from docdb.language import filters
 from docdb.pipeline.runner import Pipeline
 from docdb.rules.fields import Fields
-from docdb.rules.reach import reach
+from docdb.rules.reach import Reach, reach
 from docdb.sessions.sources import PipelineSources
 from docdb.sessions.user_gate import Gate
 from docdb.store.store import Snapshot
@@ -36,12 +35,20 @@ class UserSources(PipelineSources):
     def _compiled(
         self, name: str | None, pipeline: Sequence[Mapping[str, Any]], collation: Any, let: Mapping[str, Any] | None
     ) -> tuple[Sequence[Mapping[str, Any]], Pipeline]:
-        """Return the pipeline, compiled, when it reaches nothing that is not the caller's."""
+        """Return the pipeline, compiled, when it reaches nothing that is not the caller's.
+
+        That is asked first: what does not compile would tell of indexes and collections.
+        """
+        reached = self._reached(name, self._canonical(pipeline, ""))
         found = super()._compiled(name, pipeline, collation, let)
-        self._judge(name, found[0])
+        if name is not None:
+            self._speak(name, reached.fields, reached.leading)
+        for foreign in reached.reads:
+            self._speak(foreign.collection, foreign.fields, foreign.leading)
         return found
 
-    def _judge(self, name: str | None, pipeline: Sequence[Mapping[str, Any]]) -> None:
+    def _reached(self, name: str | None, pipeline: Sequence[Mapping[str, Any]]) -> Reach:
+        """Return what a pipeline reaches, all of which has rules."""
         gate = self._gate
         try:
             reached = reach(pipeline)
@@ -53,18 +60,16 @@ class UserSources(PipelineSources):
             if written.stage != "$merge":
                 raise gate.denied("write", written.collection, f"{written.stage} at {written.path} is not for users")
             gate.known(written.collection, "create")
-        if name is not None:
-            self._speak(name, reached.fields, reached.leading)
-        for foreign in reached.reads:
-            self._speak(foreign.collection, foreign.fields, foreign.leading)
+        for read in ([] if name is None else [name]) + [foreign.collection for foreign in reached.reads]:
+            gate.rule(gate.known(read, "read"), "read")
+        return reached
 
     def _speak(self, name: str, fields: Fields, leading: Conditions) -> None:
         """Refuse fields that the caller may not speak of; the conditions in front may prove that it may."""
         gate = self._gate
         known = gate.known(name, "read")
-        gate.rule(known, "read")
         if gate.fields(known):
-            node = filters.parse(
-                {"$and": list(leading)} if leading else {}, collation=self.collation, let=self.variables or None
-            )
+            # An expression proves nothing, and may name variables of the stage that it stands in.
+            proving = [condition for condition in leading if "$expr" not in repr(condition)]
+            node = self.parsed({"$and": proving} if proving else {}, near=False)
             gate.speak(known, "read", fields, gate.hidden_from(known, node)[1])

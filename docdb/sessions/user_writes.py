@@ -17,9 +17,9 @@ from docdb.errors import DeniedError, DocdbError, DuplicateKeyError
 from docdb.language.order import order_key
 from docdb.language.values import MISSING
 from docdb.rules.compiled import compiled
-from docdb.rules.fields import Fields, fields_of_update
+from docdb.rules.fields import WHOLE, Fields, UpdateFields, fields_of_update
 from docdb.rules.judging import needs_images
-from docdb.rules.masks import violations
+from docdb.rules.masks import speaks_of, violations
 from docdb.rules.reach import fields_of_update_pipeline
 from docdb.sessions.rulebook import KnownRules
 from docdb.sessions.selecting import Selection
@@ -44,6 +44,7 @@ class UserGuard:
         self._gate = gate
         self._outside = outside
         self._judged = 0
+        self._unseen = False
 
     def adopt(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a new document with its owner; DeniedError when it names another one."""
@@ -78,15 +79,27 @@ class UserGuard:
             gate.speak(known, action, gate.spoken(self._name, selection.query), hidden)
             query = query._replace(node=node)
         rows = selection.found(batch, query)
-        reads = _reads_of(selection.operation) if fields else Fields()
-        for _, data in rows if reads.paths else ():
-            gate.speak(known, action, reads, fields.hidden(codec.decode(data)))
+        self._unseen = False
+        if fields:
+            self._look(gate, known, selection, rows)
         verdict = compiled(rule, gate.about, open_request=action == "update").verdict
         if not all(verdict(data) for _, data in rows):
             raise gate.denied(action, self._name, "the rule does not allow a document that is selected", known)
         if action == "delete":
             self._judged += len(rows)
         return rows
+
+    def _look(self, gate: Gate, known: KnownRules, selection: Selection, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Refuse a change that computes with what its caller may not read; note whether such a field is written."""
+        fields, change = gate.fields(known), _change_of(selection.operation)
+        for _, data in rows if change.reads.paths or change.writes else ():
+            hidden = fields.hidden(codec.decode(data))
+            gate.speak(known, selection.action, change.reads, hidden)
+            self._unseen = self._unseen or speaks_of(Fields(used=change.writes), hidden) is not None
+
+    def counted(self, matched: int, modified: int) -> int:
+        """Return how many changes the caller is told of: where hidden fields are written all, or the number would tell what was there."""
+        return matched if self._unseen else modified
 
     def changing(self, batch: WriteBatch) -> JudgeChange:
         """Return what judges both images of one update after the other."""
@@ -177,14 +190,14 @@ class UserGuard:
             raise self._outside().denied("write", self._name, "a change was not judged")
 
 
-def _reads_of(operation: Any) -> Fields:
-    """Return what an operation's change reads of the stored documents."""
+def _change_of(operation: Any) -> UpdateFields:
+    """Return what an operation's change reads of the stored documents, and what it may write."""
     update = getattr(operation, "update", None)
     if update is None:
-        return Fields()
+        return UpdateFields(Fields(), frozenset())
     if isinstance(update, list | tuple):
-        return fields_of_update_pipeline(update)
-    return fields_of_update(update, getattr(operation, "array_filters", None), merge=operation.merge).reads
+        return UpdateFields(fields_of_update_pipeline(update), frozenset({WHOLE}))
+    return fields_of_update(update, getattr(operation, "array_filters", None), merge=operation.merge)
 
 
 def _same_owner(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

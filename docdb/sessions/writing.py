@@ -267,7 +267,10 @@ def _update(operation: UpdateOp | ReplaceOp, setting: Setting) -> Step:
         put()
         if isinstance(operation, ReplaceOp):  # as in MongoDB a replacement counts, whatever stood there
             return Outcome(matched=len(images), modified=len(images))
-        return Outcome(matched=len(images), modified=sum(old is not new for old, new in images))
+        modified = sum(old is not new for old, new in images)
+        if setting.guard is not None:
+            modified = setting.guard.counted(len(images), modified)
+        return Outcome(matched=len(images), modified=modified)
 
     return step
 
@@ -327,7 +330,10 @@ def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
         answer = codec.decode(codec.encode(chosen, naive_utc=setting.naive_utc)) if chosen is new else old
         document = show(batch, answer, old)  # it may refuse: before anything is put
         put()
-        return Outcome(matched=1, modified=int(old is not new), document=document)
+        modified = int(old is not new)
+        if setting.guard is not None:
+            modified = setting.guard.counted(1, modified)
+        return Outcome(matched=1, modified=modified, document=document)
 
     return step
 

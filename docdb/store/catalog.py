@@ -21,6 +21,7 @@ from docdb.engine.base import CATALOG, EngineTransaction
 from docdb.errors import CorruptError, DocdbError, FormatError, IndexDefinitionError
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse
+from docdb.language.linear_patterns import linear_only
 from docdb.language.tree import TRUE, And, Compare, Node, Not, Path
 from docdb.store import codec
 from docdb.store.geo_entries import GeoEntryMaker
@@ -70,7 +71,8 @@ class IndexInfo:
     @cached_property
     def partial_node(self) -> Node | None:
         """The partial filter as a tree."""
-        return None if self.partial is None else parse(self.partial, collation=self.collation)
+        with linear_only(False):  # whoever is the first to ask, the meaning is the index's
+            return None if self.partial is None else parse(self.partial, collation=self.collation)
 
     def last_date(self, now: dt.datetime) -> dt.datetime:
         """Return the latest date in an expiring index that has expired at ``now``; the earliest there is when none can have."""
@@ -195,7 +197,8 @@ class CollectionInfo:
     def validator(self) -> Node | None:
         """What every written document must match, or None."""
         spec = self.options.get("validator")
-        return parse(spec, collation=self.collation) if spec else None
+        with linear_only(False):
+            return parse(spec, collation=self.collation) if spec else None
 
     @cached_property
     def collation(self) -> Collation | None:
