@@ -320,10 +320,10 @@ def _scaled(value: Any, least: Any, most: Any, low: Any, high: Any) -> Any:
         width = float(most) - float(least)
         return low + (float(value) - float(least)) / width * (high - low) if width else float(low)
     place, least, most, low, high = map(as_decimal, (value, least, most, low, high))
-    width = DECIMAL.subtract(most, least)
-    if not width:
+    between = DECIMAL.subtract(most, least)
+    if not between:
         return low
-    share = DECIMAL.divide(DECIMAL.subtract(place, least), width)
+    share = DECIMAL.divide(DECIMAL.subtract(place, least), between)
     return DECIMAL.add(low, DECIMAL.multiply(share, DECIMAL.subtract(high, low)))
 
 

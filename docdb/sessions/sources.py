@@ -179,7 +179,7 @@ class PipelineSources:
             source, rest = iter([found[0]]), found[1]
         elif chosen is not None:
             source = profile.watch(type(chosen.access).__name__, chosen.run(view, self._deadline))
-        stages = compile_pipeline(rest, context=self, metadata=whole.metadata)
+        stages = self._compile(rest, whole.metadata)
         for _ in stages.run(source, profile.watch):
             pass
         return profile.shown()
