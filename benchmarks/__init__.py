@@ -1,4 +1,4 @@
-"""Benchmarks: docdb against hand-written lmdb + msgpack and SQLite JSONB, in one run on one machine.
+"""Benchmarks: docdb against what else its users might take, in one run on one machine; ``python -m benchmarks list`` names them all.
 
-``python -m benchmarks`` runs all rows of the table in ARCHITECTURE.md, ``python -m benchmarks get range`` some of them.
+A group is a module with ``Stage`` and ``WORKLOADS`` (``workloads.py`` has the table); the rivals are in ``rivals/``, the last results in ``RESULTS.md``.
 """

@@ -6,6 +6,7 @@ did, and the test judges it and what is on the disk afterwards.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import shutil
@@ -49,14 +50,29 @@ def shim() -> Path:
 
 @cache
 def built(name: str) -> Path:
-    """Return one of the libraries to be preloaded, built; skips the test where there is no C compiler."""
+    """Return one of the libraries to be preloaded, built; skips the test where there is no C compiler.
+
+    It goes with the process that built it; child processes are told by the environment and build nothing.
+    """
+    variable = f"DOCDB_TEST_{name.upper().replace('.', '_')}"
+    if variable in os.environ:
+        return Path(os.environ[variable])
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         pytest.skip("the fault shim needs Linux and a C compiler")
-    library = Path(tempfile.mkdtemp(prefix="docdb-faults-")) / f"{name}.so"
+    folder = Path(tempfile.mkdtemp(prefix="docdb-faults-"))
+    atexit.register(_remove, folder, os.getpid())
+    library = folder / f"{name}.so"
     source = Path(__file__).with_name(name)
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl", "-lpthread"], check=True)
+    os.environ[variable] = str(library)
     return library
+
+
+def _remove(folder: Path, owner: int) -> None:
+    """Remove a built library, unless this is a fork of the process that built it."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(
