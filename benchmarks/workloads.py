@@ -61,6 +61,7 @@ GROUPS: Final = {
         Group("nobench", "NoBench: load and eleven queries", 1_000_000),
         Group("feeds", "change streams and live queries: to the callback, what a write pays, memory", 100_000),
         Group("real", "real data of ../shared/data: cities, flights, movies, grades, accounts, restaurants", 200_000),
+        Group("rules", "security rules: find, insert and bulk as a caller and as the administrator", 100_000),
         Group("small", "TinyDB, MontyDB, mongomock, UnQLite, SurrealDB: the questions of rows on few documents", 5_000),
         Group("ycsb", "YCSB A to F: 1 and 8 threads, 4 processes", 100_000),
     )

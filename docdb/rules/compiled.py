@@ -23,9 +23,9 @@ from docdb.rules.partial import Partial, as_created
 from docdb.rules.syntax import Call, Logic, Node, Variable, walk
 from docdb.store import codec
 
-__all__ = ["Compiled", "Verdict", "compiled", "verdict_of"]
+__all__ = ["Compiled", "Verdict", "compiled", "is_steady", "verdict_of"]
 
-Verdict = Callable[[bytes], bool]
+Verdict = Callable[[bytes], bool | int]  # true or false
 
 MOST_KEPT: Final = 256
 MOST_ITEMS: Final = 50  # of a list in auth
@@ -82,6 +82,8 @@ def verdict_of(node: tree.Node) -> Verdict:
     if program is None:
         return lambda data: matches(codec.decode(data))
     ask = program.match
+    if program.exact:
+        return ask  # which says 0 or 1
 
     def verdict(data: bytes) -> bool:
         answer = ask(data)
@@ -116,15 +118,21 @@ _kept: dict[tuple[Any, ...], Compiled] = {}
 _steady: dict[tuple[int, bool], tuple[Node, bool]] = {}
 
 
-def _key(rule: Node, about: Circumstances, creating: bool) -> tuple[Any, ...] | None:
+def is_steady(rule: Node, *, creating: bool = False) -> bool:
+    """Tell whether what a rule comes to for a document depends on ``auth`` alone."""
     place = id(rule), creating
     known = _steady.get(place)
     if known is None or known[0] is not rule:
         if len(_steady) >= MOST_KEPT:
             _steady.clear()
         known = _steady[place] = rule, all(_is_steady(node, creating) for node in walk(rule))
-    if not known[1]:
+    return known[1]
+
+
+def _key(rule: Node, about: Circumstances, creating: bool) -> tuple[Any, ...] | None:
+    if not is_steady(rule, creating=creating):
         return None
+    place = id(rule), creating
     auth = about.auth
     if auth is None:
         return place, None

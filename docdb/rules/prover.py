@@ -32,7 +32,7 @@ from docdb.rules.partial import Partial
 from docdb.rules.spelling import spell
 from docdb.rules.syntax import Node, Variable, children
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "decide", "proved_quickly"]
 
 MAX_PLAIN: Final = 100
 
@@ -62,9 +62,9 @@ def decide(
     known = compiled(rule, about, open_request=open_request)
     if known.always:
         return Decision(True, node)
-    quick = None if filter_mode else _of_equalities(known, node)
+    quick = None if filter_mode else proved_quickly(known, node)
     if quick is not None:
-        return quick
+        return Decision(True, quick)
     if is_too_large(node):
         return Decision(False, tree.FALSE, "the filter is too deep or too large to be proved")
     hopeless = known.hopeless if filter_mode else known.false
@@ -75,19 +75,19 @@ def decide(
     return _prove(known, node)
 
 
-def _of_equalities(known: Compiled, node: tree.Node) -> Decision | None:
-    """Return the decision where rule and query are plain comparisons and the query has all that the rule asks for, as most have; None elsewhere.
+def proved_quickly(known: Compiled, node: tree.Node) -> tree.Node | None:
+    """Return the filter to run where rule and query are plain comparisons and the query has all that the rule asks for, as most have; None elsewhere.
 
-    The same decision as ``_prove``'s, in a tenth of the steps.
+    What ``_prove`` finds as well, in a tenth of the steps.
     """
-    parts = node.parts if type(node) is tree.And else (node,)
     wanted = known.equalities
+    parts = node.parts if type(node) is tree.And else (node,)
     if not wanted or len(parts) > MAX_PLAIN:
         return None
-    given: tuple[tree.Node, ...] = ()
     for part in parts:
         if type(part) is not tree.Compare:
             return None
+    given: tuple[tree.Node, ...] = ()
     for path, value, conditions in wanted:
         for part in parts:
             if (
@@ -97,8 +97,9 @@ def _of_equalities(known: Compiled, node: tree.Node) -> Decision | None:
                 break
         else:
             return None
-        given += conditions if path != ("_id",) else ()
-    return Decision(True, tree.And(parts + given) if given else node)
+        if path != ("_id",):
+            given += conditions
+    return tree.And(parts + given) if given else node
 
 
 def _prove(known: Compiled, node: tree.Node) -> Decision:

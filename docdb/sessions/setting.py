@@ -28,11 +28,14 @@ JudgeChange = Callable[[dict[str, Any], dict[str, Any], bytes, bytes], None]
 class Guard(Protocol):
     """Who judges what a caller writes; it raises DeniedError before anything of the operation is put.
 
-    Everything but ``adopt`` and ``keep`` runs inside the write transaction, against the rules and the documents it has at that point.
+    Everything but ``adopt``, ``adopt_all`` and ``keep`` runs inside the write transaction, against the rules and the documents it has at that point.
     """
 
     def adopt(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a new document with what is not the caller's to say."""
+
+    def adopt_all(self, documents: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Do the same with many."""
 
     def keep(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """Return the replacement of a document with what is not the caller's to say."""

@@ -23,7 +23,7 @@ from docdb.language.projection import parse_projection
 from docdb.language.tree import Expr, Pattern, Schema, walk
 from docdb.language.values import canonical
 from docdb.planner.queries import FindQuery
-from docdb.rules.compiled import compiled
+from docdb.rules.compiled import Verdict, compiled
 from docdb.rules.fields import check_size
 from docdb.sessions.fixed import FixedSession, FixedStore
 from docdb.sessions.operations import InsertOp, Operation, Outcome
@@ -33,7 +33,7 @@ from docdb.sessions.transactions import TransactionSession, TransactionStore, to
 from docdb.sessions.user_caller import Caller
 from docdb.sessions.user_gate import Denials, Gate
 from docdb.sessions.user_reader import Notes
-from docdb.sessions.user_templates import Nobody, filled, filled_stages, templated
+from docdb.sessions.user_templates import Nobody, filled, filled_stages, is_plain, templated
 from docdb.sessions.user_writes import UserGuard
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
@@ -44,6 +44,7 @@ from docdb.store.store import Snapshot
 if TYPE_CHECKING:
     from docdb.sessions.setting import Guard
     from docdb.sessions.sources import PipelineSources
+    from docdb.sessions.user_steady import SteadyRule
     from docdb.sessions.writing import Step
 
 __all__ = ["Gated", "UserSession"]
@@ -54,11 +55,15 @@ class Gated(StoreSession):
 
     caller: Caller
     denials: Denials
+    _asked: set[str] | None = None  # the names whose rules were looked at, where a commit will ask for them
     root: StoreSession  # the database's own, whose end is the end of this one
 
     def introduce(self, caller: Caller, denials: Denials, root: StoreSession) -> None:
         """Say who is judged; before the first call."""
         self.caller, self.denials, self.root = caller, denials, root
+        self._id = caller.id
+        self._steady: dict[str, SteadyRule] = {}
+        self._creating: dict[str, tuple[Any, Verdict | None]] = {}
 
     def _over(self) -> bool:
         """Tell whether the caller's time is over, by the clock that goes on where a picture's stands still."""
@@ -75,7 +80,7 @@ class Gated(StoreSession):
         return self._closed or self.root.closed
 
     def _open(self) -> None:
-        if self.closed:
+        if self._closed or self.root.closed:
             self._refuse()
 
     def gate(self, snapshot: Snapshot) -> Gate:
@@ -92,12 +97,9 @@ class Gated(StoreSession):
     def _gate(self, catalog: Any, view_of: Any, notes: Any, *, late: bool) -> Gate:
         now = self.settings.clock()
         over = self._over()
-        return Gate(self.caller, self.denials, catalog, view_of, now, notes, over=over, late=late, asked=self._asked())
+        return Gate(self.caller, self.denials, catalog, view_of, now, notes, over=over, late=late, asked=self._asked)
 
     def _notes(self) -> Notes | None:
-        return None
-
-    def _asked(self) -> set[str] | None:
         return None
 
     def _using(self) -> AbstractContextManager[object]:
@@ -191,11 +193,24 @@ class Gated(StoreSession):
 
     def complete(self, name: str, query: FindQuery, snapshot: Snapshot, also: Sequence[str] = ()) -> FindQuery:
         """Return the query narrowed to what may be read, with what the collection adds."""
-        info = snapshot.catalog.get(name)
-        if info is not None:
+        info = snapshot.catalog.collections.get(name)
+        if info is not None and info.collation is not None:
             with self.patterns():
                 query = self.collated(query, info)  # first: under another collation the filter says something else
-        return super().complete(name, self.gate(snapshot).narrowed(name, query, also), snapshot)
+        record = snapshot.catalog.rules.get(name)
+        steady = self._steady.get(name)
+        if steady is None or steady.record is not record:
+            steady = self._steady[name] = self.gate(snapshot).steady(name, record)
+        node = steady.proved(query.node)
+        if node is None:
+            query = self.gate(snapshot).narrowed(name, query, also)
+        else:
+            if self._asked is not None:
+                self._asked.add(name)
+            if node is not query.node:
+                filter, _, *others = query
+                query = FindQuery(filter, node, *others)
+        return super().complete(name, query, snapshot)
 
     def sources(self, snapshot: Snapshot, deadline: float | None) -> PipelineSources:
         """Return what a pipeline runs on when it has been judged."""
@@ -205,6 +220,8 @@ class Gated(StoreSession):
 
     def _filled(self, name: str, query: FindQuery) -> FindQuery:
         """Return the query as the caller's: its id in the place of templates, patterns that take linear time."""
+        if query.projection is None and is_plain(query.filter):
+            return query
         check_size(query.filter, "filter")
         if not templated(query.filter) and not _may_hold_patterns(query):
             return query
@@ -249,7 +266,17 @@ class Gated(StoreSession):
 
     def guard(self, name: str) -> Guard | None:
         """Return who judges what a call writes."""
-        return UserGuard(name, self.caller.id, self._gate_of_batch, self._gate_outside)
+        return UserGuard(name, self._id, self._steadily_created, self._gate_of_batch, self._gate_outside)
+
+    def _steadily_created(self, name: str, batch: WriteBatch) -> Verdict | None:
+        """Return the rule for creating where it depends on the caller alone, None elsewhere."""
+        record = batch.catalog.rules.get(name)
+        steady = self._creating.get(name)
+        if steady is None or steady[0] is not record:
+            steady = self._creating[name] = record, self._gate_of_batch(batch).steadily_created(name, record)
+        if self._asked is not None:
+            self._asked.add(name)
+        return steady[1]
 
     def execute(
         self, name: str, operations: Sequence[Operation], *, ordered: bool = True, max_time_ms: float | None = None
@@ -267,14 +294,20 @@ class Gated(StoreSession):
         except DeniedError as error:
             self.denials.tell(error)
             raise
-        denied = next((outcome for outcome in outcomes if isinstance(outcome, DeniedError)), None)
-        if denied is not None:
-            self.denials.tell(denied)
-            raise denied
-        refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, DocdbError)}
-        if refused and len(operations) > 1:
-            raise _nothing_written(refused, len(operations))
+        for outcome in outcomes:
+            if isinstance(outcome, DocdbError):
+                self._refuse_outcomes(outcomes, len(operations))
         return outcomes
+
+    def _refuse_outcomes(self, outcomes: Sequence[Outcome | DocdbError], count: int) -> None:
+        """Raise what a call with a refused operation ends with; one operation alone leaves that to who asked."""
+        for outcome in outcomes:
+            if isinstance(outcome, DeniedError):
+                self.denials.tell(outcome)
+                raise outcome
+        if count > 1:
+            refused = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, DocdbError)}
+            raise _nothing_written(refused, count)
 
     def _addressed(self, operation: Operation) -> Operation:
         if isinstance(operation, InsertOp) or not templated(operation.filter):
@@ -389,16 +422,13 @@ class UserTransactionSession(Gated, TransactionSession):
 
     def __init__(self, store: TransactionStore) -> None:
         super().__init__(store)
-        self._names: set[str] = set()
+        self._asked = set()
 
     def _using(self) -> AbstractContextManager[object]:
         return self.store.turn()
 
     def _notes(self) -> Notes | None:
         return self.store
-
-    def _asked(self) -> set[str] | None:
-        return self._names
 
     def permit(self, batch: WriteBatch | None) -> None:
         """Refuse the commit of what was judged by rules that are no longer there; first outside the lock, then inside with the batch."""
@@ -407,7 +437,7 @@ class UserTransactionSession(Gated, TransactionSession):
                 raise self._denied("commit", None, "the caller's time is over")
             return
         known = self.store.base_rules
-        if any(batch.catalog.rules.get(name) != known.get(name) for name in self._names):
+        if any(batch.catalog.rules.get(name) != known.get(name) for name in self._asked or ()):
             raise conflict("the rules that the transaction was judged by have changed")
 
 

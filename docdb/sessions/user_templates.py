@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from docdb.sessions.user_caller import Caller
 
-__all__ = ["Nobody", "filled", "filled_stages", "templated"]
+__all__ = ["Nobody", "filled", "filled_stages", "is_plain", "templated"]
 
 TEMPLATES: Final = ("{openid}", "{uid}")
 DEEPEST: Final = 200  # what is deeper is refused as a filter
@@ -23,13 +23,30 @@ class Nobody(Exception):
 
 def templated(value: Any, depth: int = 0) -> bool:
     """Tell whether a template stands in a filter."""
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return value in TEMPLATES
+    if kind is not dict and not isinstance(value, Mapping | list | tuple | str):
+        return False
+    if isinstance(value, str):
+        return str(value) in TEMPLATES
     if depth > DEEPEST:
         return False
-    if isinstance(value, Mapping):
-        return any(templated(item, depth + 1) for item in value.values())
-    return isinstance(value, list | tuple) and any(templated(item, depth + 1) for item in value)
+    for item in value.values() if kind is dict or isinstance(value, Mapping) else value:  # noqa: SIM110  # asked of every query
+        if templated(item, depth + 1):
+            return True
+    return False
+
+
+def is_plain(filter: Any) -> bool:
+    """Tell whether a filter compares fields with texts and numbers that are no templates, and no more."""
+    if type(filter) is not dict:
+        return False
+    for name, value in filter.items():
+        kind = type(value)
+        if (kind is not str and kind is not int) or value in TEMPLATES or name[:1] == "$":
+            return False
+    return True
 
 
 def filled(value: Any, caller: Caller) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from docdb.errors import DeniedError, DocdbError, DuplicateKeyError
 from docdb.language.order import order_key
 from docdb.language.values import MISSING
-from docdb.rules.compiled import compiled
+from docdb.rules.compiled import Verdict, compiled
 from docdb.rules.fields import WHOLE, Fields, UpdateFields, fields_of_update
 from docdb.rules.judging import needs_images
 from docdb.rules.masks import speaks_of, violations
@@ -24,7 +24,8 @@ from docdb.rules.reach import fields_of_update_pipeline
 from docdb.sessions.rulebook import KnownRules
 from docdb.sessions.selecting import Selection
 from docdb.sessions.setting import JudgeChange
-from docdb.sessions.user_gate import Gate, one_id
+from docdb.sessions.user_gate import Gate
+from docdb.sessions.user_steady import one_id
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
 
@@ -37,10 +38,17 @@ class UserGuard:
     """Fulfils ``setting.Guard`` for one call on one collection. ``gate`` makes the gate of a batch, ``outside`` one for what is refused before the lock."""
 
     def __init__(
-        self, name: str, owner: str | None, gate: Callable[[WriteBatch], Gate], outside: Callable[[], Gate]
+        self,
+        name: str,
+        owner: str | None,
+        steady: Callable[[str, WriteBatch], Verdict | None],
+        gate: Callable[[WriteBatch], Gate],
+        outside: Callable[[], Gate],
     ) -> None:
+        """``steady`` gives the rule for creating where it depends on the caller alone."""
         self._name = name
         self._owner = owner
+        self._steady = steady
         self._gate = gate
         self._outside = outside
         self._judged = 0
@@ -55,6 +63,16 @@ class UserGuard:
         if owner is None or type(given) is not str or given != owner:
             raise self._outside().denied("create", self._name, f"{OWNER} is set by the server")
         return document
+
+    def adopt_all(self, documents: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return new documents with their owner."""
+        owner, adopt = self._owner, self.adopt
+        if owner is None:
+            return list(map(adopt, documents))
+        return [
+            document if type(document) is dict and document.get(OWNER) is owner else adopt(document)
+            for document in documents
+        ]
 
     def keep(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """Return a replacement with the owner that the document has, where it says none."""
@@ -112,7 +130,7 @@ class UserGuard:
             verdict = compiled(rule, gate.about).verdict
 
             def allowed(before: bytes, after: bytes) -> bool:
-                return verdict(before) and verdict(after)
+                return bool(verdict(before) and verdict(after))
 
         def judge(old: dict[str, Any], new: dict[str, Any], before: bytes, after: bytes) -> None:
             if new is not old and not _same_owner(old, new):
@@ -139,6 +157,10 @@ class UserGuard:
 
     def created(self, batch: WriteBatch, documents: Sequence[bytes]) -> None:
         """Judge new documents, all before the first is put."""
+        steady = self._steady(self._name, batch)
+        if steady is not None and all(map(steady, documents)):
+            self._judged += len(documents)
+            return
         gate = self._gate(batch)
         known = gate.known(self._name, "create")
         rule, rules = gate.rule(known, "create"), gate.rules_of(known)

@@ -43,7 +43,7 @@ def prepare_all(operations: Sequence[Operation], setting: Setting) -> list[Step]
 def prepare_documents(documents: Sequence[Mapping[str, Any]], setting: Setting) -> Prepared:
     """Encode new documents and make their index entries."""
     if setting.guard is not None:
-        documents = [setting.guard.adopt(document) for document in documents]
+        documents = setting.guard.adopt_all(documents)
     number = 0 if setting.info is None else setting.info.number
     ids, made = prepare_run(documents, setting.naive_utc, number, lambda document: _encode(document, setting))
     if made.data_bytes > setting.commit_bytes:
