@@ -102,8 +102,8 @@ include "grouping_folds.pxi"
 cdef class Groups(Decoder):
     """The groups met so far. As a decoder it takes a stored document and answers True while none was declined.
 
-    ``paths`` are tuples of names in UTF-8 with whether they begin at what is unwound; ``terms`` of the id are (path, None or a date's reading,
-    whether absent is null), ``folds`` (kind, path). ``unwinds`` is None or (path, whether a document without elements
+    ``paths`` are tuples of names in UTF-8 with whether they begin at what is unwound; ``terms`` of the id are (path, None or the kind and
+    arguments of a reading, whether absent is null), ``folds`` (kind, path). ``unwinds`` is None or (path, whether a document without elements
     stays). ``limit``: bytes, beyond which it declines.
     """
 
@@ -151,7 +151,7 @@ cdef class Groups(Decoder):
         for at, (route, reading, absent_is_null) in enumerate(terms):
             self.terms[at] = self.checked(route)
             self.absent_is_null[at] = absent_is_null
-            self.dates.append(None if reading is None else Reading(*reading))
+            self.dates.append(None if reading is None else (Bins if reading[0] == "bins" else DateReading)(*reading[1:]))
         for at, (kind, route) in enumerate(folds):
             if not SUM <= kind <= LAST:
                 raise ValueError("no such fold")

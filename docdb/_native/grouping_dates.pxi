@@ -1,4 +1,5 @@
-"""Dates as ids: the numbers that tell to which day, month, bin ... a date belongs, in a zone. Part of grouping.pyx.
+"""Terms of ids that are no plain values: bins of any values, and the numbers that tell to which day, month ... a date belongs, in a zone.
+Part of grouping.pyx.
 
 Two dates have the same numbers exactly when the expression gives the same value for both, so the expression itself is asked for the value, once a group.
 """
@@ -64,6 +65,60 @@ cdef inline Civil civil(int64_t days) noexcept nogil:
 
 
 cdef class Reading:
+    """How a term of an id is read that is no plain value."""
+
+    cdef int put(self, const unsigned char* p, const unsigned char* end, Buffer* out) except -2:
+        """Append what tells the value at p (NULL: none) apart to a key: 0, or -1 to decline."""
+        return -1
+
+
+cdef class Bins(Reading):
+    """Between which of these order keys a value lies, the lower one included; outside of them it is declined, or (``rest``) in a bin of its own."""
+
+    cdef list marks
+    cdef bint rest
+    cdef Buffer key
+
+    def __cinit__(self):
+        if buffer_start(&self.key, 256) < 0:
+            raise MemoryError
+
+    def __init__(self, list marks not None, bint rest):
+        self.marks = [<bytes?>mark for mark in marks]
+        self.rest = rest
+
+    def __dealloc__(self):
+        buffer_end(&self.key)
+
+    cdef int put(self, const unsigned char* p, const unsigned char* end, Buffer* out) except -2:
+        cdef Py_ssize_t low = 0, high = len(self.marks), middle
+        cdef bytes mark
+        cdef int order
+        self.key.size = 0
+        if p == NULL:
+            if buffer_byte(&self.key, NULL_TAG) < 0:
+                raise MemoryError
+        elif key_of_packed(&p, end, &self.key, 0) < 0:
+            return -1
+        while low < high:
+            middle = (low + high) // 2
+            mark = <bytes>self.marks[middle]
+            order = memcmp(PyBytes_AS_STRING(mark), self.key.data, min(<size_t>PyBytes_GET_SIZE(mark), self.key.size))
+            if order > 0 or (order == 0 and <size_t>PyBytes_GET_SIZE(mark) > self.key.size):
+                high = middle
+            else:
+                low = middle + 1
+        if not 0 < low < len(self.marks):
+            if not self.rest:
+                return -1
+            low = 0
+        if buffer_reserve(out, 8) < 0:
+            raise MemoryError
+        put_number(out, low)
+        return 0
+
+
+cdef class DateReading(Reading):
     """How a date of an id is read. ``zone`` is None where ``offset``, in microseconds, holds for ever; else it has ``of_day`` and ``at``."""
 
     cdef int way

@@ -9,22 +9,24 @@ expression's value for a document of the paths it reads, as the first document o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from docdb import _native
 from docdb.language.expression_folds import Average, Sum
-from docdb.language.expressions import Expression, compile_expression
+from docdb.language.expressions import compile_expression, read_path
 from docdb.language.order import order_key
 from docdb.language.values import MISSING
 from docdb.pipeline.grouping_dates import DATES, Reading, read_date
 
-__all__ = ["Grouping", "compile_grouping"]
+__all__ = ["Grouping", "compile_bucket", "compile_grouping", "distinct_values"]
 
 _GROUP_BYTES: Final = 500  # what a group may take in the kernel and as a document, and each of its folds
 _FOLD_BYTES: Final = 60
 _MOST_INT: Final = 2**31 - 1
+_NO_LIMIT: Final = 2**63
 
 Path = tuple[str, ...]
 Take = Callable[[bytes], Any]
@@ -45,16 +47,36 @@ class _Fold:
     constant: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Bins:
+    """The bounds of a $bucket, their order keys, and its default (MISSING: none)."""
+
+    path: Path
+    bounds: list[Any]
+    marks: list[bytes]
+    default: Any
+
+    def of_kernel(self) -> tuple[Any, ...]:
+        """Return it as the kernel takes it."""
+        return "bins", self.marks, self.default is not MISSING
+
+    def bound(self, document: dict[str, Any]) -> Any:
+        """Return the lower bound of a document's bin, or the default."""
+        at = bisect_right(self.marks, order_key(read_path(document, self.path))) - 1
+        return self.bounds[at] if 0 <= at < len(self.marks) - 1 else self.default
+
+
 @dataclass(slots=True)
 class Grouping:
     """A $group the kernel takes. ``identity`` makes the ids, None where they are the values of the only path."""
 
     unwinds: tuple[Path, bool] | None
     paths: list[Path] = field(default_factory=list)
-    terms: list[tuple[int, Reading | None, bool]] = field(default_factory=list)
+    terms: list[tuple[int, Reading | _Bins | None, bool]] = field(default_factory=list)
     kept: list[tuple[int, int]] = field(default_factory=list)
     fields: list[_Fold] = field(default_factory=list)
-    identity: Expression | None = None
+    identity: Callable[[dict[str, Any]], Any] | None = None
+    by_id: bool = False  # in the order of the ids, not in that they were met
 
     def run(self, read: Read, memory_limit: int) -> list[dict[str, Any]] | None:
         """Return the groups in the order they were met; None where there is nothing to read, a document is declined or the groups take more than the limit.
@@ -80,7 +102,8 @@ class Grouping:
         ids = [self._id(values) for values, _, _ in rows]
         if any(reading is not None for _, reading, _ in self.terms) and len(set(map(order_key, ids))) < len(ids):
             return None  # the kernel told apart what the expression does not
-        return [self._document(id, size, states) for id, (_, size, states) in zip(ids, rows, strict=True)]
+        made = [self._document(id, size, states) for id, (_, size, states) in zip(ids, rows, strict=True)]
+        return sorted(made, key=lambda document: order_key(document["_id"])) if self.by_id else made
 
     def _route(self, path: Path) -> tuple[tuple[bytes, ...], bool]:
         """Return a path as the kernel takes it, and whether it begins at what is unwound."""
@@ -129,6 +152,36 @@ def compile_grouping(spec: Mapping[str, Any], unwinds: Any = None) -> Grouping |
     if unwound is not None and any(_is_prefix(path, unwound[0]) for path in made.paths):
         return None  # an object around what is unwound
     return made
+
+
+def compile_bucket(spec: Mapping[str, Any]) -> Grouping | None:
+    """Return the grouping of a $bucket that compiled, None where the kernel declines it."""
+    path, bounds, default = _path(spec["groupBy"]), spec["boundaries"], spec.get("default", MISSING)
+    if _Groups is None or path is None or not all(map(_is_constant, [*bounds, default])):
+        return None
+    bins = _Bins(path, bounds, [order_key(bound) for bound in bounds], default)
+    made = Grouping(None, identity=bins.bound, by_id=True)
+    made.terms.append((_number(made, path), bins, True))
+    for name, item in spec.get("output", {"count": {"$sum": 1}}).items():
+        if not _add_field(made, name, *next(iter(item.items()))):
+            return None
+    return made
+
+
+def _is_constant(spec: Any) -> bool:
+    """Tell whether an expression stands for itself."""
+    return not isinstance(spec, Mapping | list) and not (type(spec) is str and spec.startswith("$"))
+
+
+def distinct_values(path: Path, read: Read) -> list[Any] | None:
+    """Return the distinct values at a path, arrays at its end unwound one level, in the order they were met; None where the kernel declines."""
+    if _Groups is None:
+        return None
+    groups = _Groups((((), True), (_encoded(path), False)), ((0, None, False),), (), (1, True), 0, _NO_LIMIT)
+    for _ in read(groups) or ():
+        if groups.declined:
+            return None
+    return None if groups.declined else [values[0] for values, _, _ in groups.rows(MISSING) if values[0] is not MISSING]
 
 
 def _unwinding(spec: Any) -> tuple[Path, bool] | None:

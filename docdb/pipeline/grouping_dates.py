@@ -65,7 +65,7 @@ class Reading:
         """Return it as the kernel takes it."""
         fixed = 0 if self.zone is dt.UTC else self.zone // _MICROSECOND if isinstance(self.zone, dt.timedelta) else None
         days = None if fixed is not None else zone_days(self.zone)
-        return self.way, self.width, self.base, self.parts, fixed or 0, days
+        return "date", self.way, self.width, self.base, self.parts, fixed or 0, days
 
 
 class ZoneDays:

@@ -169,6 +169,12 @@ class Plan:
         found = covering.distinct_from_index(self, view, parts)
         if found is not None:
             return found
+        if self.query.collation is None and self._reads_stored:
+            from docdb.pipeline.grouping import distinct_values  # takes long to load
+
+            known = distinct_values(parts, partial(self._stored_matches, view, deadline, Work()))
+            if known is not None:
+                return known
         key = covering.value_key(self.query.collation)
         seen: dict[bytes, Any] = {}
         for batch in _watched(self._documents(view, Work(), frozenset(parts[:1])), deadline):

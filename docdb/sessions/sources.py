@@ -82,7 +82,7 @@ class PipelineSources:
             return
         view, chosen = self._chosen(name, query._replace(names=self._names(front, whole)))
         if self.optimises and self.collation is None and not whole.metadata:
-            found = run_stored(front.rest, chosen, view, self._deadline, self.memory_limit)
+            found = run_stored(front.rest, chosen, view, self._deadline, self)
             if found is not None:
                 made, rest = found
                 yield from self._compile(rest).run(iter([made]))
@@ -172,7 +172,7 @@ class PipelineSources:
         rest = front.rest[: len(front.rest) - whole.writes]
         source: Batches = iter(())
         began = time.perf_counter()
-        found = run_stored(rest, chosen, view, self._deadline, self.memory_limit) if chosen and serves else None
+        found = run_stored(rest, chosen, view, self._deadline, self) if chosen and serves else None
         if found is not None:
             taken = rest[: len(rest) - len(found[1])] or rest[:1]
             profile.add(" + ".join(next(iter(stage)) for stage in taken), len(found[0]), time.perf_counter() - began)

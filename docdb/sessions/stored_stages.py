@@ -1,4 +1,4 @@
-"""Stages over stored bytes: $count, and $group with an $unwind before it, without a document being made.
+"""Stages over stored bytes: $count, $bucket, $group with an $unwind before it, and a $facet of such, without a document being made.
 
 What lives here: ``run_stored``, which takes what it can off the front of the stages behind a plan. What it must not know: how a plan was chosen, how
 groups are made (``pipeline/grouping.py``).
@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from docdb.pipeline.context import Batch
-from docdb.pipeline.grouping import Grouping, compile_grouping
+from docdb.pipeline.context import Batch, Context
+from docdb.pipeline.grouping import Grouping, compile_bucket, compile_grouping
+from docdb.pipeline.runner import compile_pipeline
 from docdb.planner.plan import Plan
 from docdb.planner.views import View
 
@@ -22,40 +23,64 @@ Stage = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The stages that are served: how many, the name of the count or the grouping, and the stages to run behind them."""
+    """The stages that are served: how many, the name of the count, the grouping or the facets, and the stages to run behind them."""
 
     taken: int
-    count: str | None
-    grouping: Grouping | None
     rest: tuple[Stage, ...]
+    count: str | None = None
+    grouping: Grouping | None = None
+    facets: dict[str, Stored] | None = None
 
 
 def stored_stages(stages: Sequence[Stage]) -> Stored | None:
     """Return what is served of stages that compiled, None for nothing. There is no collation."""
     first = stages[0] if stages else {}
+    rest = tuple(stages[1:])
     if "$count" in first:
-        return Stored(1, first["$count"], None, tuple(stages[1:]))
+        return Stored(1, rest, count=first["$count"])
+    if "$bucket" in first:
+        grouping = compile_bucket(first["$bucket"])
+        return None if grouping is None else Stored(1, rest, grouping=grouping)
+    if "$facet" in first:
+        facets = {name: stored_stages(inner) for name, inner in first["$facet"].items()}
+        served = {name: facet for name, facet in facets.items() if facet is not None}
+        return Stored(1, rest, facets=served) if len(served) == len(facets) else None
     at = 1 if "$unwind" in first else 0
-    if len(stages) <= at:
-        return None
+    return _grouped(stages, at, first["$unwind"] if at else None) if len(stages) > at else None
+
+
+def _grouped(stages: Sequence[Stage], at: int, unwind: Any) -> Stored | None:
     spec, rest = stages[at].get("$group"), tuple(stages[at + 1 :])
     if "$sortByCount" in stages[at]:
         spec, rest = {"_id": stages[at]["$sortByCount"], "count": {"$sum": 1}}, ({"$sort": {"count": -1}}, *rest)
-    grouping = None if spec is None else compile_grouping(spec, first["$unwind"] if at else None)
-    return None if grouping is None else Stored(at + 1, None, grouping, rest)
+    grouping = None if spec is None else compile_grouping(spec, unwind)
+    return None if grouping is None else Stored(at + 1, rest, grouping=grouping)
 
 
 def run_stored(
-    stages: Sequence[Stage], chosen: Plan, view: View, deadline: float | None, memory_limit: int
+    stages: Sequence[Stage], chosen: Plan, view: View, deadline: float | None, context: Context
 ) -> tuple[Batch, tuple[Stage, ...]] | None:
     """Return what the first stages make of a plan's documents, and the stages to run on it; None where a document must be made for that."""
     served = stored_stages(stages)
     if served is None:
         return None
+    made = _made(served, chosen, view, deadline, context)
+    return None if made is None else (made, served.rest)
+
+
+def _made(served: Stored, chosen: Plan, view: View, deadline: float | None, context: Context) -> Batch | None:
     if served.count is not None:
         found = chosen.count(view, deadline)
-        return ([{served.count: found}] if found else []), served.rest
-    if served.grouping is None:
-        return None
-    groups = served.grouping.run(lambda take: chosen.stored(view, deadline, take=take), memory_limit)
-    return None if groups is None else (groups, served.rest)
+        return [{served.count: found}] if found else []
+    if served.grouping is not None:
+        return served.grouping.run(lambda take: chosen.stored(view, deadline, take=take), context.memory_limit)
+    shown: dict[str, Any] = {}
+    for name, facet in (
+        served.facets or {}
+    ).items():  # each reads for itself: that costs less than making documents once
+        made = _made(facet, chosen, view, deadline, context)
+        if made is None:
+            return None
+        rest = compile_pipeline(facet.rest, context=context)
+        shown[name] = [document for batch in rest.run(iter([made])) for document in batch]
+    return [shown]

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 import docdb
 from docdb import _native
 from docdb.errors import CorruptError, QueryError
+from docdb.language.order import order_key
 from docdb.language.values import Int64
-from docdb.pipeline.grouping import Grouping, compile_grouping
+from docdb.pipeline.grouping import Grouping, compile_bucket, compile_grouping, distinct_values
+from docdb.planner import covering
 from docdb.store import codec
 from tests.pipeline.fake import run
 
@@ -86,6 +88,50 @@ def test_what_is_unwound_before(unwind: Any, spec: dict[str, Any], documents: li
     documents = numbered(documents)
     found = grouped(compile_grouping(spec, unwind), documents)
     assert found is None or repr(found) == repr(run(documents, [{"$unwind": unwind}, {"$group": spec}]))
+
+
+BUCKETS: list[dict[str, Any]] = [
+    {"groupBy": "$a", "boundaries": [0, 2, 2.5, 2**40]},
+    {"groupBy": "$a", "boundaries": [-(2**70), 0, 1], "default": "other", "output": {"n": {"$count": {}}, "l": {"$last": "$b"}}},
+    {"groupBy": "$a.b", "boundaries": ["a", "b"], "default": None, "output": {"s": {"$sum": "$b"}, "m": {"$avg": "$c"}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", BUCKETS, ids=str)
+@given(DOCUMENTS)
+def test_buckets(spec: dict[str, Any], documents: list[dict[str, Any]]) -> None:
+    documents = numbered(documents)
+    found = grouped(compile_bucket(spec), documents)
+    assert found is None or repr(found) == repr(run(documents, [{"$bucket": spec}]))
+
+
+def test_buckets_are_not_declined() -> None:
+    documents = [{"_id": n, "a": n % 100, "b": n} for n in range(1000)]
+    spec = {
+        "groupBy": "$a",
+        "boundaries": [0, 20, 50],
+        "default": 99,
+        "output": {"n": {"$sum": 1}, "m": {"$max": "$b"}},
+    }
+    assert grouped(compile_bucket(spec), documents) == run(documents, [{"$bucket": spec}])
+    del spec["default"]
+    assert grouped(compile_bucket(spec), documents) is None
+    assert compile_bucket({**spec, "boundaries": [0, {"$add": [1, 2]}]}) is None
+    assert compile_bucket({**spec, "groupBy": {"$abs": "$a"}}) is None
+
+
+@pytest.mark.parametrize("path", ["a", "a.b", "o.a", "b"])
+@given(UNWOUND)
+@example([{"a": []}, {"a": None}, {}, {"a": [[1], [], None, {"b": 1}]}, {"o": {"a": []}}, {"o": [1]}])
+def test_distinct_values(path: str, documents: list[dict[str, Any]]) -> None:
+    parts = tuple(path.split("."))
+    stored = [codec.encode(document) for document in numbered(documents)]
+    found = distinct_values(parts, lambda take: ([take(data) for data in part] for part in (stored[:7], stored[7:])))
+    seen: dict[bytes, Any] = {}
+    for document in documents:
+        for value in covering.reached(document, parts):
+            seen.setdefault(order_key(value), value)
+    assert found is None or repr(found) == repr(list(seen.values()))
 
 
 ZONES = st.sampled_from([

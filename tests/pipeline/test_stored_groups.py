@@ -55,6 +55,10 @@ def test_the_same_groups_by_any_path(items: Any, name: str, monkeypatch: pytest.
 STAGES: dict[str, list[dict[str, Any]]] = {
     "unwind": [{"$unwind": "$tags"}, {"$group": {"_id": "$tags", "n": {"$sum": 1}, "l": {"$last": "$v"}}}, {"$sort": {"_id": 1}}],
     "histogram": [{"$group": {"_id": {"$dateTrunc": {"date": "$t", "unit": "day", "timezone": "Asia/Tokyo"}}, "v": {"$max": "$v"}}}, {"$sort": {"_id": 1}}],
+    "bucket": [{"$bucket": {"groupBy": "$v", "boundaries": [0, 100, 1000], "output": {"s": {"$sum": "$w"}}}}],
+    "facet": [{"$facet": {"n": [{"$count": "n"}], "k": [{"$sortByCount": "$k"}, {"$limit": 2}],
+                          "t": [{"$unwind": "$tags"}, {"$group": {"_id": "$tags"}}, {"$sort": {"_id": 1}}]}}],
+    "facet of others": [{"$facet": {"n": [{"$count": "n"}], "v": [{"$sort": {"v": 1}}, {"$limit": 2}]}}],
     "count": [{"$count": "n"}, {"$addFields": {"twice": {"$multiply": ["$n", 2]}}}],
     "sort by count": [{"$match": {"k": {"$ne": 2}}}, {"$sortByCount": "$k"}, {"$project": {"_id": 0}}],
     "unwind and sort by count": [{"$unwind": "$tags"}, {"$sortByCount": "$tags"}],
@@ -68,6 +72,15 @@ def test_other_stages_over_stored_bytes(items: Any, name: str, stages: str, monk
     found = list(items.aggregate(pipeline))
     monkeypatch.setattr(PipelineSources, "optimises", False)
     assert found == list(items.aggregate(pipeline))
+
+
+@pytest.mark.parametrize("path", ["k", "tags", "t", "w", "nothing"])
+def test_distinct(items: Any, path: str) -> None:
+    for filter in ({}, {"w": {"$gt": 3}}, {"v": {"$lt": 500}}, {"$expr": {"$gt": ["$w", 3]}}):
+        found = items.distinct(path, filter)
+        values = [document.get(path, []) for document in items.find(filter)]
+        expected = {item for value in values for item in (value if isinstance(value, list) else [value])}
+        assert sorted(found) == sorted(expected)
 
 
 @pytest.mark.skipif(not _native.AVAILABLE, reason="the kernels are not there")
