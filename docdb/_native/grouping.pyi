@@ -7,6 +7,7 @@ Path = tuple[bytes, ...]
 
 class Groups(Decoder):
     declined: bool
+    count: int
     def __init__(
         self,
         paths: tuple[tuple[Path, bool], ...],

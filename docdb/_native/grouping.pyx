@@ -126,7 +126,7 @@ cdef class Groups(Decoder):
     cdef size_t table_size
     cdef Group* groups
     cdef State* states
-    cdef int32_t count
+    cdef readonly int32_t count     # of groups
     cdef int32_t room
     cdef size_t each
     cdef size_t held

@@ -83,6 +83,25 @@ class Grouping:
 
         ``read(take)`` gives batches, whose documents have been handed to ``take``.
         """
+        groups = self._met(read, memory_limit)
+        if groups is None:
+            return None
+        rows = groups.rows(MISSING)
+        ids = [self._id(values) for values, _, _ in rows]
+        if any(reading is not None for _, reading, _ in self.terms) and len(set(map(order_key, ids))) < len(ids):
+            return None  # the kernel told apart what the expression does not
+        made = [self._document(id, size, states) for id, (_, size, states) in zip(ids, rows, strict=True)]
+        return sorted(made, key=lambda document: order_key(document["_id"])) if self.by_id else made
+
+    def count(self, read: Read, memory_limit: int) -> int | None:
+        """Return how many groups there are; None where the kernel declines or the number is not known without the ids."""
+        if any(reading is not None for _, reading, _ in self.terms):
+            return None
+        groups = self._met(read, memory_limit)
+        return None if groups is None else groups.count
+
+    def _met(self, read: Read, memory_limit: int) -> Any:
+        """Return the kernel's groups, None where it declines."""
         unwound = None if self.unwinds is None else (_encoded(self.unwinds[0]), False)
         groups = _Groups(
             (*map(self._route, self.paths), *([] if unwound is None else [unwound])),
@@ -98,12 +117,7 @@ class Grouping:
         for _ in batches:
             if groups.declined:
                 return None
-        rows = groups.rows(MISSING)
-        ids = [self._id(values) for values, _, _ in rows]
-        if any(reading is not None for _, reading, _ in self.terms) and len(set(map(order_key, ids))) < len(ids):
-            return None  # the kernel told apart what the expression does not
-        made = [self._document(id, size, states) for id, (_, size, states) in zip(ids, rows, strict=True)]
-        return sorted(made, key=lambda document: order_key(document["_id"])) if self.by_id else made
+        return None if groups.declined else groups
 
     def _route(self, path: Path) -> tuple[tuple[bytes, ...], bool]:
         """Return a path as the kernel takes it, and whether it begins at what is unwound."""

@@ -6,8 +6,9 @@ groups are made (``pipeline/grouping.py``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from docdb.pipeline.context import Batch, Context
@@ -23,7 +24,7 @@ Stage = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The stages that are served: how many, the name of the count, the grouping or the facets, and the stages to run behind them."""
+    """The stages that are served: how many, the stages behind them; the name of a count (of groups, with a grouping), the grouping, the facets."""
 
     taken: int
     rest: tuple[Stage, ...]
@@ -54,6 +55,8 @@ def _grouped(stages: Sequence[Stage], at: int, unwind: Any) -> Stored | None:
     if "$sortByCount" in stages[at]:
         spec, rest = {"_id": stages[at]["$sortByCount"], "count": {"$sum": 1}}, ({"$sort": {"count": -1}}, *rest)
     grouping = None if spec is None else compile_grouping(spec, unwind)
+    if grouping is not None and rest and "$count" in rest[0]:
+        return Stored(at + 2, rest[1:], count=rest[0]["$count"], grouping=grouping)
     return None if grouping is None else Stored(at + 1, rest, grouping=grouping)
 
 
@@ -68,12 +71,18 @@ def run_stored(
     return None if made is None else (made, served.rest)
 
 
+def _read(chosen: Plan, view: View, deadline: float | None, take: Any) -> Iterator[list[Any]] | None:
+    return chosen.stored(view, deadline, take=take)
+
+
 def _made(served: Stored, chosen: Plan, view: View, deadline: float | None, context: Context) -> Batch | None:
+    read = partial(_read, chosen, view, deadline)
+    grouping = served.grouping
     if served.count is not None:
-        found = chosen.count(view, deadline)
-        return [{served.count: found}] if found else []
-    if served.grouping is not None:
-        return served.grouping.run(lambda take: chosen.stored(view, deadline, take=take), context.memory_limit)
+        found = grouping.count(read, context.memory_limit) if grouping is not None else chosen.count(view, deadline)
+        return None if found is None else [{served.count: found}] if found else []
+    if grouping is not None:
+        return grouping.run(read, context.memory_limit)
     shown: dict[str, Any] = {}
     for name, facet in (
         served.facets or {}

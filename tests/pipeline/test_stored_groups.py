@@ -55,6 +55,8 @@ def test_the_same_groups_by_any_path(items: Any, name: str, monkeypatch: pytest.
 STAGES: dict[str, list[dict[str, Any]]] = {
     "unwind": [{"$unwind": "$tags"}, {"$group": {"_id": "$tags", "n": {"$sum": 1}, "l": {"$last": "$v"}}}, {"$sort": {"_id": 1}}],
     "histogram": [{"$group": {"_id": {"$dateTrunc": {"date": "$t", "unit": "day", "timezone": "Asia/Tokyo"}}, "v": {"$max": "$v"}}}, {"$sort": {"_id": 1}}],
+    "count of groups": [{"$unwind": "$tags"}, {"$group": {"_id": {"t": "$tags", "k": "$k"}}}, {"$count": "n"}],
+    "count of dates": [{"$group": {"_id": {"$month": "$t"}}}, {"$count": "n"}],
     "bucket": [{"$bucket": {"groupBy": "$v", "boundaries": [0, 100, 1000], "output": {"s": {"$sum": "$w"}}}}],
     "facet": [{"$facet": {"n": [{"$count": "n"}], "k": [{"$sortByCount": "$k"}, {"$limit": 2}],
                           "t": [{"$unwind": "$tags"}, {"$group": {"_id": "$tags"}}, {"$sort": {"_id": 1}}]}}],
