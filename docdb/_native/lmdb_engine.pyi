@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from docdb.engine.base import EngineTransaction
@@ -45,6 +45,7 @@ def join(
     high: bytes,
     prefix: bytes,
     *,
+    more: Sequence[tuple[bytes, bytes]] = (),
     reverse: bool = False,
     first: int = 16,
     batch: int = 256,

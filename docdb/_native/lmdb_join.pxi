@@ -1,4 +1,4 @@
-"""The iterator from a range of index entries to their documents, decoded on their pages. Part of lmdb_engine.pyx.
+"""The iterator from ranges of index entries to their documents, decoded on their pages. Part of lmdb_engine.pyx.
 
 Only over snapshots: nothing is put between two batches, so the cursor on the entries stays where it is.
 """
@@ -25,6 +25,13 @@ cdef struct Probe:
     State state
 
 
+cdef struct Span:
+    const char *low
+    const char *high
+    size_t low_size
+    size_t high_size
+
+
 @cython.final
 @cython.no_gc_clear
 cdef class Join:
@@ -35,8 +42,10 @@ cdef class Join:
 
     cdef Transaction transaction
     cdef Walk walk
-    cdef bytes low
-    cdef bytes high
+    cdef tuple ranges           # of bytes, which the spans point to
+    cdef Span *spans
+    cdef Py_ssize_t span_count
+    cdef Py_ssize_t at          # the next span
     cdef MDB_val *ks
     cdef MDB_val *vs
     cdef Probe *probes
@@ -58,7 +67,11 @@ cdef class Join:
         free(self.ks)
         free(self.vs)
         free(self.probes)
+        free(self.spans)
         self.drop_cursor()
+
+    cdef bint ended(self) noexcept nogil:
+        return self.walk.over and self.at == self.span_count
 
     cdef void drop_cursor(self) noexcept:
         """Free the cursor, which is plain memory of a snapshot's own."""
@@ -75,7 +88,7 @@ cdef class Join:
         cdef int code
         cdef MDB_cursor *documents
         cdef list found = []
-        if self.walk.over:
+        if self.ended():
             self.drop_cursor()
             raise StopIteration
         self.transaction.enter()
@@ -89,6 +102,7 @@ cdef class Join:
                     code = self.step(documents, &taken)
             if code:
                 self.walk.over = True
+                self.at = self.span_count
                 if code == DAMAGED:
                     raise_corrupt()
                 raise self.transaction.environment.failure(code, "reading")
@@ -97,7 +111,7 @@ cdef class Join:
                     found.append(bytes_of(&self.vs[n]) if self.decoder is None else decoded(self.decoder, &self.vs[n]))
         finally:
             self.transaction.leave()
-        if self.walk.over:
+        if self.ended():
             self.drop_cursor()
             if taken == 0:
                 raise StopIteration
@@ -153,10 +167,37 @@ cdef class Join:
         return code
 
     cdef int walk_entries(self, Py_ssize_t *taken) noexcept nogil:
-        """Take the entries of a batch from their pages, and from a cursor of the join's own where those are unusual."""
+        """Take the entries of a batch, from one range after the other."""
+        cdef Py_ssize_t more
         cdef int code
+        taken[0] = 0
+        while taken[0] < self.size:
+            if self.walk.over:
+                if self.at == self.span_count:
+                    break
+                self.next_span()
+                continue
+            code = self.walk_range(taken[0], &more)
+            if code:
+                return code
+            taken[0] += more
+            if not self.walk.over:
+                break
+        return 0
+
+    cdef void next_span(self) noexcept nogil:
+        cdef Span *span = &self.spans[self.at]
+        self.at += 1
+        begin_range(&self.walk, span.low, span.low_size, span.high, span.high_size)
+        self.entries.ready = False
+
+    cdef int walk_range(self, Py_ssize_t done, Py_ssize_t *taken) noexcept nogil:
+        """Take entries of a range from their pages, and from a cursor of the join's own where those are unusual."""
+        cdef int code
+        cdef MDB_val *ks = self.ks + done
+        cdef MDB_val *vs = self.vs + done
         if not self.entries.refused:
-            gather(&self.walk, &self.entries, self.ks, self.vs, self.size, NULL, taken)
+            gather(&self.walk, &self.entries, ks, vs, self.size - done, NULL, taken)
             if taken[0] or not self.entries.refused:
                 return 0
         if self.walk.cursor == NULL:
@@ -164,7 +205,7 @@ cdef class Join:
             if code:
                 self.walk.cursor = NULL
                 return code
-        return collect(&self.walk, self.ks, self.vs, self.size, NULL, taken)
+        return collect(&self.walk, ks, vs, self.size - done, NULL, taken)
 
     cdef size_t want(self, Probe *probe) noexcept nogil:
         """Put a document's key together; return its size."""
@@ -277,14 +318,16 @@ cdef inline void ahead(MDB_val *value) noexcept nogil:
         at += CACHE_LINE
 
 
-def join(Transaction transaction not None, bytes low not None, bytes high not None, bytes prefix not None, *,
+def join(Transaction transaction not None, bytes low not None, bytes high not None, bytes prefix not None, *, more=(),
          bint reverse=False, Py_ssize_t first=FIRST_BATCH, Py_ssize_t batch=256, program=None, decode=None, check=None):
-    """Return the documents (keys: prefix and id) of the entries in low <= key < high; None where this cannot be done here.
+    """Return the documents (keys: prefix and id) of the entries in low <= key < high, then of those in the ranges of ``more``; None where this cannot be done.
 
     ``check()`` is called before each batch is given out.
     """
     cdef Join made
     cdef Decoder decoder = native_decoder(decode, False)
+    cdef bytes start, stop
+    cdef Py_ssize_t n
     if transaction.write or (decoder is None and decode is not None) or (program is not None and native_program(program) == NULL):
         return None
     if first < 1 or batch < 1 or not 0 < PyBytes_GET_SIZE(prefix) <= 16:
@@ -293,8 +336,15 @@ def join(Transaction transaction not None, bytes low not None, bytes high not No
     transaction.leave()
     made = Join.__new__(Join)
     made.transaction = transaction
-    made.low = low
-    made.high = high
+    made.ranges = ((low, high), *more)
+    made.span_count = len(made.ranges)
+    made.spans = <Span *>malloc(made.span_count * sizeof(Span))
+    if made.spans == NULL:
+        raise MemoryError()
+    for n in range(made.span_count):
+        start, stop = made.ranges[n]
+        made.spans[n].low, made.spans[n].low_size = PyBytes_AS_STRING(start), PyBytes_GET_SIZE(start)
+        made.spans[n].high, made.spans[n].high_size = PyBytes_AS_STRING(stop), PyBytes_GET_SIZE(stop)
     made.program = program
     made.native = native_program(program)
     made.decoder = decoder
@@ -304,4 +354,5 @@ def join(Transaction transaction not None, bytes low not None, bytes high not No
     made.prefix_size = PyBytes_GET_SIZE(prefix)
     memcpy(made.wanted, PyBytes_AS_STRING(prefix), made.prefix_size)
     begin_walk(&made.walk, low, high, reverse)
+    made.at = 1
     return made

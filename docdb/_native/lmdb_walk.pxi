@@ -18,14 +18,17 @@ cdef struct Walk:
 
 
 cdef void begin_walk(Walk *walk, bytes low, bytes high, bint reverse):
-    walk.low = PyBytes_AS_STRING(low)
-    walk.low_size = PyBytes_GET_SIZE(low)
-    walk.high = PyBytes_AS_STRING(high)
-    walk.high_size = PyBytes_GET_SIZE(high)
     walk.reverse = reverse
-    walk.placed = walk.started = False
     walk.cursor = NULL
-    walk.over = compare(walk.low, walk.low_size, walk.high, walk.high_size) >= 0
+    begin_range(walk, PyBytes_AS_STRING(low), PyBytes_GET_SIZE(low), PyBytes_AS_STRING(high), PyBytes_GET_SIZE(high))
+
+
+cdef inline void begin_range(Walk *walk, const char *low, size_t low_size, const char *high, size_t high_size) noexcept nogil:
+    """Have a walk begin with other bounds; its cursor stays."""
+    walk.low, walk.low_size = low, low_size
+    walk.high, walk.high_size = high, high_size
+    walk.placed = walk.started = False
+    walk.over = compare(low, low_size, high, high_size) >= 0
 
 
 cdef inline int compare(const void *a, size_t a_size, const void *b, size_t b_size) noexcept nogil:

@@ -171,6 +171,7 @@ class Engine(ABC):
         high: bytes,
         prefix: bytes,
         *,
+        more: Sequence[tuple[bytes, bytes]] = (),
         reverse: bool = False,
         first: int = 16,
         batch: int = 256,
@@ -178,7 +179,8 @@ class Engine(ABC):
         decode: Callable[[bytes], Any] | None = None,
         check: Callable[[], None] | None = None,
     ) -> Iterator[tuple[int, list[Any]]] | None:
-        """Yield (number of entries walked, documents) for the index entries in low <= key < high, in the order of the entries.
+        """Yield (number of entries walked, documents) for the index entries in low <= key < high, in the order of the entries, then for those in the
+        ranges of ``more``.
 
         A document's key is the prefix and the id of its entry; what is absent or refused by the program is left out. Without ``decode`` documents are
         their stored bytes. None: not in this engine or transaction.

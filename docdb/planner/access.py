@@ -13,7 +13,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Final
 
 from docdb.engine.base import id_of_entry
@@ -167,11 +166,10 @@ class IndexScan(Access):
         if join is None or self.bounds.empty:
             return None
         item, *rest = self._ordered()
+        more = [(after.low, after.high) for after in rest]
         how = {"reverse": self.reverse, "first": first, "program": program, "decode": decode}
-        found = join(self.index, item.low, item.high, **how)
-        if found is None:
-            return None
-        return _documents(found, (join(self.index, r.low, r.high, **how) for r in rest), work)
+        found = join(self.index, item.low, item.high, more=more, **how)
+        return None if found is None else _documents(found, work)
 
     def entries(self, view: View, work: Work) -> Iterator[list[tuple[bytes, bytes]]]:
         """Yield batches of (components and id key, value) in the scan's order; a document may come more than once."""
@@ -236,14 +234,11 @@ class IndexIntersection(Access):
             yield [key for key in ids if key in known]
 
 
-def _documents(
-    first: Iterator[tuple[int, list[Any]]], rest: Iterator[Iterator[tuple[int, list[Any]]]], work: Work
-) -> Iterator[list[Any]]:
-    for batches in chain((first,), rest):
-        for count, documents in batches:
-            work.entries += count
-            work.documents += count
-            yield documents
+def _documents(batches: Iterator[tuple[int, list[Any]]], work: Work) -> Iterator[list[Any]]:
+    for count, documents in batches:
+        work.entries += count
+        work.documents += count
+        yield documents
 
 
 def _once(batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:

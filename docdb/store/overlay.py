@@ -252,10 +252,11 @@ class OverlayEngine:
     def join(
         self, transaction: Layered, low: bytes, high: bytes, prefix: bytes, **options: Any
     ) -> Iterator[tuple[int, list[Any]]] | None:
-        """Join in the engine below where the layers hold nothing of the index's range and the collection; else None."""
-        if not transaction.clean(ENTRIES, low, high) or not transaction.clean(
-            DOCUMENTS, prefix, prefix + b"\xff" * 512
-        ):
+        """Join in the engine below where the layers hold nothing of the index's ranges and the collection; else None."""
+        ranges = ((low, high), *options.get("more", ()))
+        if not all(transaction.clean(ENTRIES, start, stop) for start, stop in ranges):
+            return None
+        if not transaction.clean(DOCUMENTS, prefix, prefix + b"\xff" * 512):
             return None
         return self._engine.join(transaction.base, low, high, prefix, **options)
 

@@ -94,12 +94,13 @@ class View:
         low: bytes,
         high: bytes,
         *,
+        more: Sequence[tuple[bytes, bytes]] = (),
         reverse: bool = False,
         first: int = 16,
         program: Any = None,
         decode: Any = True,
     ) -> Iterator[tuple[int, list[Any]]] | None:
-        """Yield (number of entries, their documents) of an index's range in one step; None where the engine cannot.
+        """Yield (number of entries, their documents) of a range of an index, then of those of ``more``, in one step; None where the engine cannot.
 
         Absent documents and those the program refuses are left out.
         """
@@ -108,6 +109,7 @@ class View:
         prefix = index_prefix(index.number)
         return self._join(  # type: ignore[no-any-return]
             self._txn, prefix + low, prefix + high, self._documents,
+            more=[(prefix + start, prefix + stop) for start, stop in more],
             reverse=reverse, first=first, program=program, decode=_decoder(decode), check=self._check,
         )  # fmt: skip
 

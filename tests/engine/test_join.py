@@ -64,6 +64,25 @@ def test_the_same_documents_in_the_same_order(engine: Any, low: bytes, high: byt
     txn.abort()
 
 
+@pytest.mark.parametrize("first", [1, 7, 10_000])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_several_ranges_are_read_one_after_the_other(engine: Any, reverse: bool, first: int) -> None:
+    numbers = ["0005", "0006", "0050", "0300", "0400", "0401", "0650"]
+    ranges = [(LOW + n.encode(), LOW + n.encode() + b"\xff") for n in numbers]
+    ranges += [(HIGH, LOW), (LOW + b"0500", LOW + b"0560"), (LOW + b"9", HIGH)]
+    ranges = ranges[::-1] if reverse else ranges
+    txn = engine.begin()
+    for at in range(len(ranges)):
+        (low, high), *more = ranges[at:]
+        batches = list(
+            engine.join(txn, low, high, PREFIX, more=more, reverse=reverse, first=first, decode=codec.decode)
+        )
+        expected = [d for low, high in ranges[at:] for d in in_two_steps(txn, low, high, reverse)]
+        assert [d for _, documents in batches for d in documents] == expected
+        assert sum(count for count, _ in batches) == sum(txn.count(ENTRIES, low, high) for low, high in ranges[at:])
+    txn.abort()
+
+
 def test_the_first_batch_is_as_long_as_asked(engine: Any) -> None:
     txn = engine.begin()
     counts = [count for count, _ in engine.join(txn, LOW, HIGH, PREFIX, first=100, batch=256, decode=codec.decode)]
