@@ -47,7 +47,7 @@ images: $(VENV)/.ready
 	$(BIN)/python -m tests.faults.images --seed $(SEED) --count $(COUNT) --processes 2
 
 isolation: $(VENV)/.ready
-	$(BIN)/python -m tests.isolation --seed $(SEED) --transactions 100000 --processes 4 --kills 400
+	$(BIN)/python -m tests.isolation --seed $(SEED) --transactions 100000 --processes 4 --kills 400 --interrupts 4000
 
 soak: $(VENV)/.ready
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)

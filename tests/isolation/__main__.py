@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--transactions", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--interrupts", type=int, default=0, help="how often to send SIGINT to every second process")
     parser.add_argument("--durability", default="relaxed")
     parser.add_argument("--keep", help="a folder for database and histories")
     parser.add_argument("--check", type=Path, help="only judge the histories in this folder")
@@ -32,8 +33,9 @@ def main() -> int:
         return verdict.anomalies != []
     print(f"seed {chosen.seed}", flush=True)
     result = run(
-        chosen.seed, chosen.transactions, chosen.processes, chosen.kills, chosen.keep, durability=chosen.durability
-    )
+        chosen.seed, chosen.transactions, chosen.processes, chosen.kills, chosen.keep,
+        interrupts=chosen.interrupts, durability=chosen.durability,
+    )  # fmt: skip
     print(result)
     return result.verdict.anomalies != []
 

@@ -2,16 +2,20 @@
 
 What lives here: ``Campaign`` and ``run``. What it must not know: what the transactions do, and what is wrong with a history.
 
-Each process has two threads and two asyncio tasks, so that group commits hold several callers; each writes its history to a file of its own. Progress is
-counted in shared memory: it tells which generation of keys is in use, when a process is to be killed (SIGKILL, at a random moment), and when it is done. A
-killed one is started again and goes on with the rest.
+Each process has two threads and two asyncio tasks, so that group commits hold several callers; each writes its history to a file of its own. With
+``interrupts`` every second process does, in the place of the tasks, transactions on its main thread, where SIGINT hits it at random moments: one that is
+interrupted is left as it is, but what an interrupted commit says of itself (``committed``) is written down as its outcome, and must be true. Progress is
+counted in shared memory: it tells which generation of keys is in use, when a process is to be killed (SIGKILL, at a random moment) or interrupted, and when
+it is done. A killed one is started again and goes on with the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import mmap
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -38,6 +42,15 @@ EACH: Final = 250  # transactions that share a generation of keys
 LOOK_S: Final = 0.002
 THREADS: Final = ("a", "b")
 TASKS: Final = ("x", "y")
+
+
+def load_everything() -> None:
+    """Load all modules now: an interruption in the middle of an import may leave its lock taken for ever, which is Python's affair (``importlib``)."""
+    for name in ("items", "predicates"):
+        importlib.import_module(f"tests.isolation.{name}")
+    for module in pkgutil.walk_packages(docdb.__path__, "docdb."):
+        if not module.name.endswith(("__main__", "pytest_plugin")):
+            importlib.import_module(module.name)
 
 
 class Progress:
@@ -71,6 +84,7 @@ class Result:
 
     verdict: Verdict
     kills: int
+    interrupts: int
     worked_s: float
     checked_s: float
     ways: dict[str, int] = field(default_factory=dict)
@@ -80,7 +94,7 @@ class Result:
         rate = counts["transactions"] / self.worked_s
         ways = ", ".join(f"{way} {count}" for way, count in sorted(self.ways.items()))
         return (
-            f"{self.verdict}\n{self.kills} kills, {rate:.0f} attempts a second, "
+            f"{self.verdict}\n{self.kills} kills, {self.interrupts} interrupts, {rate:.0f} attempts a second, "
             f"{100 * counts['failed'] / counts['transactions']:.1f}% failed, worked {self.worked_s:.0f} s, checked in {self.checked_s:.0f} s\n{ways}"
         )
 
@@ -89,7 +103,14 @@ class Campaign:
     """One campaign in a folder."""
 
     def __init__(
-        self, folder: Path, seed: int, transactions: int, processes: int, kills: int, options: dict[str, Any]
+        self,
+        folder: Path,
+        seed: int,
+        transactions: int,
+        processes: int,
+        kills: int,
+        interrupts: int,
+        options: dict[str, Any],
     ) -> None:
         self.folder = folder
         self.path = folder / "db"
@@ -100,10 +121,12 @@ class Campaign:
         self.options = options
         self.progress = Progress(processes)
         self.chance = random.Random(seed)
+        self.interrupts = interrupts
         self.started = 0  # processes started so far
 
     def run(self) -> Result:
         """Work, kill, look, judge."""
+        load_everything()
         with docdb.open(self.path, **self.options) as db:
             set_up(db)
         began = time.monotonic()
@@ -119,7 +142,7 @@ class Campaign:
         ways: dict[str, int] = {}
         for transaction in history:
             ways[transaction.way] = ways.get(transaction.way, 0) + 1
-        return Result(verdict, self.kills, worked, time.monotonic() - began, ways)
+        return Result(verdict, self.kills, self.interrupts, worked, time.monotonic() - began, ways)
 
     def _recorder(self, name: str) -> Recorder:
         return Recorder.to_file(self.folder / f"{name}.history", name)
@@ -128,6 +151,7 @@ class Campaign:
         alive = {self._start(process): process for process in range(self.processes)}
         total = self.quota * self.processes
         moments = sorted(self.chance.randrange(total // 20, total) for _ in range(self.kills))
+        signals = sorted(self.chance.randrange(total // 20, total) for _ in range(self.interrupts))
         try:
             while alive:
                 time.sleep(LOOK_S)
@@ -135,6 +159,12 @@ class Campaign:
                     del moments[0]
                     time.sleep(self.chance.random() * 4 * LOOK_S)
                     self._kill(alive, self.chance.choice(sorted(alive)))
+                while signals and self.progress.total() >= signals[0] and alive:
+                    del signals[0]
+                    time.sleep(self.chance.random() * LOOK_S)
+                    for pid, process in alive.items():
+                        if process % 2:
+                            os.kill(pid, signal.SIGINT)
                 for pid in list(alive):
                     ended, status = os.waitpid(pid, os.WNOHANG)
                     if ended:
@@ -145,6 +175,7 @@ class Campaign:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         self.kills -= len(moments)
+        self.interrupts -= len(signals)
 
     def _kill(self, alive: dict[int, int], pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
@@ -155,8 +186,10 @@ class Campaign:
 
     def _start(self, process: int) -> int:
         self.started += 1
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the child has a handler for it
         pid = os.fork()
         if pid:
+            signal.signal(signal.SIGINT, before)
             return pid
         try:
             self._be(process, self.started)
@@ -193,6 +226,24 @@ class Campaign:
 
             threads = [threading.Thread(target=guarded, args=(lambda name=name: by_hand(name),)) for name in THREADS]
 
+            def on_main_thread() -> None:
+                mine = lane("m")
+                mine.interrupted = True
+                armed = [False]
+
+                def interrupt(number: int, frame: Any) -> None:
+                    if armed[0]:
+                        raise KeyboardInterrupt
+
+                signal.signal(signal.SIGINT, interrupt)
+                while goes_on():
+                    try:
+                        armed[0] = True
+                        run_alone(mine.transaction())
+                        armed[0] = False
+                    except KeyboardInterrupt:
+                        armed[0] = False
+
             async def tasks() -> None:
                 async with aio.AsyncDatabase(db) as database:  # whose end closes the database
                     await asyncio.gather(*(run_lane_async(lane(name), database, goes_on) for name in TASKS))
@@ -201,19 +252,31 @@ class Campaign:
 
             for thread in threads:
                 thread.start()
-            guarded(lambda: asyncio.run(tasks()))
+            if self.interrupts and process % 2:
+                guarded(on_main_thread)
+            else:
+                guarded(lambda: asyncio.run(tasks()))
             for thread in threads:
                 thread.join()
         for error in errors:
             raise error
 
 
-def run(seed: int, transactions: int, processes: int, kills: int, keep: str | None = None, **options: Any) -> Result:
+def run(
+    seed: int,
+    transactions: int,
+    processes: int,
+    kills: int,
+    keep: str | None = None,
+    *,
+    interrupts: int = 0,
+    **options: Any,
+) -> Result:
     """Run a campaign in a temporary folder, or in ``keep``, which stays. Raises AssertionError with the seed when a process fails."""
     folder = Path(keep) if keep is not None else Path(tempfile.mkdtemp(prefix="docdb-isolation-"))
     folder.mkdir(exist_ok=True)
     try:
-        return Campaign(folder, seed, transactions, processes, kills, options).run()
+        return Campaign(folder, seed, transactions, processes, kills, interrupts, options).run()
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)

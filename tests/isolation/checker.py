@@ -122,9 +122,13 @@ class _Checker:
         self._decide_deletions()
 
     def _decide_deletions(self) -> None:
-        """One that deleted an item, and nobody else did, was committed when a later look at the whole space lacks the item."""
+        """One that deleted an item that others made and nobody else deleted was committed when a later look at the whole space lacks it."""
         suspects: defaultdict[str, list[int]] = defaultdict(list)
+        makers: defaultdict[str, set[int]] = defaultdict(set)
         for t, view in enumerate(self.views):
+            if self.committed[t]:
+                for key in view.appended:
+                    makers[key].add(t)
             for key in view.deleted:
                 if view.transaction.outcome != "fail":
                     suspects[key].append(t)
@@ -138,7 +142,12 @@ class _Checker:
                     )
         for key, deleters in suspects.items():
             begin, keys = looks.get(self.spaces[key], (-1, set()))
-            if len(deleters) == 1 and key not in keys and begin > self.views[deleters[0]].transaction.begin:
+            if (
+                len(deleters) == 1
+                and makers[key] - {deleters[0]}
+                and key not in keys
+                and begin > self.views[deleters[0]].transaction.begin
+            ):
                 self.committed[deleters[0]] = True
 
     def _place(self) -> None:

@@ -171,6 +171,10 @@ RIGHT = {
         {"ops": [found({}, ["a", [1]]), ("delete", "s", "a")], "outcome": "unknown", "end": 2**63},
         after(found({}, ["a", [1]])),
     ],
+    "an unknown one that deleted what it had made, and did not happen": [
+        {"ops": [("append", "x", 1), put("a", 2, IN), ("delete", "s", "a")], "outcome": "unknown", "end": 2**63},
+        after(("read", "x", []), found({})),
+    ],
     "overlapping, either way": [(("append", "x", 1),), (("read", "x", []),), (("read", "x", [1]),)],
     "read only at its snapshot": [
         (("read", "x", []), ("read", "y", [])),
