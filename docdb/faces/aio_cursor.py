@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Gene
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
+from docdb.engine.interrupts import Interrupted
+from docdb.errors import InvalidOperation
 from docdb.faces.aggregation import Aggregation, PipelineBuilder
 from docdb.faces.aio_threads import Runner, Wrapper, threaded
 from docdb.faces.cursor import CommandCursor, Cursor
@@ -66,10 +68,14 @@ class AsyncCommandCursor(Wrapper, Generic[T]):
                 raise StopAsyncIteration
 
     def _fetch(self) -> bool:
-        """Take the next batch, on a thread; it stays here when the task that asked was cancelled meanwhile."""
-        if self._batches is None:
-            self._begin()
-        batch = next(self._batches, None)  # type: ignore[arg-type]
+        """Take the next batch, on a thread; one that was ready stays here when the task that asked was cancelled meanwhile."""
+        try:
+            if self._batches is None:
+                self._begin()
+            batch = next(self._batches, None)  # type: ignore[arg-type]
+        except Interrupted:
+            self._batches = _GivenUp()
+            raise
         self._buffer = iter(batch or ())
         return batch is not None
 
@@ -131,6 +137,15 @@ class AsyncCommandCursor(Wrapper, Generic[T]):
 
 
 Self = TypeVar("Self", bound="AsyncCommandCursor[Any]")
+
+
+class _GivenUp(Iterator[Any]):
+    """What is left of a cursor whose read was given up: the batch it was at is lost, so it never seems to be at its end."""
+
+    def __next__(self) -> Any:
+        raise InvalidOperation(
+            "the task that read this cursor was cancelled", hint="rewind() a cursor of find, or ask again"
+        )
 
 
 class AsyncCursor(AsyncCommandCursor[T]):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from docdb.engine.interrupts import Interrupt, Interrupted
+
 __all__ = ["Runner", "Wrapper", "threaded"]
 
 R = TypeVar("R")
@@ -33,14 +35,16 @@ class Runner:
         return self._executor.submit(call)
 
     async def run(self, call: Callable[[], R]) -> R:
-        """Run a call on a thread. Cancelled before it began it never runs; later the cancellation waits for its end."""
-        future = self._executor.submit(call)
+        """Run a call on a thread. Cancelled before it began it never runs; later the cancellation waits for its end, which a read hastens."""
+        interrupt = Interrupt()
+        future = self._executor.submit(interrupt.run, call)
         waiter = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
             if future.cancel():
                 raise
+            interrupt.ask()
             while not waiter.done():
                 try:
                     await asyncio.wait([waiter])
@@ -48,7 +52,7 @@ class Runner:
                     continue
             # Fetched so that asyncio does not report it as lost; the cancellation is what the task must see.
             failure = None if waiter.cancelled() else waiter.exception()
-            if failure is not None:
+            if failure is not None and not isinstance(failure, Interrupted):
                 raise asyncio.CancelledError from failure
             raise
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from docdb.engine import interrupts
 from docdb.errors import TimeoutExpired
 from docdb.language import matching, tree
 from docdb.language.metadata import FIELD, INDEX_KEY, TEXT_SCORE, bare
@@ -86,6 +87,8 @@ class Plan:
             names = None if self.covered else self._wanted_names()
             source = self._covered(view, work) if self.covered else self._documents(view, work, names)
             arranged = self._arranged(_watched(source, deadline))
+            if self.sort and not self.ordered:
+                arranged = _watched(arranged, deadline)
             read = None if names is None else self._reads(names, view)
             if read is not None and query.projection is not None and read == query.projection.names:
                 project = None  # nothing else was decoded
@@ -102,12 +105,12 @@ class Plan:
             return
         if not self.sort or self.ordered:
             batches = self._pairs(view, Work())
-            yield from _page(_watched(batches, deadline), self.query)
+            yield from _page(_watched(batches, deadline, writes=True), self.query)
             return
         key = self._key()
-        rows = _watched(self._pairs(view, Work()), deadline)
+        rows = _watched(self._pairs(view, Work()), deadline, writes=True)
         found = ordered(rows, lambda pair: key(codec.decode(pair[1])), _end(self.query))
-        yield from _page(_batches(found), self.query)
+        yield from _page(_watched(_batches(found), deadline, writes=True), self.query)
 
     def rows(self, view: View, deadline: float | None = None) -> Iterator[list[bytes]]:
         """Return batches of the result as stored bytes, in its order; keyset and projection do not apply, but for a mask."""
@@ -451,15 +454,19 @@ def _batches(items: Iterator[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-def _watched(batches: Iterator[list[Any]], deadline: float | None) -> Iterator[list[Any]]:
-    if deadline is None:
-        return batches
-    return _watching(batches, deadline)
+def _watched(batches: Iterator[list[Any]], deadline: float | None, *, writes: bool = False) -> Iterator[list[Any]]:
+    """Look before each batch whether the time is over, and but for writes whether anybody still waits."""
+    look = None if writes or not interrupts.possible() else interrupts.check
+    return batches if deadline is None and look is None else _watching(batches, deadline, look)
 
 
-def _watching(batches: Iterator[list[Any]], deadline: float) -> Iterator[list[Any]]:
+def _watching(
+    batches: Iterator[list[Any]], deadline: float | None, look: Callable[[], None] | None
+) -> Iterator[list[Any]]:
     for batch in batches:
-        if time.monotonic() > deadline:
+        if look is not None:
+            look()
+        if deadline is not None and time.monotonic() > deadline:
             raise TimeoutExpired(
                 "operation exceeded time limit", hint="raise max_time_ms, or add an index: see explain()"
             )

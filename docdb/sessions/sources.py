@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from docdb import _native
+from docdb.engine import interrupts
 from docdb.errors import CollectionError, DocdbError, DocumentError, QueryError, TimeoutExpired
 from docdb.language import filters, sorting, tree
 from docdb.language.collation import Collation, parse_collation
@@ -346,7 +347,8 @@ class PipelineSources:
         return self._session.collection_stats(collection, self._snapshot)
 
     def check_deadline(self) -> None:
-        """Raise TimeoutExpired when the time is over."""
+        """Raise TimeoutExpired when the time is over, and end when nobody waits for the result."""
+        interrupts.check()
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise TimeoutExpired("the pipeline took longer than max_time_ms")
         self._snapshot.check()
