@@ -165,7 +165,7 @@ class Percentile:
 
     def __init__(self, ranks: list[float], single: bool = False) -> None:
         self.ranks, self.single = ranks, single
-        self.numbers: list[float] = []
+        self.numbers: Any = []
 
     def add(self, value: Any) -> None:
         """Take one value."""
@@ -174,12 +174,14 @@ class Percentile:
 
     def value(self) -> Any:
         """Return the values in the order of the fractions (one value for a median)."""
-        self.numbers.sort()
-        last = len(self.numbers) - 1
-        found: list[Any] = [
-            None if last < 0 else self.numbers[min(last, max(0, math.ceil(p * (last + 1)) - 1))] for p in self.ranks
-        ]
+        count = len(self.numbers)
+        places = [min(count - 1, max(0, math.ceil(p * count) - 1)) for p in self.ranks]
+        found: list[Any] = self._at(places) if count else [None] * len(places)
         return found[0] if self.single else found
+
+    def _at(self, places: list[int]) -> list[float]:
+        self.numbers.sort()
+        return [self.numbers[place] for place in places]
 
 
 def percentile_ranks(value: Any) -> list[float]:

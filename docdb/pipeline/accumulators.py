@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from docdb.errors import NotSupportedError
@@ -16,6 +16,7 @@ from docdb.language.expression_core import fail, integer_of, is_nullish
 from docdb.language.expression_folds import Average, Deviation, Extreme, Percentile, Sum, check_method, percentile_ranks
 from docdb.language.values import MISSING, type_name
 from docdb.pipeline.ordering import document_key
+from docdb.pipeline.spill import Doubles
 from docdb.pipeline.stage import Builder, Variables
 
 __all__ = ["ACCUMULATORS", "Accumulator", "compile_accumulator"]
@@ -25,10 +26,16 @@ Value = Callable[[dict[str, Any], Variables], Any]
 
 @dataclass(frozen=True, slots=True)
 class Accumulator:
-    """``value(document, variables)`` is what is added to what ``start(variables)`` makes (it has ``add`` and ``value``)."""
+    """``value(document, variables)`` is what is added to what ``start(variables)`` makes (it has ``add`` and ``value``).
+
+    ``keeps``: it holds values, not only what they come to; then it tells by ``held()`` how many. ``spills``: what it holds may go into a file (``spill()``),
+    and it has to be closed.
+    """
 
     value: Value
     start: Callable[[Variables], Any]
+    keeps: bool = False
+    spills: bool = False
 
 
 class Collected:
@@ -44,6 +51,10 @@ class Collected:
         """Take one value."""
         if value is not MISSING and (self.limit is None or len(self.items) < self.limit):
             self.items.append(value)
+
+    def held(self) -> int:
+        """Return how many values it holds."""
+        return len(self.items)
 
     def value(self) -> list[Any]:
         """Return the values."""
@@ -68,6 +79,10 @@ class Edge:
                 del self.items[0]
         elif len(self.items) < most:
             self.items.append(value)
+
+    def held(self) -> int:
+        """Return how many values it holds."""
+        return len(self.items)
 
     def value(self) -> Any:
         """Return the edge."""
@@ -95,6 +110,10 @@ class Distinct:
         for item in _array(value, "$setUnion"):
             self.items.setdefault(self.key(item), item)
 
+    def held(self) -> int:
+        """Return how many values it holds."""
+        return len(self.items)
+
     def value(self) -> list[Any]:
         """Return the values."""
         return list(self.items.values())
@@ -112,6 +131,10 @@ class Joined:
         """Take one array."""
         if value is not MISSING:
             self.items += _array(value, "$concatArrays")
+
+    def held(self) -> int:
+        """Return how many values it holds."""
+        return len(self.items)
 
     def value(self) -> list[Any]:
         """Return the joined array."""
@@ -134,6 +157,10 @@ class Merged:
             fail(f"$mergeObjects takes objects, not {type_name(value)}", 5911200)
         self.result.update(value)
 
+    def held(self) -> int:
+        """Return how many values it holds."""
+        return len(self.result)
+
     def value(self) -> dict[str, Any]:
         """Return the merged object."""
         return dict(self.result)
@@ -151,12 +178,16 @@ class Best:
     def add(self, value: Any) -> None:
         """Take one pair; pairs that cannot matter are dropped from time to time."""
         self.pairs.append(value)
-        if len(self.pairs) > 4 * self.count + 1024:
+        if len(self.pairs) > 2 * self.count + 64:
             self.pairs = self._chosen()
 
     def _chosen(self) -> list[tuple[Any, Any]]:
         pairs = sorted(self.pairs, key=lambda pair: pair[0])
         return pairs[-self.count :] if self.reverse else pairs[: self.count]
+
+    def held(self) -> int:
+        """Return how many values it holds."""
+        return len(self.pairs)
 
     def value(self) -> Any:
         """Return the outputs in the order of their keys."""
@@ -175,13 +206,49 @@ class Extremes:
 
     def add(self, value: Any) -> None:
         """Take one value."""
-        if not is_nullish(value):
-            self.pairs.append((self.key(value), value))
+        if is_nullish(value):
+            return
+        self.pairs.append((self.key(value), value))
+        if len(self.pairs) > 2 * self.count + 64:
+            self.pairs = self._chosen()
+
+    def _chosen(self) -> list[tuple[bytes, Any]]:
+        choose = heapq.nlargest if self.reverse else heapq.nsmallest
+        return choose(self.count, self.pairs, key=lambda pair: pair[0])
+
+    def held(self) -> int:
+        """Return how many values it holds."""
+        return len(self.pairs)
 
     def value(self) -> list[Any]:
         """Return the values, the most extreme first."""
-        choose = heapq.nlargest if self.reverse else heapq.nsmallest
-        return [value for _, value in choose(self.count, self.pairs, key=lambda pair: pair[0])]
+        return [value for _, value in self._chosen()]
+
+
+class Ranked(Percentile):
+    """$median and $percentile of any number of values."""
+
+    __slots__ = ()
+    numbers: Doubles
+
+    def __init__(self, ranks: list[float], single: bool = False) -> None:
+        super().__init__(ranks, single)
+        self.numbers = Doubles()
+
+    def held(self) -> int:
+        """Return how many numbers it has."""
+        return len(self.numbers)
+
+    def spill(self) -> None:
+        """Write the numbers into a file."""
+        self.numbers.spill()
+
+    def close(self) -> None:
+        """Give the files back."""
+        self.numbers.close()
+
+    def _at(self, places: list[int]) -> list[float]:
+        return self.numbers.at(places)
 
 
 def _array(value: Any, name: str) -> list[Any]:
@@ -263,7 +330,8 @@ def _quantile(single: bool) -> Callable[[Builder, Any, str], Accumulator]:
             percentile_ranks(ranks({}))
         return Accumulator(
             builder.expression(spec["input"]),
-            lambda variables: Percentile(percentile_ranks(ranks({}, variables)), single),
+            lambda variables: Ranked(percentile_ranks(ranks({}, variables)), single),
+            spills=True,
         )
 
     return make
@@ -303,6 +371,10 @@ ACCUMULATORS: Final[dict[str, Callable[[Builder, Any, str], Accumulator]]] = {
     "$top": _best(False, True),
     "$topN": _best(False, False),
 }
+_KEEPING: Final = frozenset({
+    "$addToSet", "$bottomN", "$concatArrays", "$firstN", "$lastN", "$maxN", "$median", "$mergeObjects", "$minN", "$percentile", "$push",
+    "$setUnion", "$topN",
+})  # fmt: skip
 
 
 def compile_accumulator(builder: Builder, field: str, spec: Any) -> Accumulator:
@@ -322,4 +394,4 @@ def compile_accumulator(builder: Builder, field: str, spec: Any) -> Accumulator:
         fail(f"unknown accumulator {name}", 15952, path=f"{field}.{name}")
     if name in _UNARY and isinstance(argument, list):  # in a window it is the value
         fail(f"{name} takes one argument here, not an array", 40237)
-    return ACCUMULATORS[name](builder, argument, name)
+    return replace(ACCUMULATORS[name](builder, argument, name), keeps=name in _KEEPING)

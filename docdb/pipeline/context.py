@@ -86,4 +86,4 @@ class Context(Protocol):
         """Return the documents of ``$collStats`` (kind "collection") or ``$indexStats`` (kind "index")."""
 
     def check_deadline(self) -> None:
-        """Raise TimeoutExpired when the time is over; asked once a batch."""
+        """Raise when the time is over (TimeoutExpired) or nobody waits any more; asked once a batch, and by work that gives none for long."""

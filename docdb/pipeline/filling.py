@@ -6,19 +6,22 @@ What lives here: their parsers. What it must not know: windows ($fill is built f
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any, Final
 
 from docdb.language.expression_core import fail, integer_of
 from docdb.language.expression_date_arithmetic import UNITS, add_units
 from docdb.language.expressions import field_path, read_path
 from docdb.language.values import MISSING, is_number, type_name
-from docdb.pipeline.context import Batch, Batches
-from docdb.pipeline.stage import Builder, Stage, Variables, check_options, whole
+from docdb.pipeline.context import Batches
+from docdb.pipeline.spill import Rows, ordered
+from docdb.pipeline.stage import Builder, Stage, Variables, check_options, in_batches, through
 from docdb.pipeline.stages_flow import with_path
 
 __all__ = ["densify", "fill"]
 
-_MOST_DOCUMENTS = 500_000
+_MOST_DOCUMENTS: Final = 500_000  # that one $densify makes, as in MongoDB
 
 
 def _densify_options(spec: Any) -> tuple[Any, Any, str | None]:
@@ -63,26 +66,73 @@ def densify(builder: Builder, spec: Any, name: str) -> Stage:
     partitions = [field_path(path) for path in spec.get("partitionByFields", [])]
     key = builder.key
 
-    def compute(documents: Batch, variables: Variables) -> Batch:
-        groups: dict[bytes, Batch] = {}
-        passed: Batch = []
-        for document in documents:
-            value = read_path(document, parts)
-            if value is MISSING or value is None:
-                passed.append(document)
-                continue
-            _check_value(value, unit)
-            groups.setdefault(key([_null(read_path(document, path)) for path in partitions]), []).append(document)
-        full = _full_bounds(documents, parts, limits)
-        result = passed
-        for place in sorted(groups):
-            members = sorted(groups[place], key=lambda document: key(read_path(document, parts)))
-            result = result + _densified(members, parts, partitions, full, step, unit, isinstance(limits, list))
-            if len(result) > _MOST_DOCUMENTS:
-                fail(f"$densify would make more than {_MOST_DOCUMENTS} documents", 5897900)
-        return result
+    def run(batches: Batches, variables: Variables) -> Batches:
+        memory, check = builder.context.memory_limit, builder.context.check_deadline
+        passed = Rows(memory // 4)
+        ends = _Ends()
 
-    return Stage(name, whole(compute), spec)
+        def placed() -> Iterator[list[Any]]:
+            for batch in batches:
+                rows, others = [], []
+                for document in batch:
+                    value = read_path(document, parts)
+                    if value is MISSING or value is None:
+                        others.append(document)
+                        continue
+                    _check_value(value, unit)
+                    ends.add(value)
+                    place = key([_null(read_path(document, path)) for path in partitions])
+                    rows.append((place, key(value), value, document))
+                passed.extend(others)
+                yield rows
+
+        try:
+            found = _Ahead(ordered(placed(), itemgetter(0, 1), None, memory=memory // 2, check=check))
+            yield from passed.batches()
+        finally:
+            passed.close()
+        full = (limits[0], limits[1]) if isinstance(limits, list) else None if limits == "partition" else ends.found
+        series = _Series(parts, partitions, step, unit, full, explicit=isinstance(limits, list))
+        while found.next is not None:
+            yield from in_batches(series.dense(found))
+
+    return Stage(name, run, spec)
+
+
+class _Ends:
+    """The smallest and the largest of the values."""
+
+    def __init__(self) -> None:
+        self.found: tuple[Any, Any] | None = None
+
+    def add(self, value: Any) -> None:
+        """Take a value."""
+        low, high = self.found or (value, value)
+        self.found = (value if value < low else low), (value if value > high else high)
+
+
+class _Ahead:
+    """Rows (place, key, value, document) in order, with a look at the next one, None behind the last."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._rows = rows
+        self.next = next(rows, None)
+
+    def below(self, place: bytes, value: Any) -> Iterator[dict[str, Any]]:
+        """Take the documents of a place whose values are below this one."""
+        while (row := self.next) is not None and row[0] == place and row[2] < value:
+            self.next = next(self._rows, None)
+            yield row[3]
+
+    def rest(self, place: bytes, value: Any = MISSING) -> Iterator[dict[str, Any]]:
+        """Take the documents of a place, those with this value only when there is one."""
+        while (row := self.next) is not None and row[0] == place and (value is MISSING or row[2] == value):
+            self.next = next(self._rows, None)
+            yield row[3]
+
+    def at(self, place: bytes) -> Any:
+        """Return the next row if it is of this place."""
+        return self.next if self.next is not None and self.next[0] == place else None
 
 
 def _null(value: Any) -> Any:
@@ -99,45 +149,43 @@ def _check_value(value: Any, unit: str | None) -> None:
         fail(f"$densify with a unit is over dates, not {type_name(value)}", 6053600)
 
 
-def _full_bounds(documents: Batch, parts: tuple[str, ...], limits: Any) -> tuple[Any, Any] | None:
-    if isinstance(limits, list):
-        return limits[0], limits[1]
-    if limits == "partition":
-        return None
-    values = [
-        value for document in documents if not ((value := read_path(document, parts)) is MISSING or value is None)
-    ]
-    return (min(values), max(values)) if values else None
+class _Series:
+    """What $densify puts between documents. ``full`` are the bounds of every partition, None: its own first and last value."""
 
+    def __init__(
+        self, parts: tuple[str, ...], partitions: list[tuple[str, ...]], step: Any, unit: str | None, full: Any, *, explicit: bool
+    ) -> None:  # fmt: skip
+        self._parts, self._partitions, self._step, self._unit = parts, partitions, step, unit
+        self._full, self._explicit = full, explicit
+        self._made = 0
 
-def _densified(
-    members: Batch,
-    parts: tuple[str, ...],
-    partitions: list[tuple[str, ...]],
-    full: Any,
-    step: Any,
-    unit: str | None,
-    explicit: bool,
-) -> Batch:
-    low, high = full or (read_path(members[0], parts), read_path(members[-1], parts))
-    result: Batch = []
-    count, at, value = 0, 0, low
-    while (value < high) if explicit else (value <= high):
-        while at < len(members) and read_path(members[at], parts) < value:
-            result.append(members[at])
-            at += 1
-        if at < len(members) and read_path(members[at], parts) == value:
-            while at < len(members) and read_path(members[at], parts) == value:
-                result.append(members[at])
-                at += 1
-        else:
-            # The document behind the gap lends its partition: under a collation its spelling may differ from the first one's.
-            result.append(_made(members[min(at, len(members) - 1)], parts, partitions, value))
-        count += 1
-        if len(result) > _MOST_DOCUMENTS:
-            break
-        value = add_units(low, unit, count * int(step)) if unit else low + step * count
-    return result + members[at:]
+    def dense(self, rows: _Ahead) -> Iterator[dict[str, Any]]:
+        """Take the rows of the next place, and yield their documents with those that were missing."""
+        assert rows.next is not None
+        place, _, first, last = rows.next
+        low, high = self._full or (first, None)
+        count, value = 0, low
+        while high is None or (value < high if self._explicit else value <= high):
+            for last in rows.below(place, value):
+                yield last
+            following = rows.at(place)
+            if following is None and high is None:
+                return
+            if following is not None and following[2] == value:
+                for last in rows.rest(place, value):
+                    yield last
+            else:
+                # The document behind the gap lends its partition: under a collation its spelling may differ from the first one's.
+                yield self._new(last if following is None else following[3], value)
+            count += 1
+            value = add_units(low, self._unit, count * int(self._step)) if self._unit else low + self._step * count
+        yield from rows.rest(place)
+
+    def _new(self, model: dict[str, Any], value: Any) -> dict[str, Any]:
+        self._made += 1
+        if self._made > _MOST_DOCUMENTS:
+            fail(f"$densify would make more than {_MOST_DOCUMENTS} documents", 5897900)
+        return _made(model, self._parts, self._partitions, value)
 
 
 def _made(
@@ -185,10 +233,7 @@ def fill(builder: Builder, spec: Any, name: str) -> Stage:
         stages.append({"$addFields": values})
     compiled = builder.compile(builder, stages)
 
-    def compute(documents: Batch, variables: Variables) -> Batch:
-        flow: Batches = iter([documents])
-        for stage in compiled:
-            flow = stage.run(flow, variables)
-        return [document for batch in flow for document in batch]
+    def run(batches: Batches, variables: Variables) -> Batches:
+        return through(compiled, batches, variables, builder.context.check_deadline)
 
-    return Stage(name, whole(compute), spec)
+    return Stage(name, run, spec)

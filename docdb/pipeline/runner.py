@@ -31,7 +31,7 @@ from docdb.pipeline import (
 )
 from docdb.pipeline.context import Batch, Batches, Context
 from docdb.pipeline.ordering import plain_sort
-from docdb.pipeline.stage import Builder, Stage, Variables
+from docdb.pipeline.stage import Builder, Stage, Variables, through, watched
 
 __all__ = ["Front", "Pipeline", "STAGES", "compile_pipeline", "evaluate_let", "pipeline_update", "take_front"]
 
@@ -52,22 +52,16 @@ class Pipeline:
         """Yield the batches of the result; nothing runs before the first is asked for. ``watch(name, batches)`` looks at what each stage gives."""
         context = self._builder.context
         variables = self._builder.start_variables()
-        flow: Batches = _watched(source, context)
+        flow: Batches = watched(source, context.check_deadline)
         for stage in self.stages:
             if stage.writes and self.metadata:
                 flow = stripped(flow)
-            flow = stage.run(flow, variables)
+            flow = through((stage,), flow, variables, context.check_deadline)
             if watch is not None:
                 flow = watch(stage.name, flow)
         if self.metadata:
             flow = stripped(flow)
         return (batch for batch in flow if batch)
-
-
-def _watched(source: Iterable[Batch], context: Context) -> Batches:
-    for batch in source:
-        context.check_deadline()
-        yield batch
 
 
 def compile_pipeline(stages: Any, *, context: Context, metadata: Iterable[str] = ()) -> Pipeline:

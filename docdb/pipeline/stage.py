@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from docdb.errors import QueryError
 from docdb.language.expression_core import fail
@@ -18,9 +18,22 @@ from docdb.language.order import order_key
 from docdb.pipeline.context import Batch, Batches, Context
 from docdb.pipeline.ordering import SortKey, parse_sort
 
-__all__ = ["BATCH", "Builder", "Stage", "Variables", "check_options", "each", "in_batches", "whole"]
+__all__ = [
+    "BATCH",
+    "Builder",
+    "Run",
+    "Stage",
+    "Variables",
+    "check_options",
+    "each",
+    "in_batches",
+    "looking",
+    "through",
+    "watched",
+]
 
 BATCH: Final = 256
+T = TypeVar("T")
 Variables = dict[str, Any]
 Run = Callable[[Batches, Variables], Batches]
 
@@ -102,14 +115,26 @@ def each(function: Callable[[dict[str, Any], Variables], Any]) -> Run:
     return run
 
 
-def whole(function: Callable[[Batch, Variables], Iterable[dict[str, Any]]]) -> Run:
-    """Return the run of a stage that needs all documents before it gives the first."""
+def watched(batches: Iterable[list[T]], check: Callable[[], None]) -> Iterator[list[T]]:
+    """Yield batches, looking at the clock before each."""
+    for batch in batches:
+        check()
+        yield batch
 
-    def run(batches: Batches, variables: Variables) -> Batches:
-        documents = [document for batch in batches for document in batch]
-        yield from in_batches(function(documents, variables))
 
-    return run
+def looking(items: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
+    """Yield items, looking at the clock before each 256th: for work that neither reads nor gives a batch for long."""
+    for number, item in enumerate(items):
+        if number % BATCH == 0:
+            check()
+        yield item
+
+
+def through(stages: Iterable[Stage], batches: Batches, variables: Variables, check: Callable[[], None]) -> Batches:
+    """Send batches through stages, looking at the clock at each."""
+    for stage in stages:
+        batches = watched(stage.run(batches, variables), check)
+    return batches
 
 
 def in_batches(documents: Iterable[dict[str, Any]]) -> Iterator[Batch]:

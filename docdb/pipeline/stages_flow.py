@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
@@ -16,10 +16,10 @@ from docdb.language.expression_core import fail, integer_of
 from docdb.language.expressions import Expression, compile_expression, field_path
 from docdb.language.metadata import TEXT_SCORE
 from docdb.language.values import MISSING, Int64, is_number
-from docdb.pipeline.context import Batch, Batches
+from docdb.pipeline.context import Batches
 from docdb.pipeline.ordering import document_key, parse_sort
 from docdb.pipeline.spill import ordered
-from docdb.pipeline.stage import Builder, Stage, Variables, check_options, in_batches, whole
+from docdb.pipeline.stage import Builder, Run, Stage, Variables, check_options, in_batches, through
 
 __all__ = ["count", "documents", "limit", "match", "sample", "skip", "sort", "sort_by_count", "top_of", "unwind"]
 
@@ -64,24 +64,23 @@ def match(builder: Builder, spec: Any, name: str) -> Stage:
 
 def sort(builder: Builder, spec: Any, name: str) -> Stage:
     """Compile $sort."""
-    key = document_key(builder.sort_keys(spec), builder.key)
-    memory = builder.context.memory_limit
-
-    def run(batches: Batches, variables: Variables) -> Batches:
-        yield from in_batches(ordered(batches, key, None, memory=memory))
-
-    return Stage(name, run, spec)
+    return Stage(name, _sorting(builder, document_key(builder.sort_keys(spec), builder.key), None), spec)
 
 
 def top_of(builder: Builder, spec: Any, most: int) -> Stage:
     """Compile $sort with a $limit behind it: only so many documents are held."""
-    key = document_key(parse_sort(spec), builder.key)
-    memory = builder.context.memory_limit
+    return Stage("$sort", _sorting(builder, document_key(parse_sort(spec), builder.key), most), spec)
+
+
+def _sorting(builder: Builder, key: Callable[[Any], Any], most: int | None) -> Run:
+    """Return the run of a stage that gives its documents in the order of a key, the first ones only where there is a ``most``."""
+    context = builder.context
 
     def run(batches: Batches, variables: Variables) -> Batches:
-        yield from in_batches(ordered(batches, key, most, memory=memory))
+        found = ordered(batches, key, most, memory=context.memory_limit, check=context.check_deadline)
+        yield from in_batches(found)
 
-    return Stage("$sort", run, spec)
+    return run
 
 
 def limit(builder: Builder, spec: Any, name: str) -> Stage:
@@ -156,10 +155,7 @@ def sample(builder: Builder, spec: Any, name: str) -> Stage:
     if size != size or size in (math.inf, -math.inf) or int(size) < 1:
         fail("the size of $sample is positive", 28747)
 
-    def pick(found: Batch, variables: Variables) -> Batch:
-        return random.sample(found, min(int(size), len(found)))
-
-    return Stage(name, whole(pick), spec)
+    return Stage(name, _sorting(builder, lambda document: random.random(), int(size)), spec)
 
 
 _UNWIND_OPTIONS: Final = ("path", "preserveNullAndEmptyArrays", "includeArrayIndex")
@@ -200,7 +196,7 @@ def unwind(builder: Builder, spec: Any, name: str) -> Stage:
 
     def run(batches: Batches, variables: Variables) -> Batches:
         for batch in batches:
-            yield [new for document in batch for new in _unwound(document, parts, keep, index)]
+            yield from in_batches(new for document in batch for new in _unwound(document, parts, keep, index))
 
     return Stage(name, run, spec)
 
@@ -255,9 +251,7 @@ def sort_by_count(builder: Builder, spec: Any, name: str) -> Stage:
     stages = builder.compile(builder, [{"$group": {"_id": spec, "count": {"$sum": 1}}}, {"$sort": {"count": -1}}])
 
     def run(batches: Batches, variables: Variables) -> Batches:
-        for stage in stages:
-            batches = stage.run(batches, variables)
-        return batches
+        return through(stages, batches, variables, builder.context.check_deadline)
 
     return Stage(name, run, spec)
 

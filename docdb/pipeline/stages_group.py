@@ -1,6 +1,6 @@
 """Stages that gather: $group, $bucket, $bucketAuto.
 
-What lives here: their parsers and the hash of groups. What it must not know: what an accumulator computes.
+What lives here: their parsers. What it must not know: what an accumulator computes, how groups are held (``groups``).
 """
 
 from __future__ import annotations
@@ -9,52 +9,20 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 
 from docdb.language.expression_core import DivisionByZero, fail, integer_of, is_nullish
 from docdb.language.order import TAGS, compare
 from docdb.language.values import MISSING, is_number, type_name
-from docdb.pipeline.accumulators import Accumulator, compile_accumulator
-from docdb.pipeline.context import Batch, Batches
-from docdb.pipeline.spill import OBJECT_FACTOR, Partitions, Weight
-from docdb.pipeline.stage import Builder, Stage, Variables, check_options, in_batches, whole
+from docdb.pipeline.accumulators import compile_accumulator
+from docdb.pipeline.context import Batches
+from docdb.pipeline.groups import Fields, Group, Load, grouped
+from docdb.pipeline.spill import ordered
+from docdb.pipeline.stage import Builder, Stage, Variables, check_options, in_batches, looking
 
 __all__ = ["bucket", "bucket_auto", "group"]
-
-Fields = list[tuple[str, Accumulator]]
-
-# What a group takes in memory without its id, and each of its accumulators; those that keep values take as much as the documents.
-_GROUP_BYTES: Final = 400
-_FOLD_BYTES: Final = 150
-_KEEPING: Final = frozenset({
-    "$push", "$addToSet", "$mergeObjects", "$firstN", "$lastN", "$minN", "$maxN", "$topN", "$bottomN", "$median", "$percentile",
-})  # fmt: skip
-_DEEPEST: Final = 6  # times a document is set aside; 16**6 parts
-
-
-class _Group:
-    """One group: its id and the state of each accumulator."""
-
-    __slots__ = ("folds", "id")
-
-    def __init__(self, id: Any, fields: Fields, variables: Variables) -> None:
-        self.id = id
-        self.folds = [accumulator.start(variables) for _, accumulator in fields]
-
-    def add(self, fields: Fields, document: dict[str, Any], variables: Variables) -> None:
-        for (_, accumulator), fold in zip(fields, self.folds, strict=True):
-            fold.add(accumulator.value(document, variables))
-
-    def add_numbered(self, fields: Fields, document: dict[str, Any], variables: Variables) -> None:
-        """Add as $group does, and $bucket, which is one: a division by zero has a number of its own there."""
-        try:
-            self.add(fields, document, variables)
-        except DivisionByZero as error:
-            error.code = error.in_group
-            raise
-
-    def result(self, fields: Fields) -> dict[str, Any]:
-        return {"_id": self.id, **{name: fold.value() for (name, _), fold in zip(fields, self.folds, strict=True)}}
 
 
 def group(builder: Builder, spec: Any, name: str) -> Stage:
@@ -75,42 +43,10 @@ def group(builder: Builder, spec: Any, name: str) -> Stage:
         fields: Fields = [
             (field, compile_accumulator(builder, field, item)) for field, item in spec.items() if field != "_id"
         ]
-    key, memory = builder.key, builder.context.memory_limit
-    keeps = any(next(iter(item)) in _KEEPING for field, item in spec.items() if field != "_id")
-
-    def groups_of(batches: Batches, variables: Variables, level: int) -> Iterator[dict[str, Any]]:
-        """Yield the groups; documents of groups beyond the memory limit are set aside and grouped when the others are done."""
-        groups: dict[bytes, _Group] = {}
-        aside: Partitions | None = None
-        weight, used = Weight(), 0
-        try:
-            for batch in batches:
-                for document in batch:
-                    value = identity(document, variables)
-                    value = None if value is MISSING else value
-                    place = key(value)
-                    found = groups.get(place)
-                    if found is None:
-                        if used > memory and level < _DEEPEST:
-                            aside = aside or Partitions(level)
-                            aside.put(place, document)
-                            continue
-                        found = groups[place] = _Group(value, fields, {**variables, "ROOT": document})
-                        used += _GROUP_BYTES + _FOLD_BYTES * len(fields) + OBJECT_FACTOR * len(place)
-                    found.add_numbered(fields, document, variables)
-                    if keeps:
-                        used += weight.of(document)
-            yield from (found.result(fields) for found in groups.values())
-            groups.clear()
-            if aside is not None:
-                for part in aside.parts():
-                    yield from groups_of(part, variables, level + 1)
-        finally:
-            if aside is not None:
-                aside.close()
 
     def run(batches: Batches, variables: Variables) -> Batches:
-        yield from in_batches(groups_of(batches, variables, 0))
+        found = grouped(batches, identity, fields, builder.key, builder.context, variables)
+        yield from in_batches(document for _, document in found)
 
     return Stage(name, run, spec)
 
@@ -174,21 +110,20 @@ def bucket(builder: Builder, spec: Any, name: str) -> Stage:
     key, expression = builder.key, builder.expression(spec["groupBy"])
     marks = [key(value) for value in boundaries]
 
-    def gather(documents: Batch, variables: Variables) -> Batch:
-        groups: dict[bytes, _Group] = {}
-        for document in documents:
-            value = expression(document, variables)
-            at = bisect_right(marks, key(value)) - 1
-            bound = boundaries[at] if 0 <= at < len(marks) - 1 else default
-            if bound is MISSING:
-                fail("a value lies outside the boundaries of $bucket, which has no default", 7158303)
-            place = key(bound)
-            if place not in groups:
-                groups[place] = _Group(bound, fields, variables)
-            groups[place].add_numbered(fields, document, variables)
-        return [groups[place].result(fields) for place in sorted(groups)]
+    def bound_of(document: dict[str, Any], variables: Variables) -> Any:
+        at = bisect_right(marks, key(expression(document, variables))) - 1
+        bound = boundaries[at] if 0 <= at < len(marks) - 1 else default
+        if bound is MISSING:
+            fail("a value lies outside the boundaries of $bucket, which has no default", 7158303)
+        return bound
 
-    return Stage(name, whole(gather), spec)
+    def run(batches: Batches, variables: Variables) -> Batches:
+        context = builder.context
+        rows = grouped(batches, bound_of, fields, key, context, variables)
+        found = ordered(([row] for row in rows), itemgetter(0), None, memory=context.memory_limit)
+        yield from in_batches(document for _, document in found)
+
+    return Stage(name, run, spec)
 
 
 _RENARD: Final = {
@@ -286,24 +221,41 @@ def bucket_auto(builder: Builder, spec: Any, name: str) -> Stage:
     fields = _output(builder, spec.get("output") or {"count": {"$sum": 1}}, 40244)
     key, expression = builder.key, builder.expression(spec["groupBy"])
 
-    def gather(documents: Batch, variables: Variables) -> Batch:
-        values = []
-        for document in documents:
+    def run(batches: Batches, variables: Variables) -> Batches:
+        count = 0
+
+        def valued(document: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            nonlocal count
+            count += 1
             value = expression(document, variables)
             value = None if value is MISSING else value
             if granularity is not None:
                 _check_number(value)
-            values.append((value, document))
-        values.sort(key=lambda pair: key(pair[0]))
-        found = []
-        for low, high, members in _spread(values, buckets, granularity, key):
-            result = _Group({"min": low, "max": high}, fields, variables)
-            for _, document in members:
-                result.add(fields, document, variables)
-            found.append(result.result(fields))
-        return found
+            return value, document
 
-    return Stage(name, whole(gather), spec)
+        context = builder.context
+        pairs = (list(map(valued, batch)) for batch in batches)
+        memory, check = context.memory_limit, context.check_deadline
+        found = ordered(pairs, lambda pair: key(pair[0]), None, memory=memory, check=check)
+        rows = _Ahead(looking(found, check))  # all documents are read now, and counted
+        keeps = any(accumulator.keeps for _, accumulator in fields)
+        size, highest = max(1, int(count / buckets + 0.5)), MISSING
+        for left in range(buckets, 0, -1):
+            if rows.next is None:
+                return
+            bucket = Group({}, fields, variables)
+            taking = partial(Load(fields, memory).add, bucket) if keeps else partial(bucket.add, fields)
+            add = partial(taking, variables=variables)
+            try:
+                low, high = _filled(rows, size if left > 1 else count, granularity, key, add)
+                bucket.id = {"min": low if highest is MISSING or granularity is None else highest, "max": high}
+                document = bucket.result(fields)
+            finally:
+                bucket.close(fields)
+            highest = high
+            yield [document]
+
+    return Stage(name, run, spec)
 
 
 def _check_number(value: Any) -> None:
@@ -315,25 +267,41 @@ def _check_number(value: Any) -> None:
         fail("a granularity takes numbers that are not negative", 40260)
 
 
-def _spread(
-    values: list[tuple[Any, Any]], buckets: int, granularity: _Granularity | None, key: Callable[[Any], bytes]
-) -> list[tuple[Any, Any, list[tuple[Any, Any]]]]:
-    """Return (min, max, members) of the buckets; equal values share one."""
-    size = max(1, int(len(values) / buckets + 0.5))
-    found: list[tuple[Any, Any, list[tuple[Any, Any]]]] = []
-    at = 0
-    while at < len(values):
-        end = min(at + size, len(values)) if len(found) < buckets - 1 else len(values)
-        low, high = values[at][0], values[end - 1][0]
-        if granularity is not None:
-            low = found[-1][1] if found else granularity.down(float(values[at][0]))
-            high = granularity.up(float(high))
-            while end < len(values) and (values[end][0] < high or (high == 0 and values[end][0] == 0)):
-                end += 1
-        else:
-            while end < len(values) and key(values[end][0]) == key(high):
-                end += 1
-            high = values[end][0] if end < len(values) else values[-1][0]
-        found.append((low, high, values[at:end]))
-        at = end
-    return found
+class _Ahead:
+    """Rows with a look at the next one, None behind the last."""
+
+    def __init__(self, rows: Iterator[tuple[Any, dict[str, Any]]]) -> None:
+        self._rows = rows
+        self.next = next(rows, None)
+
+    def take(self) -> tuple[Any, dict[str, Any]]:
+        """Return the next row, which is there."""
+        row, self.next = self.next, next(self._rows, None)
+        assert row is not None
+        return row
+
+
+def _filled(
+    rows: _Ahead,
+    size: int,
+    granularity: _Granularity | None,
+    key: Callable[[Any], bytes],
+    add: Callable[[dict[str, Any]], None],
+) -> tuple[Any, Any]:
+    """Fill a bucket with so many documents, and with those that belong to the last of them; return the ends of its range."""
+    first: Any = rows.next[0] if rows.next is not None else None
+    value = first
+    while rows.next is not None and size > 0:
+        value, document = rows.take()
+        add(document)
+        size -= 1
+    if granularity is not None:
+        high: Any = granularity.up(float(value))
+        while rows.next is not None and (rows.next[0] < high or (high == 0 and rows.next[0] == 0)):
+            add(rows.take()[1])
+        return granularity.down(float(first)), high
+    last = key(value)
+    while rows.next is not None and key(rows.next[0]) == last:
+        value, document = rows.take()
+        add(document)
+    return first, rows.next[0] if rows.next is not None else value

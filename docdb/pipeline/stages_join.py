@@ -6,23 +6,28 @@ index can serve.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from docdb.errors import NotSupportedError, QueryError
 from docdb.language.expression_core import fail, integer_of
+from docdb.language.expression_types import bson_size
 from docdb.language.expressions import Expression, check_variable, field_path
 from docdb.language.metadata import Metadata, bare, stripped
 from docdb.language.values import MISSING, is_number
-from docdb.pipeline.context import Batch, Batches
+from docdb.pipeline.context import Batch, Batches, Context
+from docdb.pipeline.groups import MOST_BYTES
 from docdb.pipeline.joining import FieldJoin, equality_filter, local_values
-from docdb.pipeline.stage import Builder, Stage, Variables, check_options
+from docdb.pipeline.spill import Rows, Weight
+from docdb.pipeline.stage import BATCH, Builder, Run, Stage, Variables, check_options, in_batches, through, watched
 from docdb.pipeline.stages_flow import with_path
 
 __all__ = ["facet", "graph_lookup", "lookup", "lookup_unwound", "union_with"]
 
 
+_MANY: Final = 16_384  # documents that are found at once, where there may be fewer
 # What gives another answer each time it is asked.
 _CHANCE: Final = ("$rand", "$sample", "$sampleRate")
 
@@ -58,8 +63,7 @@ class _Joined:
         return self.flow(self.read(), variables)
 
     def flow(self, batches: Batches, variables: Variables) -> Batches:
-        for stage in self.stages:
-            batches = stage.run(batches, variables)
+        batches = through(self.stages, batches, variables, self.builder.context.check_deadline)
         return stripped(batches) if self.builder.metadata.used else batches
 
 
@@ -139,9 +143,12 @@ def lookup_unwound(builder: Builder, spec: Any, unwind: Any) -> Stage | None:
 
     def run(batches: Batches, variables: Variables) -> Batches:
         join = FieldJoin(joined.read, local, foreign, builder.key, context.memory_limit // 2, None)
-        for batch in batches:
+        pace = _Pace()
+        for batch in pace.parts(batches):
             context.check_deadline()
-            yield join.unwound(batch, target, keeps)
+            rows = join.unwound(batch, target, keeps)
+            pace.found(len(rows))
+            yield from in_batches(rows)
 
     return Stage("$lookup", run, spec)
 
@@ -150,20 +157,47 @@ def _bindings(bound: dict[str, Expression], document: dict[str, Any], variables:
     return {**variables, **{name: expression(document, variables) for name, expression in bound.items()}}
 
 
-def _lookup_by_pipeline(joined: _Joined, bound: dict[str, Expression], target: tuple[str, ...]) -> Any:
-    def run(batches: Batches, variables: Variables) -> Batches:
-        shared: list[Any] | None = None
-        for batch in batches:
-            joined.builder.context.check_deadline()
-            result = []
-            for document in batch:
-                if bound or shared is None:
-                    inner = _bindings(bound, document, variables)
-                    shared = [found for part in joined.run(inner) for found in part]
-                result.append(with_path(document, target, list(shared)))
-            yield result
+def _gathered(batches: Batches, context: Context, name: str, code: int) -> Batch:
+    """Return documents as one list. Raises QueryError when they take more than the memory limit and are too large for a document."""
+    found: Batch = []
+    weight, used, allowed = Weight(), 0, max(context.memory_limit, MOST_BYTES)
+    for batch in batches:
+        found += batch
+        used += sum(map(weight.of, batch))
+        if used > allowed:
+            size = sum(map(bson_size, found))
+            if size > MOST_BYTES:
+                fail(f"what {name} finds cannot be in one document, with {size} bytes", code)
+            allowed = 2 * used
+    return found
 
-    return run
+
+def _few(documents: Iterable[tuple[dict[str, Any], int]]) -> Batches:
+    """Yield documents in batches that end early where they hold many others, whose number is given."""
+    batch: Batch = []
+    held = 0
+    for document, count in documents:
+        batch.append(document)
+        held += count
+        if len(batch) >= BATCH or held >= _MANY:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
+def _lookup_by_pipeline(joined: _Joined, bound: dict[str, Expression], target: tuple[str, ...]) -> Run:
+    context = joined.builder.context
+
+    def joining(batches: Batches, variables: Variables) -> Iterator[tuple[dict[str, Any], int]]:
+        shared: Batch | None = None
+        for document in (document for batch in batches for document in batch):
+            if bound or shared is None:
+                context.check_deadline()
+                shared = _gathered(joined.run(_bindings(bound, document, variables)), context, "$lookup", 4568)
+            yield with_path(document, target, list(shared)), len(shared)
+
+    return lambda batches, variables: _few(joining(batches, variables))
 
 
 def _lookup_by_field(
@@ -172,30 +206,56 @@ def _lookup_by_field(
     target: tuple[str, ...],
     local: tuple[str, ...],
     foreign: tuple[str, ...],
-) -> Any:
+) -> Run:
     context = joined.builder.context
 
-    def run(batches: Batches, variables: Variables) -> Batches:
-        def shaped(found: Batch) -> Batch:
-            return [document for part in joined.flow(iter([found]), variables) for document in part]
+    def shaped(found: Batch, variables: Variables) -> Batch:
+        return _gathered(joined.flow(iter([found]), variables), context, "$lookup", 4568)
 
-        once = shaped if joined.stages and not bound and joined.repeatable else None
+    def run(batches: Batches, variables: Variables) -> Batches:
+        once = partial(shaped, variables=variables) if joined.stages and not bound and joined.repeatable else None
         join = FieldJoin(joined.read, local, foreign, joined.builder.key, context.memory_limit // 2, once)
-        plain = len(target) == 1 and (once is not None or not (joined.stages or bound))
-        for batch in batches:
+        each = once is None and bool(joined.stages or bound)  # a let is evaluated even when nothing reads it
+        pace = _Pace()
+        for batch in pace.parts(batches):
             context.check_deadline()
-            if plain:
-                yield join.joined(batch, target[0])
+            if len(target) == 1 and not each:
+                yield pace.counted(join.joined(batch, target[0]), target[0])
                 continue
-            result = []
+            result, many = [], 0
             for document, matches in zip(batch, join.matches(batch), strict=True):
-                if (joined.stages or bound) and once is None:  # a let is evaluated even when nothing reads it
-                    inner = _bindings(bound, document, variables)
-                    matches = [found for part in joined.flow(iter([matches]), inner) for found in part]
-                result.append(with_path(document, target, matches))
+                found = shaped(matches, _bindings(bound, document, variables)) if each else matches
+                many += len(matches)
+                result.append(with_path(document, target, found))
+            pace.found(many)
             yield result
 
     return run
+
+
+class _Pace:
+    """How many documents are joined at once: fewer, where they find many."""
+
+    def __init__(self) -> None:
+        self._size = BATCH
+
+    def parts(self, batches: Batches) -> Batches:
+        """Yield batches of the present size, at most."""
+        for batch in batches:
+            at = 0
+            while at < len(batch):
+                part = batch[at : at + self._size]
+                at += len(part)
+                yield part
+
+    def counted(self, batch: Batch, target: str) -> Batch:
+        """Return a batch whose documents have found what lies under ``target``."""
+        self.found(sum(len(document[target]) for document in batch))
+        return batch
+
+    def found(self, many: int) -> None:
+        """Take note of how many were found for a part."""
+        self._size = max(1, self._size // 2) if many > _MANY else min(BATCH, 2 * self._size)
 
 
 def union_with(builder: Builder, spec: Any, name: str) -> Stage:
@@ -253,13 +313,18 @@ def facet(builder: Builder, spec: Any, name: str) -> Stage:
         compiled[field] = builder.compile(builder.inner(name), stages)
 
     def run(batches: Batches, variables: Variables) -> Batches:
-        documents: Batch = [document for batch in batches for document in batch]
-        result: dict[str, Any] = {}
-        for field, stages in compiled.items():
-            flow: Batches = iter([list(documents)])
-            for stage in stages:
-                flow = stage.run(flow, variables)
-            result[field] = [bare(document) for batch in flow for document in batch]
+        context = builder.context
+        documents = Rows(context.memory_limit // 2)
+        try:
+            for batch in batches:
+                documents.extend(batch)
+            result: dict[str, Any] = {}
+            for field, stages in compiled.items():
+                source = watched(documents.batches(), context.check_deadline)
+                flow = through(stages, source, variables, context.check_deadline)
+                result[field] = [bare(found) for found in _gathered(flow, context, name, 4031700)]
+        finally:
+            documents.close()
         yield [result]
 
     return Stage(name, run, spec)
@@ -320,7 +385,7 @@ def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
     behind = restricting if _names_variables(restriction) else []
     field_path(path)
 
-    def search(document: dict[str, Any], variables: Variables) -> Iterator[dict[str, Any]]:
+    def search(document: dict[str, Any], variables: Variables) -> Batches:
         first = start(document, variables)
         frontier = list(first) if type(first) is list else [] if first is MISSING else [first]
         asked: set[bytes] = set()
@@ -338,16 +403,20 @@ def graph_lookup(builder: Builder, spec: Any, name: str) -> Stage:
             for stage in behind:
                 found_batches = stage.run(found_batches, variables)
             for batch in found_batches:
+                builder.context.check_deadline()
+                fresh_found = []
                 for found in batch:
                     if key(found.get("_id")) in seen:
                         continue
                     seen.add(key(found.get("_id")))
                     frontier += [value for value in local_values(found, source) if value is not None]
-                    yield with_path(found, depth_field, depth) if depth_field else found
+                    fresh_found.append(with_path(found, depth_field, depth) if depth_field else found)
+                yield fresh_found
             depth += 1
 
-    def run(batches: Batches, variables: Variables) -> Batches:
-        for batch in batches:
-            yield [with_path(document, target, list(search(document, variables))) for document in batch]
+    def joining(batches: Batches, variables: Variables) -> Iterator[tuple[dict[str, Any], int]]:
+        for document in (document for batch in batches for document in batch):
+            found = _gathered(search(document, variables), builder.context, name, 40099)
+            yield with_path(document, target, found), len(found)
 
-    return Stage(name, run, spec)
+    return Stage(name, lambda batches, variables: _few(joining(batches, variables)), spec)

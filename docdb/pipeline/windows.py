@@ -9,24 +9,27 @@ from __future__ import annotations
 import datetime as dt
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from docdb.language.expression_core import fail, integer_of
 from docdb.language.expression_date_arithmetic import UNITS, add_units
 from docdb.language.values import MISSING, is_number
 from docdb.pipeline.accumulators import ACCUMULATORS
-from docdb.pipeline.context import Batch
+from docdb.pipeline.context import Batches
 from docdb.pipeline.ordering import SortKey, document_key
 from docdb.pipeline.projecting import parse_add_fields
-from docdb.pipeline.stage import Builder, Stage, Variables, check_options, whole
+from docdb.pipeline.spill import between, ordered
+from docdb.pipeline.stage import Builder, Stage, Variables, check_options, in_batches
 from docdb.pipeline.window_functions import FUNCTIONS, Partition
 
 __all__ = ["set_window_fields"]
 
 Bounds = Callable[[Partition, int], tuple[int, int]]
-Compute = Callable[[Partition, Variables], list[Any]]
+Compute = Callable[[Partition, Variables], Sequence[Any]]
 
 
 def _number_bound(value: Any) -> bool:
@@ -118,26 +121,27 @@ def _over_window(builder: Builder, name: str, argument: Any, bounds: Bounds, win
     ends = (window.get("documents") or window.get("range")) if isinstance(window, dict) else None
     slides = name in ("$stdDevPop", "$stdDevSamp") and ends is not None and ends[0] != "unbounded"
 
-    def spoiled(values: list[Any], low: int, high: int) -> bool:
+    def spoiled(values: Sequence[Any], low: int, high: int) -> bool:
         # A deviation over a window whose lower end moves is null while something in it is not finite.
         return slides and any(
-            type(value) in (float, Decimal) and not math.isfinite(value) for value in values[low:high]
+            type(value) in (float, Decimal) and not math.isfinite(value) for value in between(values, low, high)
         )
 
-    def compute(partition: Partition, variables: Variables) -> list[Any]:
-        values = [accumulator.value(document, variables) for document in partition.documents]
-        found: list[Any] = []
+    def folded(partition: Partition, variables: Variables, values: Sequence[Any]) -> Iterator[Any]:
         previous = (0, 0)
         fold = accumulator.start(variables)
         for at in range(len(values)):
             low, high = bounds(partition, at)
             if low != previous[0] or high < previous[1]:
                 fold, previous = accumulator.start(variables), (low, low)
-            for value in values[previous[1] : high]:
+            for value in partition.between(values, previous[1], high):
                 fold.add(value)
             previous = (low, high)
-            found.append(None if spoiled(values, low, high) else fold.value())
-        return found
+            yield None if spoiled(values, low, high) else fold.value()
+
+    def compute(partition: Partition, variables: Variables) -> Sequence[Any]:
+        values = partition.column(accumulator.value(document, variables) for document in partition.documents)
+        return partition.column(folded(partition, variables, values))
 
     return compute
 
@@ -176,21 +180,27 @@ def set_window_fields(builder: Builder, spec: Any, name: str) -> Stage:
     shapes = parse_add_fields(columns_spec, name, lambda text: builder.expression(text, text[2:])) if outputs else None
     key, order = builder.key, document_key(keys, builder.key) if keys else None
 
-    def compute(documents: Batch, variables: Variables) -> Batch:
-        groups: dict[bytes, Batch] = {}
-        for document in documents:
-            value = partition_by(document, variables)
-            if type(value) is list:
-                fail(f"the partitionBy of {name} may not give an array", 14)
-            groups.setdefault(key(value), []).append(document)
-        result: Batch = []
-        for place in sorted(groups):
-            members = sorted(groups[place], key=order) if order else groups[place]
-            partition = Partition(members, order)
-            columns = [output(partition, variables) for _, output in outputs]
-            for at, document in enumerate(members):
-                known = {**variables, **{f"value{i}": column[at] for i, column in enumerate(columns)}}
-                result.append(shapes(document, known) if shapes else document)
-        return result
+    def place_of(document: dict[str, Any], variables: Variables) -> tuple[bytes, bytes]:
+        value = partition_by(document, variables)
+        if type(value) is list:
+            fail(f"the partitionBy of {name} may not give an array", 14)
+        return key(value), order(document) if order else b""
 
-    return Stage(name, whole(compute), spec)
+    def run(batches: Batches, variables: Variables) -> Batches:
+        memory, check = builder.context.memory_limit, builder.context.check_deadline
+        rows = ([(*place_of(document, variables), document) for document in batch] for batch in batches)
+        found = ordered(rows, itemgetter(0, 1), None, memory=memory // 2, check=check)
+        for _, members in groupby(found, itemgetter(0)):
+            with Partition(map(itemgetter(2), members), order, memory // 2, 2 * len(outputs), check) as partition:
+                columns = [output(partition, variables) for _, output in outputs]
+                yield from in_batches(_shown(partition, columns, shapes, variables))
+
+    return Stage(name, run, spec)
+
+
+def _shown(
+    partition: Partition, columns: list[Sequence[Any]], shapes: Any, variables: Variables
+) -> Iterator[dict[str, Any]]:
+    for document, *values in zip(partition.documents, *columns, strict=True):
+        known = {**variables, **{f"value{i}": value for i, value in enumerate(values)}}
+        yield shapes(document, known) if shapes else document

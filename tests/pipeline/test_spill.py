@@ -76,7 +76,7 @@ def test_a_reader_that_stops_leaves_no_file_open(stage: dict[str, Any]) -> None:
 def test_partitions_keep_equal_keys_together_and_in_order() -> None:
     chance = random.Random(1)
     documents = [{"k": chance.randrange(50), "n": n} for n in range(5_000)]
-    parts = Partitions(0)
+    parts = Partitions(0, 1 << 20)
     for document in documents:
         parts.put(b"%d" % document["k"], document)
     found = [[document for batch in part for document in batch] for part in parts.parts()]
