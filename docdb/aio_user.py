@@ -114,6 +114,8 @@ class AsyncUserDatabase(Wrapper):
         """Refuse: options are not for users."""
         self._inner.list_collections()
 
+    explain_access = threaded(UserDatabase.explain_access)
+
     backup = threaded(UserDatabase.backup)
     check = threaded(UserDatabase.check)
     compact = threaded(UserDatabase.compact)

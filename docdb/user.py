@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from docdb.collection import Collection
 from docdb.command import command
 from docdb.errors import InvalidOperation
+from docdb.language.values import MISSING
 from docdb.query import AggregateCursor
 from docdb.transaction import Retries, SnapshotView, Transaction, check_limit, check_times, run
 
 if TYPE_CHECKING:
     from docdb.sessions.user import UserSession
+    from docdb.sessions.user_explain import Access
 
 __all__ = ["UserDatabase"]
 
@@ -97,6 +99,27 @@ class UserDatabase:
         self._session.refuse_closed()
         given = self._session.settings.snapshot_limit_s if limit_s == SAME_AS_CURSORS else limit_s
         return SnapshotView(self._session, check_limit(given, "limit_s"))
+
+    def explain_access(
+        self, action: str, collection: str, query: Any = MISSING, *, id: Any = MISSING, document: Any = MISSING
+    ) -> Access:
+        """Return whether this caller may, and why: for the developer. Nothing is done, and nobody is told.
+
+        ``action`` is read, create, update or delete. A ``query`` is proved like that of a call; an ``id`` reads the document and judges it; ``document``
+        is what is created, or what an update makes of the stored one. The answer says the rule, what each part of it came to, and what a query does
+        not prove.
+
+        >>> import docdb
+        >>> db = docdb.open(":memory:")
+        >>> db.set_rules("notes", {"read": "doc._openid == auth.openid"})
+        1
+        >>> db.as_user({"openid": "ann"}).explain_access("read", "notes", {"done": True}).missing
+        'doc._openid == auth.openid'
+        >>> db.close()
+        """
+        from docdb.sessions.user_explain import explain_access
+
+        return explain_access(self._session, action, collection, query, id, document)
 
     def changes(self, /, **options: Any) -> NoReturn:
         """Refuse."""

@@ -79,9 +79,13 @@ class Denials:
         error.correlation_id = denial.id
         return error
 
+    def take(self, error: BaseException) -> Denial | None:
+        """Return what is known of a denial, which is not told any more."""
+        return self._waiting.pop(getattr(error, "correlation_id", None) or "", None)
+
     def tell(self, error: BaseException) -> None:
         """Hand what is known of a denial to the log and the program's hook, once; what the hook raises is logged."""
-        denial = self._waiting.pop(getattr(error, "correlation_id", None) or "", None)
+        denial = self.take(error)
         if denial is None:
             return
         _logger.info("%s denied: %s on %r: %s", denial.id, denial.action, denial.collection, denial.reason)
@@ -147,6 +151,11 @@ class Gate:
         if not self._late:
             self._denials.tell(error)
         return error
+
+    def reason_of(self, error: DeniedError) -> str:
+        """Return why something was denied, to who asks for that and nothing else."""
+        denial = self._denials.take(error)
+        return "" if denial is None else denial.reason
 
     def known(self, name: str, action: str) -> KnownRules:
         """Return the rules of a name; DeniedError where there are none, or the caller's time is over."""
