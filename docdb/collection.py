@@ -83,9 +83,10 @@ class Collection(Binding[T]):
     ) -> None:
         check_name(name)
         naive_utc = settings.naive_utc or getattr(getattr(session, "settings", None), "naive_utc", False)
-        if model is not None or naive_utc:
+        linear = settings.linear or getattr(session, "linear", False)
+        if model is not None or naive_utc or linear:
             kind: Any = model
-            settings = CollectionOptions(settings.model if model is None else model_of(kind), naive_utc)
+            settings = CollectionOptions(settings.model if model is None else model_of(kind), naive_utc, linear)
         super().__init__(session, name, settings)
 
     # The native face
@@ -198,7 +199,8 @@ class Collection(Binding[T]):
         self, filter: Any = None, projection: Any = None, skip: int = 0, limit: int = 0, **options: Unpack[FindOptions]
     ) -> Cursor[Any]:
         """Return a cursor over the documents that match; a wrong filter, projection or sort is refused here."""
-        selection = Selection.of_find("find", filter, projection, options, naive_utc=self.settings.naive_utc)
+        kept = self.settings
+        selection = Selection.of_find("find", filter, projection, options, naive_utc=kept.naive_utc, linear=kept.linear)
         cursor: Cursor[Any] = Cursor(self, selection)
         if skip:
             cursor.skip(skip)
@@ -234,11 +236,11 @@ class Collection(Binding[T]):
         return self.session.distinct(self.name, key, selection.query(), max_time_ms=selection.max_time_ms)
 
     def _counted(self, method: str, filter: Any, options: CountOptions) -> Selection:
-        naive_utc = self.settings.naive_utc
+        naive_utc, linear = self.settings.naive_utc, self.settings.linear
         if not options:
-            return Selection.of(filter, naive_utc=naive_utc)
+            return Selection.of(filter, naive_utc=naive_utc, linear=linear)
         check_options(method, options, CountOptions)
-        selection = Selection.of(filter, collation=options.get("collation"), naive_utc=naive_utc)
+        selection = Selection.of(filter, collation=options.get("collation"), naive_utc=naive_utc, linear=linear)
         selection = selection.with_skip(lenient_number(options.get("skip") or 0, "skip")).with_hint(options.get("hint"))
         if "limit" in options:
             selection = selection.with_limit(whole_number(options["limit"], "limit", least=1, kind_code=2))

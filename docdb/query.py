@@ -55,7 +55,8 @@ class Query(Tabular, Generic[T]):
         self._multiple = multiple
         self._raw = raw
         if selection is None:
-            selection = Selection.of(encode_where(condition), naive_utc=binding.settings.naive_utc)
+            kept = binding.settings
+            selection = Selection.of(encode_where(condition), naive_utc=kept.naive_utc, linear=kept.linear)
         self._selection = selection
 
     def _with(self, selection: Selection) -> Query[T]:
@@ -120,7 +121,8 @@ class Query(Tabular, Generic[T]):
         raw = bool(given.get("raw", False))
         filter = encode_find(self._condition) if raw else encode_where(self._condition)
         kept = self._selection
-        selection = Selection.of(filter, collation=kept.collation_spec, naive_utc=kept.naive_utc).with_hint(kept.hint)
+        how: Any = {"collation": kept.collation_spec, "naive_utc": kept.naive_utc, "linear": kept.linear}
+        selection = Selection.of(filter, **how).with_hint(kept.hint)
         for name, value in given.items():
             step = _OPTIONS[name]
             if step is not None and value is not None:
@@ -269,7 +271,7 @@ class DocumentReference(Generic[T]):
         """Return the document, or None. Cost: one lookup."""
         binding = self._binding
         if self._fields is not None:
-            selection = Selection.of(self._filter(), self._fields).with_limit(1)
+            selection = Selection.of(self._filter(), self._fields, linear=binding.settings.linear).with_limit(1)
             return next(chain.from_iterable(batches_of(binding, selection)), None)
         document = binding.read(self.id)
         if binding.settings.model is None:
@@ -286,7 +288,8 @@ class DocumentReference(Generic[T]):
 
     def live(self) -> LiveQuery[T]:
         """Return what ``watch`` hands out, without its first result; for faces that take it elsewhere."""
-        selection = Selection.of(self._filter(), self._fields, naive_utc=self._binding.settings.naive_utc)
+        kept = self._binding.settings
+        selection = Selection.of(self._filter(), self._fields, naive_utc=kept.naive_utc, linear=kept.linear)
         return live_of(self._binding, selection)
 
     def set(self, data: Any) -> UpdateOutcome:

@@ -41,10 +41,11 @@ class Model(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class CollectionOptions:
-    """What a collection knows besides its session and name."""
+    """What a collection knows besides its session and name. ``linear``: patterns are RE2's (``language/linear_patterns.py``)."""
 
     model: Model[Any] | None = None
     naive_utc: bool = False
+    linear: bool = False
 
 
 PLAIN = CollectionOptions()

@@ -7,6 +7,7 @@ documents are found."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,7 @@ from docdb.faces.arguments import (
 from docdb.faces.conditions import encode_find
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse
+from docdb.language.linear_patterns import is_linear_only, linear_only
 from docdb.language.projection import Projection, parse_projection
 from docdb.language.sorting import parse_sort
 from docdb.language.tree import TRUE, Node
@@ -32,6 +34,7 @@ from docdb.planner.queries import FindQuery, SortKeys
 __all__ = ["Selection"]
 
 _ALL: Final[Mapping[str, Any]] = {}
+_AS_IT_IS: Final = nullcontext()
 
 
 class Selection(NamedTuple):
@@ -57,12 +60,22 @@ class Selection(NamedTuple):
     comment: Any = None
     follow: bool = False
     naive_utc: bool = False
+    linear: bool = False
 
     @staticmethod
     def of(
-        filter: Any, fields: Any = None, *, collation: Any = None, let: Any = None, naive_utc: bool = False
+        filter: Any,
+        fields: Any = None,
+        *,
+        collation: Any = None,
+        let: Any = None,
+        naive_utc: bool = False,
+        linear: bool = False,
     ) -> Selection:
-        """Return the selection of a filter in MongoDB's sense and a projection; QueryError when either is wrong."""
+        """Return the selection of a filter in MongoDB's sense and a projection; QueryError when either is wrong. ``linear``: its patterns are RE2's."""
+        if linear and not is_linear_only():  # constants are evaluated while they are read
+            with linear_only():
+                return Selection.of(filter, fields, collation=collation, let=let, naive_utc=naive_utc, linear=True)
         document = {} if filter is None else encode_find(filter)
         spec = collation_document(collation)
         parsed = None if spec is None else parse_collation(spec)
@@ -70,14 +83,16 @@ class Selection(NamedTuple):
         shown = None if fields is None else _projection(fields, node, parsed, let, naive_utc)
         return Selection(
             filter=document, node=node, fields=fields, projection=shown, collation_spec=spec, collation=parsed, let=let,
-            naive_utc=naive_utc,
+            naive_utc=naive_utc, linear=linear,
         )  # fmt: skip
 
     @staticmethod
-    def of_find(method: str, filter: Any, fields: Any, options: FindOptions, *, naive_utc: bool = False) -> Selection:
+    def of_find(
+        method: str, filter: Any, fields: Any, options: FindOptions, *, naive_utc: bool = False, linear: bool = False
+    ) -> Selection:
         """Return the selection with everything ``find`` takes by name."""
         if not options:
-            return Selection.of(filter, fields, naive_utc=naive_utc)
+            return Selection.of(filter, fields, naive_utc=naive_utc, linear=linear)
         check_options(method, options, FindOptions)
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         if given.get("allow_disk_use") is False:
@@ -87,7 +102,7 @@ class Selection(NamedTuple):
         if "batch_size" in given:
             whole_number(given["batch_size"], "batch_size")
         found = Selection.of(
-            filter, fields, collation=given.get("collation"), let=given.get("let"), naive_utc=naive_utc
+            filter, fields, collation=given.get("collation"), let=given.get("let"), naive_utc=naive_utc, linear=linear
         )
         plain = {name: given[name] for name in ("comment", "follow", "return_key") if name in given}
         found = found._replace(**plain) if plain else found
@@ -100,13 +115,15 @@ class Selection(NamedTuple):
 
     def with_filter(self, filter: Mapping[str, Any]) -> Selection:
         """Return the selection with another filter document, all else kept."""
-        node = parse(filter, collation=self.collation, let=self.let, naive_utc=self.naive_utc)
+        with linear_only() if self.linear else _AS_IT_IS:
+            node = parse(filter, collation=self.collation, let=self.let, naive_utc=self.naive_utc)
         changed = self._replace(filter=filter, node=node)
         return changed if self.fields is None else changed.with_fields(self.fields)
 
     def with_fields(self, fields: Any) -> Selection:
         """Return the selection with another projection."""
-        shown = None if fields is None else _projection(fields, self.node, self.collation, self.let, self.naive_utc)
+        with linear_only() if self.linear else _AS_IT_IS:
+            shown = None if fields is None else _projection(fields, self.node, self.collation, self.let, self.naive_utc)
         return self._replace(fields=fields, projection=shown)
 
     def with_sort(self, keys: Any, order: Any = None) -> Selection:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from docdb.errors import DocdbError, UsageError
 from docdb.language import filters
+from docdb.language.linear_patterns import linear_only
 from docdb.language.projection import parse_projection
 from docdb.planner.queries import FindQuery
 from docdb.sessions.operations import DeleteOp, Outcome, Session, UpdateOp
@@ -59,7 +60,8 @@ def in_steps(
 
 
 def _ids(session: Session, name: str, operation: UpdateOp | DeleteOp) -> list[Any]:
-    node = filters.parse(operation.filter, let=operation.let, naive_utc=session.settings.naive_utc)
+    with linear_only(getattr(session, "linear", False)):
+        node = filters.parse(operation.filter, let=operation.let, naive_utc=session.settings.naive_utc)
     query = FindQuery(
         filter=operation.filter,
         node=node,

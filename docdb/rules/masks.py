@@ -20,7 +20,7 @@ from docdb.language.paths import identical
 from docdb.language.values import MISSING
 from docdb.rules.fields import WHOLE, Fields, fields_of_filter
 
-__all__ = ["Mask", "fields_of_hint", "mask", "searched", "speaks_of", "violations"]
+__all__ = ["Mask", "enters", "fields_of_hint", "mask", "searched", "speaks_of", "violations"]
 
 Tree = dict[str, Any]  # name -> None (hidden) | Tree
 _WILDCARD: Final = "$**"
@@ -137,6 +137,27 @@ def _steps(path: str) -> list[str]:
 def _begins(steps: list[str], other: list[str]) -> bool:
     """Tell whether ``steps`` begins with ``other``."""
     return steps[: len(other)] == other
+
+
+def enters(path: str, hidden: Collection[str]) -> bool:
+    """Tell whether a path leads into what stands at a hidden one: whether it can be written there tells what that is.
+
+    >>> enters("a.0.b", ["a.b"]), enters("a.b.0", ["a.b"])
+    (False, True)
+    """
+    return any(_leads_into(path.split("."), known.split(".")) for known in hidden)
+
+
+def _leads_into(steps: list[str], names: list[str]) -> bool:
+    met = 0
+    for at, step in enumerate(steps):
+        if met == len(names):
+            return True
+        if step == names[met]:
+            met += 1
+        elif not at or not (step.isdigit() or step.startswith("$")):
+            return False
+    return False
 
 
 def fields_of_hint(hint: Any, indexes: Sequence[Any]) -> Fields:

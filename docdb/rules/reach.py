@@ -47,11 +47,13 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A collection that is written to, by ``$out`` (which removes what was there) or ``$merge``."""
+    """A collection that is written to, by ``$out`` (which removes what was there) or ``$merge``. ``merges``: documents there become new
+    ones that are made of what is read of them."""
 
     collection: str
     path: str
     stage: str
+    merges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,9 +448,9 @@ def _merge(walk: _Walk, spec: Any, where: str) -> None:
     into = given.get("into")
     name = addressed(into.get("coll") if isinstance(into, Mapping) else into, f"{where}.into")
     walk.reader.expression(given.get("let"), f"{where}.let")
-    on, matched = given.get("on", "_id"), given.get("whenMatched")
+    on, matched = given.get("on", "_id"), given.get("whenMatched", "merge")
     changing = matched if isinstance(matched, list | tuple) else []
-    walk.writes.append(Written(name, where, "$merge"))
+    walk.writes.append(Written(name, where, "$merge", bool(changing) or matched == "merge"))
     walk.foreign(name, where, used=[on] if isinstance(on, str) else on, pipeline=changing, strict=True)
 
 

@@ -25,6 +25,7 @@ from docdb.errors import (
 from docdb.language import filters
 from docdb.language.collation import Collation
 from docdb.language.expressions import now
+from docdb.language.linear_patterns import linear_only
 from docdb.language.matching import matcher
 from docdb.language.order import order_key
 from docdb.language.projection import parse_projection
@@ -102,6 +103,7 @@ class Page:
 class StoreSession(Administering):
     """Fulfils ``operations.Session`` over a store."""
 
+    linear = False  # whether patterns are read as RE2's
     replace_documents: Any = None  # how a session that is a transaction does ``$out``
 
     def __init__(self, store: Store, settings: SessionSettings) -> None:
@@ -336,7 +338,7 @@ class StoreSession(Administering):
 
     def patterns(self) -> AbstractContextManager[None]:
         """Return what is entered while patterns are read that were sent by whoever this session is for."""
-        return nullcontext()
+        return linear_only() if self.linear else nullcontext()
 
     # Pictures: sessions of the same caller
 

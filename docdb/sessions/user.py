@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from docdb.errors import BulkWriteError, DeniedError, DocdbError
 from docdb.language import filters
-from docdb.language.linear_patterns import linear_only
 from docdb.language.order import order_key
 from docdb.language.projection import parse_projection
 from docdb.language.tree import Expr, Pattern, Schema, walk
@@ -53,6 +52,7 @@ __all__ = ["Gated", "UserSession"]
 class Gated(StoreSession):
     """A session for one caller; see the module's docstring."""
 
+    linear = True
     caller: Caller
     denials: Denials
     _asked: set[str] | None = None  # the names whose rules were looked at, where a commit will ask for them
@@ -190,6 +190,7 @@ class Gated(StoreSession):
     def _addressed_stages(self, name: str | None, pipeline: Any) -> Any:
         """Return a pipeline with its templates filled; what it reaches is judged by ``sources``."""
         self._open()
+        check_size(pipeline)
         try:
             return filled_stages(pipeline, self.caller)
         except Nobody:
@@ -238,10 +239,6 @@ class Gated(StoreSession):
             node = filters.parse(filter, **named)
             shown = query.projection if query.fields is None else parse_projection(query.fields, node=node, **named)
         return query._replace(filter=filter, node=node, projection=shown)
-
-    def patterns(self) -> AbstractContextManager[None]:
-        """Read patterns as RE2's: they are a caller's."""
-        return linear_only()
 
     def collection_names(self) -> list[str]:
         """Return the names of the collections of which something may be read."""

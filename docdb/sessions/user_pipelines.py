@@ -59,7 +59,9 @@ class UserSources(PipelineSources):
         for written in reached.writes:
             if written.stage != "$merge":
                 raise gate.denied("write", written.collection, f"{written.stage} at {written.path} is not for users")
-            gate.known(written.collection, "create")
+            known = gate.known(written.collection, "create")
+            if written.merges and gate.fields(known):  # they are made of masked ones
+                raise gate.denied("write", known.name, "merging would lose fields that are hidden", known)
         for read in ([] if name is None else [name]) + [foreign.collection for foreign in reached.reads]:
             gate.rule(gate.known(read, "read"), "read")
         return reached

@@ -19,7 +19,7 @@ from docdb.language.values import MISSING
 from docdb.rules.compiled import Verdict, compiled
 from docdb.rules.fields import WHOLE, Fields, UpdateFields, fields_of_update
 from docdb.rules.judging import needs_images
-from docdb.rules.masks import speaks_of, violations
+from docdb.rules.masks import enters, speaks_of, violations
 from docdb.rules.reach import fields_of_update_pipeline
 from docdb.sessions.rulebook import KnownRules
 from docdb.sessions.selecting import Selection
@@ -112,7 +112,8 @@ class UserGuard:
         fields, change = gate.fields(known), _change_of(selection.operation)
         for _, data in rows if change.reads.paths or change.writes else ():
             hidden = fields.hidden(codec.decode(data))
-            gate.speak(known, selection.action, change.reads, hidden)
+            entered = Fields(used=frozenset(path for path in change.writes if enters(path, hidden)))
+            gate.speak(known, selection.action, change.reads | entered, hidden)
             self._unseen = self._unseen or speaks_of(Fields(used=change.writes), hidden) is not None
 
     def counted(self, matched: int, modified: int) -> int:

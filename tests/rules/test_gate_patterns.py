@@ -106,6 +106,34 @@ def test_what_re2_cannot_do_is_refused(db, name, pattern):
         ASKED[name](db.as_user(ANN)["texts"], pattern)
 
 
+BOMB = {"$regexMatch": {"input": "a" * 200 + "!", "regex": EVIL}}
+CONSTANTS = {
+    "aggregate": lambda c: c.aggregate([{"$match": {"$expr": BOMB}}]).to_list(),
+    "aggregate let": lambda c: c.aggregate([{"$match": {"$expr": "$$v"}}], let={"v": BOMB}).to_list(),
+    "aggregate by a builder": lambda c: c.aggregate().match({"$expr": BOMB}).end(),
+    "bulk": lambda c: c.bulk_write([docdb.UpdateOne({"$expr": BOMB}, {"$set": {"x": 1}})]).matched_count,
+    "count": lambda c: c.count_documents({"$expr": BOMB}),
+    "distinct": lambda c: c.distinct("t", {"$expr": BOMB}),
+    "find": lambda c: list(c.find({"$expr": BOMB})),
+    "find let": lambda c: list(c.find({"$expr": "$$v"}, let={"v": BOMB})),
+    "find sorted": lambda c: list(c.find({"$expr": BOMB}).sort("t", 1)),
+    "find under a collation": lambda c: list(c.find({"$expr": BOMB}).collation({"locale": "en", "strength": 2})),
+    "fields": lambda c: [d for d in c.where({}).field({"x": BOMB}).get() if d["x"]],
+    "fields of a document": lambda c: c.doc(1).field({"x": BOMB}).get()["x"],
+    "options": lambda c: c.where({"$expr": BOMB}).options(raw=True).get(),
+    "page": lambda c: c.where({"$expr": BOMB}).after("").limit(5).get(),
+    "projection": lambda c: [d for d in c.find({}, {"x": BOMB}) if d["x"]],
+    "remove": lambda c: c.where({"$expr": BOMB}).remove().deleted,
+    "steps": lambda c: c.update_many({"$expr": BOMB}, {"$set": {"x": 1}}, batch=10).matched_count,
+    "update": lambda c: c.update_one({"$expr": BOMB}, {"$set": {"x": 1}}).matched_count,
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_are_evaluated_in_linear_time_too(db, name):
+    assert not CONSTANTS[name](db.as_user(ANN)["texts"])
+
+
 def test_the_programs_own_patterns_are_what_they_were(db):
     assert db["texts"].count_documents({"t": {"$regex": r"^(a)\1(?=a)"}}) == 1
     user = db.as_user(ANN)["texts"]

@@ -17,7 +17,7 @@ from docdb.language.sorting import parse_sort, sort_key
 from docdb.language.updates import parse_update
 from docdb.language.values import Int64
 from docdb.rules.fields import Fields, fields_of_filter, fields_of_projection, fields_of_sort, fields_of_update
-from docdb.rules.masks import Mask, fields_of_hint, mask, searched, speaks_of, violations
+from docdb.rules.masks import Mask, enters, fields_of_hint, mask, searched, speaks_of, violations
 from docdb.rules.reach import fields_of_pipeline
 from tests.rules import pipelines
 
@@ -91,6 +91,15 @@ TOUCHES = [
 def test_what_touches_a_hidden_path(path, hidden, by_use, by_show):
     assert speaks_of(Fields(used=frozenset({path})), [hidden]) == (hidden if by_use else None)
     assert speaks_of(Fields(shown=frozenset({path})), [hidden]) == (hidden if by_show else None)
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [("a.b", False), ("a.b.c", True), ("a.b.0", True), ("a.b.$[]", True), ("a.0.b", False), ("a.$.b.c", True), ("a", False), ("a.bb.c", False),
+     ("0.a.b.c", False)],
+)  # fmt: skip
+def test_what_leads_into_a_hidden_path(path, inside):
+    assert enters(path, ["x", "a.b"]) == inside
 
 
 def test_the_first_hidden_path_is_named():

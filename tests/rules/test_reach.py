@@ -117,7 +117,10 @@ def test_only_what_stands_in_front_is_leading():
 
 def test_writes_are_found_and_what_they_read():
     found = reach([{"$merge": {"into": "t", "on": ["a"], "whenMatched": [{"$set": {"b": "$c", "d": "$$new.e"}}]}}])
-    assert found.writes == (Written("t", "0.$merge", "$merge"),)
+    assert found.writes == (Written("t", "0.$merge", "$merge", merges=True),)
+    assert [
+        reach([{"$merge": {"into": "t", "whenMatched": how}}]).writes[0].merges for how in ("merge", "replace", "fail")
+    ] == [True, False, False]
     assert (found.reads[0].collection, used(found.reads[0].fields)) == ("t", ["a", "c"])
     assert reach([{"$out": {"db": "x", "coll": "t"}}]).writes == reach([{"$out": "t"}]).writes
     assert reach([{"$out": "t"}]).writes == (Written("t", "0.$out", "$out"),)
