@@ -335,6 +335,8 @@ class Plan:
         if wanted is None or not self.takes_top:
             return None
         names = self._wanted_names()
+        if names is not None and self.query.after is not None:
+            names |= {path[0] for path, _ in self.sort}  # the page's token is made of the last document
         decode = codec.decode if names is None or len(names) > codec.MOST_FIELDS else codec.FieldsDecoder(names)
         read = partial(self._stored_matches, view, deadline, work)
         return iter((smallest(read, self.sort, wanted, decode),))
