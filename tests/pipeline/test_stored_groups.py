@@ -11,6 +11,7 @@ import docdb
 from docdb import _native
 from docdb.pipeline import grouping
 from docdb.sessions.sources import PipelineSources
+from tests.fuzz.targets import written_as_is
 
 T = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -107,3 +108,24 @@ def test_the_kernel_makes_them(items: Any, name: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(grouping.Grouping, "run", run)
     found = list(items.aggregate([*MATCHES[name], GROUP]))
     assert made == [found]
+
+
+def test_what_a_transaction_has_written_is_grouped_with_the_rest(tmp_path: Any) -> None:
+    with docdb.open(tmp_path / "db") as db:
+        db["items"].create_index("v")
+        db["items"].insert_many({"_id": n, "k": n % 3, "v": n} for n in range(300))
+        with db.transaction() as transaction:
+            items = transaction["items"]
+            items.insert_many([{"_id": 1000 + n, "k": 5, "v": n} for n in range(10)])
+            items.update_many({"v": {"$lt": 30}}, {"$set": {"k": 7}})
+            items.delete_many({"v": {"$gte": 200, "$lt": 250}})
+            for front in ([], [{"$match": {"v": {"$gte": 5, "$lt": 220}}}]):
+                pipeline = [
+                    *front,
+                    {"$group": {"_id": "$k", "n": {"$sum": 1}, "v": {"$sum": "$v"}}},
+                    {"$sort": {"_id": 1}},
+                ]
+                found = list(items.aggregate(pipeline))
+                with written_as_is():
+                    assert found == list(items.aggregate(pipeline))
+                assert sum(row["n"] for row in found) == len(list(items.aggregate(front)))
