@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final
 
@@ -145,6 +146,8 @@ def _check_value(value: Any, unit: str | None) -> None:
             f"$densify without a unit is over numbers, not {type_name(value)}",
             5733201 if type(value) is not dt.datetime else 6053600,
         )
+    if isinstance(value, Decimal) and value.is_nan():  # it cannot be compared
+        fail("$densify is over numbers, not NaN", 5733201)
     if unit is not None and type(value) is not dt.datetime:
         fail(f"$densify with a unit is over dates, not {type_name(value)}", 6053600)
 

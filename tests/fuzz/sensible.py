@@ -44,6 +44,20 @@ def pipeline(chance: Random) -> list[dict[str, Any]]:
     return [_STAGES[chance.choice(_OFTEN)](chance) for _ in range(chance.randrange(1, 7))]
 
 
+def spread(chance: Random) -> list[dict[str, Any]]:
+    """Return one to six stages of all kinds; groups are put in order, which they have none of by themselves."""
+    made: list[dict[str, Any]] = []
+    for _ in range(chance.randrange(1, 7)):
+        name = chance.choice((*_OFTEN, *_LARGE, *_LARGE))
+        made.append((_LARGE.get(name) or _STAGES[name])(chance))
+        if next(iter(made[-1])) in ("$group", "$sortByCount"):
+            made += [
+                {"$match": {"_id": {"$not": {"$type": "array"}}}},
+                {"$sort": {"_id": 1}},
+            ]  # an array sorts as one of its elements
+    return made
+
+
 def _expression(chance: Random) -> Any:
     path = "$" + chance.choice(PATHS)
     kinds = (
@@ -130,3 +144,45 @@ _STAGES: Final[dict[str, Callable[[Random], dict[str, Any]]]] = {
 _OFTEN: Final = (
     *_STAGES, "match", "match", "match", "project", "project", "add", "limit", "sort", "sort", "group", "unwind", "unwind",
 )  # fmt: skip
+
+
+def _window(chance: Random) -> dict[str, Any]:
+    ends = chance.choice((["unbounded", "current"], [-2, 2], [0, 3], ["unbounded", "unbounded"]))
+    fold = chance.choice(("$sum", "$max", "$push", "$avg", "$addToSet", "$stdDevPop"))
+    output = chance.choice((
+        {"w": {fold: "$" + chance.choice(PATHS), "window": {"documents": ends}}},
+        {"w": {"$documentNumber": {}}, "v": {"$shift": {"output": "$a", "by": chance.choice((-1, 1, 3))}}},
+        {"w": {"$rank": {}}, "v": {"$denseRank": {}}},
+        {"a": {"$locf": "$a"}},
+    ))  # fmt: skip
+    partition = chance.choice((None, None, "$b", {"$type": "$a"}))
+    return {"$setWindowFields": {"partitionBy": partition, "sortBy": {"_id": chance.choice((1, -1))}, "output": output}}
+
+
+def _facet(chance: Random) -> dict[str, Any]:
+    return {
+        "$facet": {
+            name: [_STAGES[chance.choice(_EACH)](chance) for _ in range(chance.randrange(3))] for name in ("a", "b")
+        }
+    }
+
+
+def _buckets(chance: Random) -> dict[str, Any]:
+    output = chance.choice(
+        ({"n": {"$sum": 1}}, {"all": {"$push": "$_id"}}, {"a": {"$addToSet": "$a"}, "b": {"$max": "$b"}})
+    )
+    by = "$" + chance.choice(PATHS)
+    if chance.random() < 0.5:
+        return {"$bucketAuto": {"groupBy": by, "buckets": chance.randrange(1, 6), "output": output}}
+    return {"$bucket": {"groupBy": by, "boundaries": [0, 1, 2], "default": "none", "output": output}}
+
+
+_EACH: Final = ("add", "limit", "match", "project", "skip", "sort", "unset", "unwind")
+_LARGE: Final[dict[str, Callable[[Random], dict[str, Any]]]] = {
+    "buckets": _buckets,
+    "densify": lambda chance: {"$densify": {"field": "_id", "range": {"step": chance.choice((0.5, 1, 3)), "bounds": "full"}}},
+    "facet": _facet,
+    "fill": lambda chance: {"$fill": {"sortBy": {"_id": 1}, "output": {chance.choice(NAMES): {"method": "locf"}, "x": {"value": "$b"}}}},
+    "union": lambda chance: {"$unionWith": {"coll": "items", "pipeline": [_STAGES[chance.choice(_EACH)](chance)]}},
+    "window": _window,
+}  # fmt: skip

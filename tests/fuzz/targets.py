@@ -192,6 +192,29 @@ def _optimised(chance: Random) -> None:
         assert repr(found) == repr(expected), (stages, found, expected)
 
 
+@cache
+def _narrow_database() -> docdb.Database:
+    """As the plain one, but every stage goes to files at once."""
+    db = docdb.open(":memory:", slow_ms=1e9, memory_limit=1_000)
+    db["items"].insert_many(list(_plain_database()["items"].find({})))
+    return db
+
+
+def _pipelines(chance: Random) -> None:
+    """Rearranged or as written, in kernels or by the stages, in memory or in files: one answer."""
+    stages = sensible.spread(chance)
+    with written_as_is():
+        expected = outcome(lambda: list(_plain_database()["items"].aggregate(stages)))
+    if expected[0] != "value":
+        return
+    for db in (_plain_database(), _narrow_database()):
+        found = outcome(lambda db=db: list(db["items"].aggregate(stages)))
+        assert repr(found) == repr(expected), (stages, found, expected)
+    with written_as_is():
+        found = outcome(lambda: list(_narrow_database()["items"].aggregate(stages)))
+    assert repr(found) == repr(expected), (stages, found, expected)
+
+
 @contextmanager
 def written_as_is() -> Iterator[None]:
     """Run pipelines stage by stage over whole documents: no optimiser, no kernel."""
@@ -232,6 +255,7 @@ TARGETS: Final[dict[str, Callable[[Random], None]]] = {
     "optimised": _optimised,
     "order": _order,
     "pipeline": _pipeline,
+    "pipelines": _pipelines,
     "show": _show,
     "update": _update,
     "write": _write,

@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -219,3 +220,9 @@ def test_densify_counts_what_it_makes_alone(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(QueryError, match="more than 10") as raised:
         run([*documents, {"_id": 41, "n": 41}], [stage])
     assert raised.value.code == 5897900
+
+
+def test_densify_refuses_what_cannot_be_compared() -> None:
+    stage = {"$densify": {"field": "n", "range": {"step": 1, "bounds": "full"}}}
+    with pytest.raises(QueryError, match="not NaN"):
+        run([{"_id": 1, "n": 1}, {"_id": 2, "n": Decimal("NaN")}], [stage])
