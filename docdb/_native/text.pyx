@@ -26,7 +26,6 @@ cdef enum:
     STOP = 0                # the term of a stop word
     COUNTS = 64             # frequencies that make a difference
     DEEPEST = 100
-    MOST_WORDS = 500000     # a vocabulary that has met more forgets them
     PAUSE = 64              # documents between two chances for other threads
 
 cdef enum Outcome:
@@ -62,9 +61,10 @@ cdef uint64_t SECRET_1 = int.from_bytes(urandom(8), "little")
 cdef class Vocabulary:
     """The terms of words of one language. ``term_of(word)`` gives the term of a lowered word, "" for none, ``terms_of(text)`` those of any text.
 
-    For one thread at a time.
+    When more than ``most`` words were met it begins anew with the next run. For one thread at a time.
     """
 
+    cdef size_t most
     cdef object term_of
     cdef object terms_of
     cdef dict numbers
@@ -84,9 +84,9 @@ cdef class Vocabulary:
         if buffer_start(&self.memory, 4096) < 0:
             raise MemoryError
 
-    def __init__(self, term_of, terms_of, bytes letters not None):
+    def __init__(self, term_of, terms_of, bytes letters not None, size_t most):
         cdef unsigned char letter
-        self.term_of, self.terms_of = term_of, terms_of
+        self.term_of, self.terms_of, self.most = term_of, terms_of, most
         memset(self.lowered, 0, 256)
         for letter in letters:
             self.lowered[letter] = letter + 32 if 65 <= letter <= 90 else letter
@@ -277,7 +277,7 @@ cdef class TextEntries:
         cdef const unsigned char* data
         cdef const unsigned char* id_key
         self.postings.size = 0
-        if self.vocabulary.count > MOST_WORDS:
+        if self.vocabulary.count > self.vocabulary.most:
             self.vocabulary.forget()
         for n in range(documents.size):
             row = &documents.rows[n]

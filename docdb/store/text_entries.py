@@ -20,6 +20,7 @@ from typing import Any, Final
 from docdb import _native
 from docdb.errors import CorruptError, DocdbError, DocumentError
 from docdb.language.text_search import FREQUENCY, WHOLE_TEXT, TextSpec
+from docdb.language.text_words import MOST_CACHED
 from docdb.language.values import MISSING
 from docdb.store import codec
 from docdb.store.keyspace import component, cut_limit, index_prefix
@@ -127,7 +128,7 @@ def _document(data: bytes) -> dict[str, Any]:
 
 def _vocabulary(spec: TextSpec) -> Any:
     words = spec.words()
-    return _kernel.Vocabulary(words.term, words.terms, words.letters)
+    return _kernel.Vocabulary(words.term, words.terms, words.letters, MOST_CACHED)
 
 
 # Those that no thread is using at the moment, by language and stemmer: a bulk is mostly words met before.
