@@ -81,7 +81,7 @@ shapes = st.one_of(
     st.dictionaries(wheres, expressions, min_size=1, max_size=2),
     st.tuples(tops, expressions).map(lambda made: {made[0]: {"x": made[1]}}),
 )
-stages = st.one_of(
+KINDS = [
     filters.map(lambda spec: {"$match": spec}),
     shapes.map(lambda spec: {"$set": spec}),
     paths.map(lambda path: {"$set": {"e": f"${path}"}}),
@@ -137,12 +137,20 @@ stages = st.one_of(
     ),
     st.tuples(tops, tops).map(lambda made: {"$unionWith": {"coll": "other", "pipeline": [{"$project": {made[0]: 1, made[1]: 1}}]}}),
     expressions.map(lambda spec: {"$redact": {"$cond": [spec, "$$DESCEND", "$$PRUNE"]}}),
-)  # fmt: skip
+]  # fmt: skip
+stages = st.one_of(*KINDS)
 closing = st.one_of(
     st.dictionaries(wheres, st.just(1) | expressions, min_size=1, max_size=2).map(lambda spec: [{"$project": spec}]),
     st.tuples(expressions, accumulators).map(lambda made: [{"$group": {"_id": made[0], "n": made[1]}}]),
     st.just([{"$count": "n"}]),
     st.just([]),
+)
+# One kind of stage after the other, with little behind it: what it reads has no other reason to be in the set.
+views = st.one_of(
+    st.just([{"$count": "n"}]),
+    wheres.map(lambda path: [{"$project": {path: 1, "_id": 0}}]),
+    tops.map(lambda name: [{"$group": {"_id": None, "n": {"$push": {"e": f"${name}"}}}}]),
+    st.just([{"$project": {"e": 1, "i": 1, "r": 1, "n": 1, "output": 1, "_id": 1}}]),
 )
 pipelines = st.tuples(
     st.lists(stages, max_size=2),

@@ -283,10 +283,21 @@ def outcome(documents, stages):
         return f"{type(error).__name__}: {error.code}"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(pipelines.documents, pipelines.pipelines, st.lists(pipelines.values, min_size=2, max_size=2))
 def test_a_field_that_a_pipeline_does_not_speak_of_decides_nothing(documents, pipeline, values):
     """The table is sound: whatever happens to a field outside the set, the result is the same, errors and the order of fields included."""
+    check_that_nothing_else_decides(documents, pipeline, values)
+
+
+@pytest.mark.parametrize("kind", range(len(pipelines.KINDS) - 1))  # the last one, $redact, reads everything
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@given(pipelines.documents, st.data(), pipelines.views, st.lists(pipelines.values, min_size=2, max_size=2))
+def test_each_stage_reads_no_more_than_it_says(kind, documents, data, view, values):
+    check_that_nothing_else_decides(documents, [data.draw(pipelines.KINDS[kind]), *view], values)
+
+
+def check_that_nothing_else_decides(documents, pipeline, values):
     paths = fields_of_pipeline(pipeline).paths
     others = [path for path in pipelines.NAMED if not any(related(path, known) for known in paths)]
     assume(others)
