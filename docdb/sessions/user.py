@@ -227,7 +227,8 @@ class Gated(StoreSession):
         """Return the query as the caller's: its id in the place of templates, patterns that take linear time."""
         if query.projection is None and is_plain(query.filter):
             return query
-        check_size(query.filter, "filter")
+        for part, given in (("filter", query.filter), ("projection", query.fields), ("let", query.let)):
+            check_size(given, part)
         if not templated(query.filter) and not _may_hold_patterns(query):
             return query
         try:

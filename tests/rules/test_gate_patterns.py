@@ -164,6 +164,8 @@ def test_deep_and_wide_queries_are_refused_before_they_are_walked(db):
         for ask in (
             lambda filter=filter: list(user.find(filter)),
             lambda filter=filter: user.count_documents(filter),
+            lambda filter=filter: list(user.find({}, {"x": filter})),
+            lambda filter=filter: list(user.find({"$expr": "$$x"}, let={"x": filter})),
             lambda filter=filter: user.aggregate([{"$match": filter}]).to_list(),
             lambda filter=filter: user.update_one(filter, {"$set": {"x": 1}}),
             lambda filter=filter: user.delete_one(filter),
