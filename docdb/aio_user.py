@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, Unpack, overload
 
 from docdb import command as _command
 from docdb.aio import AsyncCollection
 from docdb.aio_transaction import AsyncSnapshotView, AsyncTransaction, run
 from docdb.faces.aio_cursor import AsyncCommandCursor
+from docdb.faces.aio_feeds import AsyncChangeStream
 from docdb.faces.aio_threads import Wrapper, threaded
+from docdb.faces.arguments import WatchOptions
+from docdb.feeds.events import Change
 from docdb.user import SAME_AS_CURSORS, UserDatabase, retries_of
 
 __all__ = ["AsyncUserDatabase"]
@@ -94,13 +97,16 @@ class AsyncUserDatabase(Wrapper):
         """Refuse: nobody becomes somebody else."""
         self._inner.as_user(auth, **options)
 
-    def changes(self, **options: Any) -> NoReturn:
-        """Refuse."""
-        self._inner.changes(**options)
+    def changes(
+        self, *, operations: Any = None, pipeline: Any = None, resume_after: Any = None, from_: str = "now"
+    ) -> AsyncChangeStream[Change]:
+        """Return every change of what the caller may read, of all collections."""
+        named: Any = {"operations": operations, "pipeline": pipeline, "resume_after": resume_after, "from_": from_}
+        return AsyncChangeStream(self._inner.changes(**named), self._runner)
 
-    def watch(self, pipeline: Any = None, **options: Any) -> NoReturn:
-        """Refuse."""
-        self._inner.watch(pipeline, **options)
+    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> AsyncChangeStream[dict[str, Any]]:
+        """Return the changes of what the caller may read as pymongo's."""
+        return AsyncChangeStream(self._inner.watch(pipeline, **options), self._runner)
 
     def consume(self, name: str, fn: Any, **options: Any) -> NoReturn:
         """Refuse."""

@@ -180,6 +180,7 @@ class DeniedError(DocdbError):
     code = 13
     errcode = "DATABASE_PERMISSION_DENIED"
     correlation_id: str | None = None
+    permission_lost = False  # of a live query or change stream that was allowed when it began
 
 
 class RolledBack(DocdbError):

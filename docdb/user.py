@@ -8,16 +8,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Unpack, overload
 
 from docdb.collection import Collection
 from docdb.command import command
 from docdb.errors import InvalidOperation
+from docdb.faces.arguments import WatchOptions, check_watch
 from docdb.language.values import MISSING
 from docdb.query import AggregateCursor
 from docdb.transaction import Retries, SnapshotView, Transaction, check_limit, check_times, run
 
 if TYPE_CHECKING:
+    from docdb.feeds.events import Change
+    from docdb.feeds.streams import ChangeStream
     from docdb.sessions.user import UserSession
     from docdb.sessions.user_explain import Access
 
@@ -121,13 +124,20 @@ class UserDatabase:
 
         return explain_access(self._session, action, collection, query, id, document)
 
-    def changes(self, /, **options: Any) -> NoReturn:
-        """Refuse."""
-        raise self._admin("changes")
+    def changes(
+        self, *, operations: Any = None, pipeline: Any = None, resume_after: Any = None, from_: str = "now"
+    ) -> ChangeStream[Change]:
+        """Return every change of what the caller may read, of all collections; see ``Database.changes``.
 
-    def watch(self, /, pipeline: Any = None, **options: Any) -> NoReturn:
-        """Refuse."""
-        raise self._admin("watch")
+        A document that comes into sight is an insert, one that goes out of it a delete. Positions are good for the same caller and question only.
+        """
+        return self._session.feeds.changes(
+            None, operations=operations, pipeline=pipeline, resume_after=resume_after, from_=from_
+        )
+
+    def watch(self, pipeline: Any = None, **options: Unpack[WatchOptions]) -> ChangeStream[dict[str, Any]]:
+        """Return the changes of what the caller may read as pymongo's."""
+        return self._session.feeds.watch(None, pipeline, **check_watch(options))
 
     def create_collection(self, /, name: str, **options: Any) -> NoReturn:
         """Refuse; the first document that may be created makes a collection."""

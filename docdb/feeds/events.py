@@ -36,15 +36,14 @@ class Change:
     ``detail`` then says more (``to`` of a rename, ``index``). ``before`` and ``after`` are the documents, None where there is none.
     """
 
-    __slots__ = ("_about", "_after", "_before", "clock_us", "collection", "commit", "detail", "index", "operation")
+    __slots__ = ("_about", "_after", "_before", "clock_us", "collection", "detail", "operation", "place")
 
     def __init__(
         self, about: tuple[str, str], commit: int, index: int, clock_us: int, operation: str, collection: str, before: bytes,
         after: bytes, detail: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self._about = about
-        self.commit = commit
-        self.index = index
+        self.place = commit, index
         self.clock_us = clock_us
         self.operation = operation
         self.collection = collection
@@ -53,9 +52,24 @@ class Change:
         self.detail = detail
 
     @property
+    def about(self) -> tuple[str, str]:
+        """The ids of the database and of its history's epoch."""
+        return self._about
+
+    @property
+    def commit(self) -> int:
+        """The number of the commit."""
+        return self.place[0]
+
+    @property
+    def index(self) -> int:
+        """The place within the commit, from 0."""
+        return self.place[1]
+
+    @property
     def position(self) -> str:
         """The text to resume behind this change."""
-        return str(Position(*self._about, self.commit, self.index))
+        return str(Position(*self._about, *self.place))
 
     @property
     def time(self) -> dt.datetime:
@@ -101,7 +115,7 @@ class Change:
         found: dict[str, Any] = {
             "_id": {"_data": self.position},
             "operationType": _MONGO_OPERATIONS.get(self.operation, self.operation),
-            "clusterTime": Timestamp(self.clock_us // 1_000_000, self.commit & 0xFFFFFFFF),
+            "clusterTime": Timestamp(self.clock_us // 1_000_000, self._tick()),
             "wallTime": self.time.replace(microsecond=self.time.microsecond // 1_000 * 1_000),
             "ns": {"db": self._about[0], "coll": self.collection},
         }
@@ -119,6 +133,9 @@ class Change:
         if self._before and before:
             found["fullDocumentBeforeChange"] = self.before
         return found
+
+    def _tick(self) -> int:
+        return self.place[0] & 0xFFFFFFFF
 
     def __repr__(self) -> str:
         what = f" {self.detail}" if self.detail is not None else f" _id {self.id!r}"

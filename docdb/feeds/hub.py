@@ -16,6 +16,7 @@ storage, and so does who forks (``engine/forks.py``).
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
 import threading
@@ -66,6 +67,7 @@ class Hub:
         self._buried: deque[Any] = deque()
         self._pid = os.getpid()
         self._seen_id = -1
+        self._alarms: list[tuple[float, int, weakref.ref[Feed[Any]]]] = []
         self._failures = 0
         self.router: Router | None = None
         self._work: deque[Callable[[], None]] = deque()
@@ -107,6 +109,26 @@ class Hub:
         with self._lock:
             self._held -= 1
         self._end_when_idle()
+
+    def alarm(self, feed: Feed[Any], at_s: float) -> None:
+        """Ring a stream at a moment of ``time.monotonic()``."""
+        with self._lock:
+            heapq.heappush(self._alarms, (at_s, id(feed), weakref.ref(feed)))
+        self._store.bell.nudge()
+
+    def _due_s(self) -> float | None:
+        """Ring the streams whose moment has come; return how many seconds the next one has."""
+        rung: list[Feed[Any]] = []
+        with self._lock:
+            now = time.monotonic()
+            while self._alarms and self._alarms[0][0] <= now:
+                feed = heapq.heappop(self._alarms)[2]()
+                if feed is not None:
+                    rung.append(feed)
+            left = self._alarms[0][0] - now if self._alarms else None
+        for feed in rung:
+            feed.ring()
+        return left
 
     def leave(self, feed: Feed[Any]) -> None:
         """Ring this feed no longer; the thread ends with the last one."""
@@ -174,9 +196,12 @@ class Hub:
                 with self._looking:
                     if engine.last_id() != self._seen_id:
                         self._advance()
-                due = None if self.router is None else self.router.due()
-                if due is not None:
-                    pause = min(pause, due)
+                for due in (
+                    None if self.router is None else self.router.due(),
+                    self._due_s() if self._alarms else None,
+                ):
+                    if due is not None:
+                        pause = min(pause, due)
                 self._failures = 0
             except Exception as error:
                 if stopping.is_set():

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from docdb.errors import DocdbError, HistoryLost, StorageError
+from docdb.errors import DeniedError, DocdbError, HistoryLost, StorageError
 from docdb.feeds import history
 from docdb.feeds.live_events import LiveSnapshot, Move
 from docdb.feeds.live_window import Bounds, Changed, Lens, Window, compare, net, step
@@ -65,6 +65,16 @@ class Source(Protocol):
     @property
     def constrained(self) -> bool:
         """Whether rules have a say in it."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether the filter of the last ``settle`` says all: it reads nothing but the document that is judged."""
+
+    def due_s(self) -> float | None:
+        """Return in how many seconds the last ``settle`` is to be made anew, whatever is committed; None: never."""
+
+    def is_found_by(self, node: Node) -> bool:
+        """Tell whether who is registered under a filter is told of all that concerns the present one."""
 
     def watched(self) -> Sequence[str]:
         """Return the names of other collections whose changes may change what the query may show, as of the last ``settle``."""
@@ -158,8 +168,9 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
     @property
     def position(self) -> str:
         """Where the query has got to: everything up to this position is told."""
-        about = self._hub.store.about
-        return str(Position(about["database_id"], about["epoch"], max(self._commit, 0)))
+        about, commit = self._hub.store.about, max(self._commit, 0)
+        seal = self._seen_through().seal if self._source.constrained else None
+        return str(Position(about["database_id"], about["epoch"], commit)) if seal is None else seal(commit)
 
     # What a feed must say
 
@@ -188,7 +199,7 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
 
     def _following(self) -> LiveSnapshot[T] | None:
         while not self._closed:
-            if self.stale or self._torn:
+            if self.stale or self._torn or self._overdue():
                 found = self._asked_anew()
                 if found is not None:
                     return found
@@ -204,6 +215,10 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
                 self._arm()
                 return None
         return None
+
+    def _overdue(self) -> bool:
+        due_s = self._source.due_s() if self._source.constrained else None
+        return due_s is not None and due_s <= 0
 
     @property
     def light(self) -> bool:
@@ -232,6 +247,9 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
                 return found
 
     def _pass(self, commit: int, changes: Sequence[Changed]) -> list[Move]:
+        if not self._source.steady:  # what the rules read besides the document is known of a snapshot only
+            self._torn = True
+            raise _Torn
         return self._step(net(changes), commit)
 
     def _step(self, changes: Sequence[Changed], commit: int) -> list[Move]:
@@ -271,7 +289,7 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
             snapshot = self._hub.store.snapshot()
             try:
                 source.settle(snapshot)
-                if self.node is not None and source.node == self.node and source.watched() == self.watched:
+                if self.node is not None and source.is_found_by(self.node) and source.watched() == self.watched:
                     return snapshot
                 self._router.put(self)
             except BaseException:
@@ -298,12 +316,26 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
         old = list(zip(window.keys[first:end], window.docs[first:end], strict=True))
         self._torn = True
         self._router.freshen(self)
-        with self._registered() as snapshot:
+        try:
+            snapshot = self._registered()
+        except DeniedError as error:
+            return self._lost(error, old)
+        with snapshot:
             self._take_from(snapshot)
             new = list(zip(window.keys[first:end], window.docs[first:end], strict=True))
             lens = self._seen_through()
             moves = compare(lens, old, new, lambda id: source.known(snapshot, id), source.now_us())
         return self._told(moves, coalesced=True) if moves else None
+
+    def _lost(self, error: DeniedError, old: Sequence[tuple[bytes, bytes]]) -> LiveSnapshot[T]:
+        """Take everything back; the error comes behind that."""
+        error.permission_lost = True
+        if not old:
+            raise error
+        self._window.fill([], None)
+        self._torn = False
+        self.fail(error)
+        return self._told([Move("remove", "dequeue", data) for _, data in old], coalesced=True)
 
     def _told(self, moves: Sequence[Move], *, coalesced: bool = False) -> LiveSnapshot[T]:
         first, end = self._source.bounds
@@ -345,6 +377,9 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
             return []
         lens, window = self._seen_through(), self._window
         now_us = self._source.now_us()
+        if dues[0][0] <= now_us and not self._source.steady:
+            self._torn = True
+            raise _Torn
         gone: dict[bytes, Changed] = {}
         while dues and dues[0][0] <= now_us:
             _, key = heapq.heappop(dues)
@@ -354,10 +389,13 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
         return self._step(list(gone.values()), self._commit) if gone else []
 
     def _arm(self) -> None:
-        """Have the hub ring when the next row is due."""
-        if self._dues:
-            wait_s = max(0.0, (self._dues[0][0] - self._source.now_us()) / 1e6)
-            self._router.alarm(self, time.monotonic() + wait_s)
+        """Have the hub ring when the next row is due, or the rules are."""
+        waits = [] if not self._dues else [(self._dues[0][0] - self._source.now_us()) / 1e6]
+        due_s = self._source.due_s() if self._source.constrained else None
+        if due_s is not None:
+            waits.append(due_s)
+        if waits:
+            self._router.alarm(self, time.monotonic() + max(0.0, min(waits)))
 
     def __repr__(self) -> str:
         return f"<{'open' if self.alive else 'closed'} live query on {self._source.name!r}>"

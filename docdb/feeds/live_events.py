@@ -97,10 +97,11 @@ class LiveSnapshot(Generic[T]):
 
     ``docs`` is complete and in order. ``id`` counts the events of the query from 0; ``type`` is "init" for the first and None for others, ``msg_type``
     INIT_EVENT or NEXT_EVENT. ``coalesced`` tells that more than one commit may lie between this snapshot and the one before: the reader was slow, or
-    the query had to be asked anew.
+    the query had to be asked anew. ``commit`` is
+    the number of the commit; None for callers who are judged by rules.
     """
 
-    __slots__ = ("_about", "_docs", "_lens", "_moves", "_stored", "coalesced", "commit", "id")
+    __slots__ = ("_about", "_commit", "_docs", "_lens", "_moves", "_stored", "coalesced", "id")
 
     def __init__(
         self, about: Mapping[str, Any], commit: int, id: int, lens: Lens, stored: Sequence[bytes], moves: Sequence[Move],
@@ -111,9 +112,14 @@ class LiveSnapshot(Generic[T]):
         self._stored = stored
         self._moves = moves
         self._docs: list[T] | None = None
-        self.commit = commit
+        self._commit = commit
         self.id = id
         self.coalesced = coalesced
+
+    @property
+    def commit(self) -> int | None:
+        """The number of the commit that this is the result at."""
+        return self._commit if self._lens.seal is None else None
 
     @property
     def docs(self) -> list[T]:
@@ -143,7 +149,9 @@ class LiveSnapshot(Generic[T]):
     @property
     def position(self) -> str:
         """The text of the place in the change log that this is the result at: ``changes(resume_after=...)`` goes on behind it."""
-        return str(Position(self._about["database_id"], self._about["epoch"], self.commit))
+        if self._lens.seal is not None:
+            return self._lens.seal(self._commit)
+        return str(Position(self._about["database_id"], self._about["epoch"], self._commit))
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -152,4 +160,4 @@ class LiveSnapshot(Generic[T]):
         return True
 
     def __repr__(self) -> str:
-        return f"<snapshot {self.id} of {len(self._stored)} documents at commit {self.commit}>"
+        return f"<snapshot {self.id} of {len(self._stored)} documents{'' if self.commit is None else f' at commit {self.commit}'}>"

@@ -36,14 +36,16 @@ class Lens:
 
     ``judge`` says whether one matches, ``key`` gives its order key, ``expires`` the moment it counts as gone (microseconds since 1970, None: never;
     itself None where nothing expires), ``show`` what is shown of it, ``load`` the same as the user's object. ``discreet``: what lies outside the
-    result is not told, not even of a document that has just left it.
+    result is not told, not even of a document that has just left it, nor whether it was there before. ``seal`` makes the text of a position
+    where its numbers are not told.
     """
 
-    __slots__ = ("discreet", "expires", "judge", "key", "load", "projected", "show")
+    __slots__ = ("discreet", "expires", "judge", "key", "load", "projected", "seal", "show")
 
     def __init__(
         self, judge: Judge, key: Callable[[bytes], bytes], expires: Callable[[bytes], int | None] | None,
         show: Callable[[bytes], dict[str, Any]], load: Callable[[bytes], Any], *, projected: bool, discreet: bool,
+        seal: Callable[[int], str] | None = None,
     ) -> None:  # fmt: skip
         self.judge = judge
         self.key = key
@@ -52,6 +54,7 @@ class Lens:
         self.load = load
         self.projected = projected
         self.discreet = discreet
+        self.seal = seal
 
     def matches(self, data: bytes, now_us: int) -> bool:
         """Tell whether a document belongs to the result at a moment."""
@@ -195,11 +198,13 @@ def _move(lens: Lens, one: _Touched, was: bool, now: bool) -> Move | None:
     if not after:
         return Move("remove", "dequeue", before)
     if not was:
-        if not before:
+        if not before or lens.discreet:
             return Move("add", "enqueue", after)
-        return Move(_NAMES[operation], "enqueue", after, b"" if lens.discreet else before)
+        return Move(_NAMES[operation], "enqueue", after, before)
     if not now:
-        return Move(_NAMES[operation], "dequeue", before if lens.discreet else after, b"" if lens.discreet else before)
+        if lens.discreet:
+            return Move("remove", "dequeue", before)
+        return Move(_NAMES[operation], "dequeue", after, before)
     if lens.projected and one.left == one.right and _shown_alike(lens, before, after):
         return None
     return Move(_NAMES[operation], "update", after, before)
@@ -246,4 +251,4 @@ def _left(lens: Lens, data: bytes, stored: bytes | None, now_us: int) -> Move:
         return Move("remove", "dequeue", data)
     if lens.judge(stored):
         return Move("limit", "dequeue", data)
-    return Move("update", "dequeue", data)
+    return Move("remove" if lens.discreet else "update", "dequeue", data)

@@ -60,7 +60,7 @@ def shape_of(
         if not expanded:
             changes = [change for change in changes if change.operation not in EXPANDED]
         documents = [change.document(full=full, before=before) for change in changes]
-        places = {change.position: (change.commit, change.index) for change in changes}
+        places = {change.position: change.place for change in changes}
         if stages and documents:
             documents = [document for batch in compiled.run(iter([documents])) for document in batch]
         return [(places[_token(document)], document) for document in documents]

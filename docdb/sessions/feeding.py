@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from docdb.feeds.hub import Hub
     from docdb.feeds.live import LiveQuery
     from docdb.feeds.routing import LiveRouter
-    from docdb.feeds.streams import ChangeStream, Shape
+    from docdb.feeds.streams import ChangeStream, Shape, StreamOptions
     from docdb.feeds.waiting import Feed
     from docdb.planner.queries import FindQuery
     from docdb.sessions.following import Follower
@@ -71,6 +71,10 @@ class Feeds:
         self._live_shapes: dict[Any, LiveShape] = {}
         self.followers: list[Follower] = []  # consumers and triggers, which live until they are closed
 
+    def adopt(self, feed: Feed[Any]) -> None:
+        """End a feed with the session."""
+        self._streams.add(feed)
+
     def follow(self, follower: Follower) -> None:
         """Keep a consumer or trigger, and end it with the session."""
         self.followers.append(follower)
@@ -102,8 +106,10 @@ class Feeds:
         naive_utc = self._session.settings.naive_utc
         if filter:
             judge = judge_of(filters.parse(filter, naive_utc=naive_utc, near=False))
+        from docdb.feeds.streams import StreamOptions
+
         shape = None if pipeline is None else self._shape(pipeline)
-        return self._stream(name, known_operations(operations), judge, shape, resume_after, from_)
+        return self._begun(StreamOptions(name, known_operations(operations), judge, shape), resume_after, from_)
 
     def watch(
         self,
@@ -117,16 +123,20 @@ class Feeds:
         show_expanded_events: bool | None = None,
     ) -> ChangeStream[dict[str, Any]]:
         """Return a change stream in MongoDB's form."""
-        _check_choice("full_document", full_document, ("default", "required", "updateLookup", "whenAvailable"))
-        _check_choice("full_document_before_change", full_document_before_change, ("off", "required", "whenAvailable"))
-        shape = self._shape(
-            pipeline or (),
-            full=full_document not in (None, "default"),
-            before=full_document_before_change not in (None, "off"),
-            expanded=bool(show_expanded_events),
+        from docdb.feeds.streams import StreamOptions
+
+        shape = self._mongo_shape(
+            pipeline, full_document, full_document_before_change, expanded=bool(show_expanded_events)
         )
         resume_after = resume_after if resume_after is not None else start_after
-        return self._stream(name, None, None, shape, resume_after, "now")
+        return self._begun(StreamOptions(name, None, None, shape), resume_after, "now")
+
+    def _mongo_shape(self, pipeline: Any, full: str | None, before: str | None, *, expanded: bool) -> Shape:
+        _check_choice("full_document", full, ("default", "required", "updateLookup", "whenAvailable"))
+        _check_choice("full_document_before_change", before, ("off", "required", "whenAvailable"))
+        return self._shape(
+            pipeline or (), full=full not in (None, "default"), before=before not in (None, "off"), expanded=expanded
+        )
 
     def live(
         self,
@@ -157,23 +167,13 @@ class Feeds:
         pipeline = canonical(pipeline, "", naive_utc=self._session.settings.naive_utc)
         return shape_of(pipeline, self._session.settings.clock(), full=full, before=before, expanded=expanded)
 
-    def _stream(
-        self,
-        name: str | None,
-        operations: frozenset[str] | None,
-        judge: Any,
-        shape: Shape | None,
-        resume_after: Any,
-        from_: str,
-    ) -> ChangeStream[Any]:
-        from docdb.feeds.streams import ChangeStream, StreamOptions
+    def _begun(self, options: StreamOptions, resume_after: Any, from_: str) -> ChangeStream[Any]:
+        from docdb.feeds.streams import ChangeStream
 
-        if name is not None:
-            administration.check_name(name)
-        options = StreamOptions(name, operations, judge, shape)
-        stream: ChangeStream[Any] = ChangeStream(
-            hub_of(self._session.store), options, resume_after=resume_after, from_=from_
-        )
+        if options.collection is not None:
+            administration.check_name(options.collection)
+        hub = hub_of(self._session.store)
+        stream: ChangeStream[Any] = ChangeStream(hub, options, resume_after=resume_after, from_=from_)
         self._streams.add(stream)
         return stream
 

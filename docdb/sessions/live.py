@@ -39,17 +39,31 @@ _US: Final = dt.timedelta(microseconds=1)
 class Constraint(Protocol):
     """What rules add to a live query.
 
-    The hub has the query asked anew, ``constrain`` first, whenever the log tells of a change to its collection's catalog record (a change of rules is one)
-    or of any change to a collection of ``watched``; whoever knows of another reason (the caller's identity has changed, say) calls
-    ``LiveQuery.refresh`` or ``Watcher.refresh``. In between, every event is judged by the filter that ``constrain`` returned. What a constrained
-    query tells of a document that leaves it is its last state inside.
+    The hub has the query asked anew, ``constrain`` first, whenever the log tells of a change to its collection's rules or
+    of any change to a collection of ``watched``; whoever knows of another reason (the caller's identity has changed, say) calls
+    ``LiveQuery.refresh`` or ``Watcher.refresh``. In between, every event is judged by the filter that ``constrain`` returned, where ``steady`` says
+    that it looks at the document alone; else it is asked anew at each. What a constrained query tells of a document that leaves it is its
+    last state inside.
     """
 
+    @property
+    def steady(self) -> bool:
+        """Whether the filter of the last ``constrain`` looks at nothing but the document."""
+
     def constrain(self, name: str, query: FindQuery, snapshot: Snapshot) -> FindQuery:
-        """Return the query with what the rules of a snapshot demand, in its ``node``; raise DeniedError to end the live query."""
+        """Return the query under the collection's collation with what the rules of a snapshot demand; raise DeniedError to end the live query."""
+
+    def is_alike(self, left: tree.Node, right: tree.Node) -> bool:
+        """Tell whether two filters of ``constrain`` differ only in when they were made."""
+
+    def due_s(self) -> float | None:
+        """Return in how many seconds to ask again, whatever is committed; None: never."""
 
     def watched(self) -> Sequence[str]:
         """Return the names of the other collections that the rules of the last ``constrain`` read."""
+
+    def seal(self, commit: int) -> str:
+        """Return the text of a position that does not tell the number of the commit."""
 
 
 class LiveShape:
@@ -119,6 +133,22 @@ class LiveSource:
         """Whether rules have a say in it."""
         return self.shape.constraint is not None
 
+    @property
+    def steady(self) -> bool:
+        """Whether the filter looks at nothing but the document."""
+        constraint = self.shape.constraint
+        return constraint is None or constraint.steady
+
+    def is_found_by(self, node: tree.Node) -> bool:
+        """Tell whether who is registered under a filter is told of all that concerns the present one."""
+        constraint = self.shape.constraint
+        return self.node == node or (constraint is not None and constraint.is_alike(self.node, node))
+
+    def due_s(self) -> float | None:
+        """Return in how many seconds the rules are to be asked again; None: when something is committed."""
+        constraint = self.shape.constraint
+        return None if constraint is None else constraint.due_s()
+
     def watched(self) -> Sequence[str]:
         """Return the names of other collections whose changes may change what the query may show."""
         constraint = self.shape.constraint
@@ -132,10 +162,10 @@ class LiveSource:
             self._info, self._settled = info, None
             return
         query = self._asked()
-        if info is not None:
-            query = shape.session.collated(query, info)
         if constraint is not None:
             query = constraint.constrain(shape.name, query, snapshot)
+        elif info is not None:
+            query = shape.session.collated(query, info)
         self._settled, self._info = query, info
 
     def settled(self, snapshot: Snapshot) -> bool:
@@ -162,13 +192,14 @@ class LiveSource:
 
     def lens(self) -> Lens:
         """Return what the query makes of stored documents."""
-        query, info, load = self._query, self._info, self.shape.load
+        query, info, load, constraint = self._query, self._info, self.shape.load, self.shape.constraint
         show = _shower(query)
         projected = query.projection is not None
         return Lens(
             judge_of(query.node), self._order()[1], _expiry(info), show,
             show if load is None or projected else lambda data: load(codec.decode(data)),
-            projected=projected, discreet=self.constrained,
+            projected=projected, discreet=constraint is not None,
+            seal=None if constraint is None else constraint.seal,
         )  # fmt: skip
 
     def _order(self) -> tuple[SortKeys, Callable[[bytes], bytes], bool]:

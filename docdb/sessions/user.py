@@ -41,8 +41,10 @@ from docdb.store.points import Reader
 from docdb.store.store import Snapshot
 
 if TYPE_CHECKING:
+    from docdb.sessions.feeding import Feeds
     from docdb.sessions.setting import Guard
     from docdb.sessions.sources import PipelineSources
+    from docdb.sessions.user_feeds import UserFeeds
     from docdb.sessions.user_steady import SteadyRule
     from docdb.sessions.writing import Step
 
@@ -65,7 +67,7 @@ class Gated(StoreSession):
         self._steady: dict[str, SteadyRule] = {}
         self._creating: dict[str, tuple[Any, Verdict | None]] = {}
 
-    def _over(self) -> bool:
+    def over(self) -> bool:
         """Tell whether the caller's time is over, by the clock that goes on where a picture's stands still."""
         expires_at = self.caller.expires_at
         return expires_at is not None and self.root.settings.clock() >= expires_at
@@ -83,9 +85,14 @@ class Gated(StoreSession):
         if self._closed or self.root.closed:
             self._refuse()
 
-    def gate(self, snapshot: Snapshot) -> Gate:
-        """Return the rules as a snapshot has them."""
-        return self._gate(snapshot.catalog, snapshot.view, self._notes(), late=False)
+    def left_s(self) -> float | None:
+        """Return how many seconds the caller has, None: no end is known."""
+        expires_at = self.caller.expires_at
+        return None if expires_at is None else (expires_at - self.root.settings.clock()).total_seconds()
+
+    def gate(self, snapshot: Snapshot, *, caller: Caller | None = None, quiet: bool = False) -> Gate:
+        """Return the rules as a snapshot has them; of the same caller asking in another mode. ``quiet``: the program is told of no denial."""
+        return self._gate(snapshot.catalog, snapshot.view, self._notes(), late=quiet, caller=caller)
 
     def silent_gate(self, snapshot: Snapshot) -> Gate:
         """Return the rules as a snapshot has them, for who only wants to know: denials are neither logged nor told."""
@@ -98,10 +105,11 @@ class Gated(StoreSession):
         catalog = self.store.catalog()
         return self._gate(catalog, _no_view, None, late=True)
 
-    def _gate(self, catalog: Any, view_of: Any, notes: Any, *, late: bool) -> Gate:
+    def _gate(self, catalog: Any, view_of: Any, notes: Any, *, late: bool, caller: Caller | None = None) -> Gate:
         now = self.settings.clock()
-        over = self._over()
-        return Gate(self.caller, self.denials, catalog, view_of, now, notes, over=over, late=late, asked=self._asked)
+        over = self.over()
+        caller = caller or self.caller
+        return Gate(caller, self.denials, catalog, view_of, now, notes, over=over, late=late, asked=self._asked)
 
     def _notes(self) -> Notes | None:
         return None
@@ -150,20 +158,20 @@ class Gated(StoreSession):
 
     def find(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of documents that may be read."""
-        return super().find(name, self._filled(name, query), max_time_ms=max_time_ms)
+        return super().find(name, self.filled_query(name, query), max_time_ms=max_time_ms)
 
     def stored(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[bytes]]:
         """Yield batches of the stored bytes of documents that may be read."""
-        whole = self._filled(name, query)._replace(projection=None, fields=None)  # who takes them shows a part
+        whole = self.filled_query(name, query)._replace(projection=None, fields=None)  # who takes them shows a part
         return super().stored(name, whole, max_time_ms=max_time_ms)
 
     def count(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> int:
         """Return the number of matches, all of which may be read."""
-        return super().count(name, self._filled(name, query), max_time_ms=max_time_ms)
+        return super().count(name, self.filled_query(name, query), max_time_ms=max_time_ms)
 
     def distinct(self, name: str, path: str, query: FindQuery, *, max_time_ms: float | None = None) -> list[Any]:
         """Return the distinct values at a path among the matches, all of which may be read."""
-        return super().distinct(name, path, self._filled(name, query), max_time_ms=max_time_ms)
+        return super().distinct(name, path, self.filled_query(name, query), max_time_ms=max_time_ms)
 
     def estimated_count(self, name: str) -> int:
         """Return the number of documents: from the counters where all may be read, else counted."""
@@ -223,7 +231,7 @@ class Gated(StoreSession):
 
         return UserSources(self, snapshot, deadline, self.gate(snapshot))
 
-    def _filled(self, name: str, query: FindQuery) -> FindQuery:
+    def filled_query(self, name: str, query: FindQuery) -> FindQuery:
         """Return the query as the caller's: its id in the place of templates, patterns that take linear time."""
         if query.projection is None and is_plain(query.filter):
             return query
@@ -231,15 +239,19 @@ class Gated(StoreSession):
             check_size(given, part)
         if not templated(query.filter) and not _may_hold_patterns(query):
             return query
-        try:
-            filter = filled(query.filter, self.caller)
-        except Nobody:
-            raise self._denied("read", name, "the query asks for the id of a caller that has none") from None
+        filter = self.filled_filter(name, query.filter)
         named: Any = {"collation": query.collation, "let": query.let, "naive_utc": self.settings.naive_utc}
         with self.patterns():
             node = filters.parse(filter, **named)
             shown = query.projection if query.fields is None else parse_projection(query.fields, node=node, **named)
         return query._replace(filter=filter, node=node, projection=shown)
+
+    def filled_filter(self, name: str | None, filter: Any) -> Any:
+        """Return a filter with the caller's id in the place of templates; DeniedError where there is none."""
+        try:
+            return filled(filter, self.caller)
+        except Nobody:
+            raise self._denied("read", name, "the query asks for the id of a caller that has none") from None
 
     def collection_names(self) -> list[str]:
         """Return the names of the collections of which something may be read."""
@@ -341,8 +353,8 @@ class Gated(StoreSession):
     # What is not for users
 
     @property
-    def feeds(self) -> NoReturn:
-        """Refuse: live queries and change streams of users are not there yet."""
+    def feeds(self) -> Feeds:
+        """Refuse: a picture does not change."""
         raise self.administration("watch")
 
     def administer(self, action: str, name: str | None = None) -> NoReturn:
@@ -404,13 +416,31 @@ class UserSession(Gated):
     def __init__(self, root: StoreSession, caller: Caller) -> None:
         self.store, self.settings = root.store, root.settings
         self._closed = False
+        self._followed: UserFeeds | None = None
         self.introduce(caller, Denials(caller, root.settings.on_denied), root)
+
+    @property
+    def feeds(self) -> UserFeeds:
+        """Live queries and change streams of what the caller may read."""
+        self._open()
+        if self._followed is None:
+            from docdb.sessions.user_feeds import UserFeeds  # most callers follow nothing
+
+            self._followed = UserFeeds(self)
+        return self._followed
+
+    def close(self) -> None:
+        """End the caller's feeds and refuse every later call; the database stays open."""
+        if self._followed is not None:
+            self._followed.close()
+        super().close()
 
 
 class UserFixedSession(Gated, FixedSession):
     """The session of a caller on a snapshot view."""
 
     close = FixedSession.close
+    feeds = FixedSession.feeds
 
     def _using(self) -> AbstractContextManager[object]:
         return self.store.turn()  # type: ignore[no-any-return]
@@ -420,6 +450,7 @@ class UserTransactionSession(Gated, TransactionSession):
     """The session of a caller's transaction."""
 
     close = FixedSession.close
+    feeds = FixedSession.feeds
     store: TransactionStore
 
     def __init__(self, store: TransactionStore) -> None:
@@ -435,7 +466,7 @@ class UserTransactionSession(Gated, TransactionSession):
     def permit(self, batch: WriteBatch | None) -> None:
         """Refuse the commit of what was judged by rules that are no longer there; first outside the lock, then inside with the batch."""
         if batch is None:
-            if self._over():
+            if self.over():
                 raise self._denied("commit", None, "the caller's time is over")
             return
         known = self.store.base_rules

@@ -31,7 +31,7 @@ from docdb.store import codec
 from docdb.store.components import decode_key, split_components
 
 __all__ = [
-    "EMPTY_ARRAY", "END_OF_COMMIT", "EntryMaker", "EntrySpec", "FORMAT_KEY", "MAX_ID", "MAX_KEY_SIZE", "NOT_COVERED", "STATE_KEY", "VERSION_KEY",
+    "EMPTY_ARRAY", "END_OF_COMMIT", "EntryMaker", "EntrySpec", "FORMAT_KEY", "MAX_ID", "MAX_KEY_SIZE", "NOT_COVERED", "SECRET_KEY", "STATE_KEY", "VERSION_KEY",
     "after_prefix", "change_key", "collection_definition_key", "collection_counters_key", "collection_prefix", "collection_range",
     "component", "cut_limit", "decode_key", "document_key", "entry_range",
     "high_bound", "index_counters_key", "index_prefix", "index_range", "is_coverable",
@@ -47,6 +47,7 @@ END_OF_COMMIT: Final = 0xFFFFFFFF
 FORMAT_KEY: Final = b"m:format"
 VERSION_KEY: Final = b"m:version"
 STATE_KEY: Final = b"m:state"
+SECRET_KEY: Final = b"m:secret"
 
 # Type bytes of an entry's value: the low nibble.
 AS_KEY, PLAIN_INT, LONG, FLOAT, DECIMAL, ABSENT, NEGATIVE_ZERO, NOT_COVERED, CUT = 0, 1, 2, 3, 4, 5, 6, 7, 15

@@ -128,6 +128,7 @@ class Store:
         self.bell = engine.bell()  # rung after each commit, outside the storage transaction
         self.bells: list[Callable[[], None]] = []  # called then too, on the writer's thread
         self.hub: Any = None  # what wakes the readers of the log (feeds/hub.py); made by the first of them
+        self.secret: bytes | None = None  # once somebody has asked for it (store/secrets.py)
         self.about = self._establish()
         self.writer = Writer(self._begin, self._committed, self._repair, self._landed, engine.end_turn)
         _living.add(self)

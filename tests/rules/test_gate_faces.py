@@ -52,10 +52,9 @@ def test_the_face_is_that_of_the_database():
 
 
 REFUSED: list[tuple[str, tuple[Any, ...]]] = [
-    ("as_user", (None,)), ("backup", ("there",)), ("changes", ()), ("check", ()), ("compact", ()), ("consume", ("c", print)),
+    ("as_user", (None,)), ("backup", ("there",)), ("check", ()), ("compact", ()), ("consume", ("c", print)),
     ("create_collection", ("new",)), ("drop_collection", ("notes",)), ("list_collections", ()), ("list_rules", ()), ("load_rules", ("file",)),
     ("rules", ("notes",)), ("set_rules", ("notes", "READONLY")), ("stats", ()), ("sweep", ()), ("trigger", ("notes", "insert", print)),
-    ("watch", ()),
 ]  # fmt: skip
 
 
@@ -67,7 +66,6 @@ def test_administration_is_refused(db, name, arguments):
 
 
 OF_COLLECTIONS: list[tuple[str, Any]] = [
-    ("changes", lambda c: c.changes()),
     ("create_index", lambda c: c.create_index("a")),
     ("create_indexes", lambda c: c.create_indexes([{"key": {"a": 1}}])),
     ("drop", lambda c: c.drop()),
@@ -81,8 +79,6 @@ OF_COLLECTIONS: list[tuple[str, Any]] = [
     ("list_indexes", lambda c: c.list_indexes().to_list()),
     ("options", lambda c: c.options()),
     ("rename", lambda c: c.rename("other")),
-    ("watch", lambda c: c.watch()),
-    ("watch a query", lambda c: c.where({}).watch()),
     ("$collStats", lambda c: c.aggregate([{"$collStats": {"count": {}}}]).to_list()),
     ("$indexStats", lambda c: c.aggregate([{"$indexStats": {}}]).to_list()),
     ("$out", lambda c: c.aggregate([{"$out": "other"}]).to_list()),
