@@ -174,7 +174,8 @@ def test_aggregate_explain(program: Program, town: Path, stages: str, options: l
         expected = expected.replace(word, texts[AVAILABLE])
     ran = program("--read-only", "aggregate", town, "users", stages, "--explain", *options)
     assert tree(ran.out) == expected
-    assert "romans" not in docdb.open(town, read_only=True).list_collection_names()
+    with docdb.open(town, read_only=True) as database:
+        assert "romans" not in database.list_collection_names()
 
 
 @pytest.mark.skipif(not AVAILABLE, reason="the kernels are not there")
