@@ -19,7 +19,7 @@ from docdb.sessions.user import Gated, UserFixedSession, UserTransactionSession
 
 # What a session has that reads and writes nothing by itself, or only through what is judged.
 HARMLESS = {
-    "collated", "insert_all", "note_everything", "note_names", "note_uses", "refuse_closed", "settings", "store",
+    "collated", "insert_all", "note_everything", "note_names", "note_uses", "patterns", "refuse_closed", "settings", "store",
 }  # fmt: skip
 
 
