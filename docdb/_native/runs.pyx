@@ -15,6 +15,9 @@ from libc.string cimport memcmp, memcpy
 
 from docdb._native.buffer cimport buffer_end, buffer_put, buffer_reserve, buffer_start
 from docdb._native.packed cimport load64, store32, store64
+from docdb._native.program cimport Program, program_match
+
+from docdb.errors import CorruptError
 
 cdef enum:
     FIRST_ROOM = 4
@@ -332,6 +335,19 @@ cdef class Documents:
             datas.append(PyBytes_FromStringAndSize(data, row.data_size))
             id_keys.append(PyBytes_FromStringAndSize(data + row.data_size + PREFIX, row.key_size - PREFIX))
         return id_keys, datas
+
+    def all_match(self, Program program not None):
+        """Tell whether a program is sure of every document that it matches. The GIL is released. Raises CorruptError for damaged bytes."""
+        cdef Py_ssize_t n
+        cdef int verdict = 1
+        with nogil:
+            for n in range(self.size):
+                verdict = program_match(program, self.memory.data + self.rows[n].at + HEAD, self.rows[n].data_size)
+                if verdict != 1:
+                    break
+        if verdict < 0:
+            raise CorruptError("a document is damaged")
+        return verdict == 1
 
     def documents(self, uint32_t number):
         """Return the run of the documents of a collection; shorter than the documents when an id occurs twice."""

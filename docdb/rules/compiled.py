@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from docdb.language import tree
 from docdb.language.matching import matcher
@@ -22,6 +22,10 @@ from docdb.rules.formula import FALSE, TRUE, Formula, Within, every, written
 from docdb.rules.partial import Partial, as_created
 from docdb.rules.syntax import Call, Logic, Node, Variable, walk
 from docdb.store import codec
+
+if TYPE_CHECKING:
+    from docdb._native.program import Program
+    from docdb.store.runs import Documents
 
 __all__ = ["Compiled", "Verdict", "compiled", "is_steady", "verdict_of"]
 
@@ -67,6 +71,20 @@ class Compiled:
     def node(self) -> tree.Node:
         """The filter that matches exactly what the rule allows."""
         return written(every(*(demand for _, demand in self.parts)))
+
+    @cached_property
+    def program(self) -> Program | None:
+        """The filter's program, where it is sure of every document."""
+        program = compile_program(self.node)
+        return program if program is not None and program.exact else None
+
+    def allows_all(self, documents: Documents) -> bool:
+        """Tell whether the rule allows all of many new documents. Cost: one walk in C over their stored bytes, where the filter has a program."""
+        if self.always:
+            return True
+        if self.program is not None:
+            return documents.all_match(self.program)
+        return all(map(self.verdict, documents.lists()[1]))
 
     @cached_property
     def verdict(self) -> Verdict:

@@ -408,7 +408,7 @@ class StoreSession(Administering):
         def call(batch: WriteBatch) -> bool:
             if setting.guard is not None:
                 batch.guard = setting.guard
-                setting.guard.created(batch, prepared.documents.lists()[1])
+                setting.guard.created(batch, prepared.documents)
             try:
                 return records.insert_prepared(batch, batch.collection(setting.name), prepared)
             finally:

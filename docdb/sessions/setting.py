@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from docdb.sessions.selecting import Selection
     from docdb.store.batch import WriteBatch
     from docdb.store.catalog import CollectionInfo
+    from docdb.store.runs import Documents
 
 __all__ = ["COMMIT_BYTES", "Guard", "JudgeChange", "Setting", "TooLarge", "too_large"]
 
@@ -46,7 +47,7 @@ class Guard(Protocol):
     def changing(self, batch: WriteBatch) -> JudgeChange:
         """Return what judges one update: both images, and the bytes before and after (the same where nothing changes)."""
 
-    def created(self, batch: WriteBatch, documents: Sequence[bytes]) -> None:
+    def created(self, batch: WriteBatch, documents: Documents) -> None:
         """Judge new documents."""
 
     def shown(self, batch: WriteBatch, document: dict[str, Any]) -> dict[str, Any]:

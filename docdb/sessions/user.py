@@ -22,7 +22,7 @@ from docdb.language.projection import parse_projection
 from docdb.language.tree import Expr, Pattern, Schema, walk
 from docdb.language.values import canonical
 from docdb.planner.queries import FindQuery
-from docdb.rules.compiled import Verdict, compiled
+from docdb.rules.compiled import Compiled, compiled
 from docdb.rules.fields import check_size
 from docdb.sessions.fixed import FixedSession, FixedStore
 from docdb.sessions.operations import InsertOp, Operation, Outcome
@@ -65,7 +65,7 @@ class Gated(StoreSession):
         self.caller, self.denials, self.root = caller, denials, root
         self._id = caller.id
         self._steady: dict[str, SteadyRule] = {}
-        self._creating: dict[str, tuple[Any, Verdict | None]] = {}
+        self._creating: dict[str, tuple[Any, Compiled | None]] = {}
 
     def over(self) -> bool:
         """Tell whether the caller's time is over, by the clock that goes on where a picture's stands still."""
@@ -282,7 +282,7 @@ class Gated(StoreSession):
         """Return who judges what a call writes."""
         return UserGuard(name, self._id, self._steadily_created, self._gate_of_batch, self._gate_outside)
 
-    def _steadily_created(self, name: str, batch: WriteBatch) -> Verdict | None:
+    def _steadily_created(self, name: str, batch: WriteBatch) -> Compiled | None:
         """Return the rule for creating where it depends on the caller alone, None elsewhere."""
         record = batch.catalog.rules.get(name)
         steady = self._creating.get(name)

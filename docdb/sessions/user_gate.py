@@ -20,7 +20,7 @@ from docdb.errors import CorruptError, DeniedError, RuleError
 from docdb.language.matching import matcher
 from docdb.language.tree import Node
 from docdb.planner.queries import FindQuery
-from docdb.rules.compiled import Verdict, compiled, is_steady
+from docdb.rules.compiled import Compiled, compiled, is_steady
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.fields import Fields, fields_of_filter, fields_of_metadata, fields_of_projection, fields_of_sort
 from docdb.rules.masks import fields_of_hint, mask, searched, speaks_of
@@ -304,7 +304,7 @@ class Gate:
             return SteadyRule(record, None)
         return SteadyRule(record, compiled(rule, self.about))
 
-    def steadily_created(self, name: str, record: RuleRecord | None) -> Verdict | None:
+    def steadily_created(self, name: str, record: RuleRecord | None) -> Compiled | None:
         """Return the rule for creating where it depends on the caller alone and no field has a rule, None elsewhere."""
         if self.caller.expires_at is not None or name.startswith("_") or record is None:
             return None
@@ -316,7 +316,7 @@ class Gate:
         rule = rules.rule("create")
         if rule is None or not is_steady(rule, creating=True) or rules.fields:
             return None
-        return compiled(rule, self.about, creating=True).verdict
+        return compiled(rule, self.about, creating=True)
 
     def fetch(self, name: str, id_key: bytes) -> bytes | None:
         """Return a stored document by its id key, None where it is absent or expired."""

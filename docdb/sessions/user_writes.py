@@ -16,7 +16,7 @@ from typing import Any, Final
 from docdb.errors import DeniedError, DocdbError, DuplicateKeyError
 from docdb.language.order import order_key
 from docdb.language.values import MISSING
-from docdb.rules.compiled import Verdict, compiled
+from docdb.rules.compiled import Compiled, compiled
 from docdb.rules.fields import WHOLE, Fields, UpdateFields, fields_of_update
 from docdb.rules.judging import needs_images
 from docdb.rules.masks import enters, speaks_of, violations
@@ -28,6 +28,7 @@ from docdb.sessions.user_gate import Gate
 from docdb.sessions.user_steady import one_id
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
+from docdb.store.runs import Documents
 
 __all__ = ["UserGuard"]
 
@@ -41,7 +42,7 @@ class UserGuard:
         self,
         name: str,
         owner: str | None,
-        steady: Callable[[str, WriteBatch], Verdict | None],
+        steady: Callable[[str, WriteBatch], Compiled | None],
         gate: Callable[[WriteBatch], Gate],
         outside: Callable[[], Gate],
     ) -> None:
@@ -156,20 +157,19 @@ class UserGuard:
 
         return allowed
 
-    def created(self, batch: WriteBatch, documents: Sequence[bytes]) -> None:
+    def created(self, batch: WriteBatch, documents: Documents) -> None:
         """Judge new documents, all before the first is put."""
         steady = self._steady(self._name, batch)
-        if steady is not None and all(map(steady, documents)):
+        if steady is not None and steady.allows_all(documents):
             self._judged += len(documents)
             return
         gate = self._gate(batch)
         known = gate.known(self._name, "create")
         rule, rules = gate.rule(known, "create"), gate.rules_of(known)
-        verdict = compiled(rule, gate.about, creating=True).verdict
-        if not all(map(verdict, documents)):
+        if not compiled(rule, gate.about, creating=True).allows_all(documents):
             raise gate.denied("create", self._name, "the rule does not allow the new document", known)
         if any(field.write is not None for field in rules.fields.values()):
-            for data in documents:
+            for data in documents.lists()[1]:
                 new = codec.decode(data)
                 if violations(None, new, rules.unwritable(replace(gate.about, doc=new, new=new, memo={}))) is not None:
                     raise gate.denied("create", self._name, "a field may not be written", known)

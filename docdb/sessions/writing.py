@@ -27,7 +27,7 @@ from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo
 from docdb.store.changes import DELETE, INSERT, REPLACE, UPDATE
 from docdb.store.records import DocumentChange, Prepared
-from docdb.store.runs import gather, prepare_run
+from docdb.store.runs import DocumentList, gather, prepare_run
 from docdb.store.views import View
 
 __all__ = ["COMMIT_BYTES", "Setting", "TooLarge", "prepare_all", "prepare_documents"]
@@ -72,7 +72,7 @@ def _insert(operation: InsertOp, setting: Setting) -> Step:
 
     def step(batch: WriteBatch) -> Outcome:
         if guard is not None:
-            guard.created(batch, prepared.documents.lists()[1])
+            guard.created(batch, prepared.documents)
         info = batch.collection(setting.name)
         if not records.insert_prepared(batch, info, prepared):
             _insert_over(batch, info, prepared, setting)
@@ -229,7 +229,7 @@ def _upsert(
     id_value, id_key, data = codec.prepare(new, setting.naive_utc)
     document = codec.decode(data)
     if setting.guard is not None:
-        setting.guard.created(batch, [data])
+        setting.guard.created(batch, DocumentList([id_key], [data]))
     validate = _validator(batch.catalog.get(setting.name))
     if validate is not None:
         validate(document)

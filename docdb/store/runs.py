@@ -7,11 +7,14 @@ What lives here: ``Run`` and ``Documents`` as the store sees them, their referen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from docdb import _native
 from docdb.store.changes import INSERT, record
 from docdb.store.keyspace import change_key, collection_prefix, is_cut, is_multikey, unique_prefix
+
+if TYPE_CHECKING:
+    from docdb._native.program import Program
 
 __all__ = ["DocumentList", "Documents", "PairRun", "Run", "gather", "prepare_run"]
 
@@ -56,6 +59,9 @@ class Documents(Protocol):
 
     def lists(self) -> tuple[list[bytes], list[bytes]]:
         """Return the id keys and the stored bytes."""
+
+    def all_match(self, program: Program) -> bool:
+        """Tell whether a program is sure of every document that it matches."""
 
     def documents(self, number: int) -> Run:
         """Return the run of the documents of a collection; shorter than the documents when an id occurs twice."""
@@ -114,6 +120,10 @@ class DocumentList:
     def lists(self) -> tuple[list[bytes], list[bytes]]:
         """Return the id keys and the stored bytes."""
         return self._id_keys, self._datas
+
+    def all_match(self, program: Program) -> bool:
+        """Tell whether a program is sure of every document that it matches."""
+        return all(program.match(data) == 1 for data in self._datas)
 
     def documents(self, number: int) -> PairRun:
         """Return the run of the documents of a collection; shorter than the documents when an id occurs twice."""

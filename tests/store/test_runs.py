@@ -14,7 +14,9 @@ from docdb.engine import lmdb as lmdb_engine
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, ENTRIES, Engine
 from docdb.engine.memory import MemoryEngine
 from docdb.errors import BulkWriteError, DocumentError
+from docdb.language.filters import parse
 from docdb.language.order import order_key
+from docdb.language.programs import compile_program
 from docdb.store import codec, records
 from docdb.store.catalog import IndexInfo
 from docdb.store.changes import END_INDEX
@@ -261,3 +263,27 @@ def test_a_bulk_insert_that_fails_says_where_and_what_went_in():
             db["c"].insert_many([{"_id": 1, "u": 1}, {"_id": 2, "u": 2}, {"_id": 3, "u": 1}, {"_id": 4, "u": 4}])
         assert list(failure.value.errors) == [2]
         assert [row["_id"] for row in db["c"].find()] == [1, 2]
+
+
+@needs_kernel
+@settings(max_examples=100, deadline=None)
+@given(
+    documents,
+    st.sampled_from(
+        [{"a": 1}, {"a": {"$gte": 0}}, {"_id": {"$type": "int"}}, {"b": {"$exists": False}}, {}, {"a.b": {"$ne": 1}}]
+    ),
+)
+def test_whether_a_program_is_sure_of_all_documents(made, filter):
+    fast, plain = both(made)
+    program = compile_program(parse(filter))
+    assert fast.all_match(program) == plain.all_match(program)
+
+
+@needs_kernel
+def test_no_document_is_every_document():
+    program = compile_program(parse({"a": 1}))
+    assert [found.all_match(program) for found in both([])] == [True, True]
+    assert [found.all_match(program) for found in both([{"_id": 1, "a": 1}, {"_id": 2, "a": 1}])] == [True, True]
+    assert [found.all_match(program) for found in both([{"_id": 1, "a": 1}, {"_id": 2}])] == [False, False]
+    with pytest.raises(TypeError):
+        both([])[0].all_match(None)
