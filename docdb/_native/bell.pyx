@@ -39,6 +39,25 @@ cdef extern from *:
         __atomic_store_n(&words[1], 1, __ATOMIC_SEQ_CST);
         syscall(SYS_futex, &words[0], FUTEX_WAIT, seen, &limit, NULL, 0);
     }
+
+    static int64_t bell_clock_ns(void)
+    {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
+
+    static void bell_wait_loud(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet)
+    {
+        const int64_t until = bell_clock_ns() + timeout_ns;
+        for (;;) {
+            bell_wait(words, seen, timeout_ns);
+            seen = bell_value(words);
+            timeout_ns = until - bell_clock_ns();
+            if (seen != __atomic_load_n(&quiet[0], __ATOMIC_SEQ_CST) || __atomic_load_n(&quiet[1], __ATOMIC_SEQ_CST) || timeout_ns <= 0)
+                return;
+        }
+    }
     #else
     #define BELL_FUTEX 0
     static void bell_ring(uint32_t* words, uint32_t number) { words[0] = number; }
@@ -47,12 +66,16 @@ cdef extern from *:
     {
         (void)words; (void)seen; (void)timeout_ns;
     }
+    static void bell_wait_loud(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet)
+    {
+        (void)words; (void)seen; (void)timeout_ns; (void)quiet;
+    }
     #endif
     """
     const int BELL_FUTEX
     void bell_ring(uint32_t* words, uint32_t number) noexcept nogil
     uint32_t bell_value(uint32_t* words) noexcept nogil
-    void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns) noexcept nogil
+    void bell_wait_loud(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet) noexcept nogil
 
 
 FUTEX = bool(BELL_FUTEX)
@@ -74,9 +97,14 @@ def value(unsigned char[::1] memory not None):
     return bell_value(words_of(memory))
 
 
-def wait(unsigned char[::1] memory not None, uint32_t seen, int64_t timeout_ns):
-    """Sleep until another number than ``seen`` is rung, the time is up or a signal came; returns at once when it has been already."""
+def wait(unsigned char[::1] memory not None, uint32_t seen, int64_t timeout_ns, unsigned int[::1] quiet not None):
+    """Sleep until another number than ``seen`` is rung, which is not quiet, or the time is up; returns at once when it has been already.
+
+    A number is quiet that stands in ``quiet[0]`` by then, while ``quiet[1]`` is 0.
+    """
     cdef uint32_t* words = words_of(memory)
+    if quiet.shape[0] < 2:
+        raise ValueError("the quiet number takes two places")
     if timeout_ns > 0:
         with nogil:
-            bell_wait(words, seen, timeout_ns)
+            bell_wait_loud(words, seen, timeout_ns, <const uint32_t*>&quiet[0])

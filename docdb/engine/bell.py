@@ -18,6 +18,8 @@ import os
 import platform
 import sys
 import threading
+import time
+from array import array
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,9 +72,15 @@ class Bell:
         """Return the number rung last, to be passed to ``wait`` after a look at the log."""
         return int(self._form.value(self._memory))
 
-    def wait(self, seen: int, timeout_s: float) -> None:
-        """Sleep until a number other than ``seen`` was rung, at most ``timeout_s``; may return for nothing."""
-        self._form.wait(self._memory, seen, max(0, int(timeout_s * 1e9)))
+    def wait(self, seen: int, timeout_s: float, quiet: array[int] | None = None) -> None:
+        """Sleep until a number other than ``seen`` was rung, at most ``timeout_s``; may return for nothing.
+
+        ``quiet`` (an array of type I): a ring with the number that it holds in the first place, while the second holds 0, does not end the sleep, and
+        takes the interpreter's lock from nobody.
+        """
+        self._form.wait(
+            self._memory, seen, max(0, int(timeout_s * 1e9)), array("I", [seen, 1]) if quiet is None else quiet
+        )
 
     def close(self) -> None:
         """Let go of the file, which a mapping keeps open; who waits there is not disturbed, and rings go nowhere from now on."""
@@ -114,15 +122,22 @@ class _Futex:
     def value(self, memory: mmap.mmap) -> int:
         return int(self._word(memory).value)
 
-    def wait(self, memory: mmap.mmap, seen: int, timeout_ns: int) -> None:
+    def wait(self, memory: mmap.mmap, seen: int, timeout_ns: int, quiet: array[int]) -> None:
+        until = time.monotonic_ns() + timeout_ns
+        while timeout_ns > 0:
+            self._wait_once(memory, seen, timeout_ns)
+            seen, timeout_ns = self.value(memory), until - time.monotonic_ns()
+            if seen != quiet[0] or quiet[1]:
+                return
+
+    def _wait_once(self, memory: mmap.mmap, seen: int, timeout_ns: int) -> None:
         word = self._word(memory)
         # A compiled ringer of another process asks the second word whether anybody may be asleep.
         self._ctypes.c_uint32.from_buffer(memory, 4).value = 1
         limit = self._limit(timeout_ns // 10**9, timeout_ns % 10**9)
         seen_word = self._ctypes.c_uint32(seen)
         pointer = self._ctypes.byref
-        if timeout_ns:
-            self._call(self._number, pointer(word), self.WAIT, seen_word, pointer(limit), None, 0)
+        self._call(self._number, pointer(word), self.WAIT, seen_word, pointer(limit), None, 0)
 
 
 class _Condition:
@@ -141,10 +156,12 @@ class _Condition:
     def value(self, memory: mmap.mmap) -> int:
         return int.from_bytes(memory[:4], sys.byteorder)
 
-    def wait(self, memory: mmap.mmap, seen: int, timeout_ns: int) -> None:
+    def wait(self, memory: mmap.mmap, seen: int, timeout_ns: int, quiet: array[int]) -> None:
         with self._condition:
-            if self.value(memory) == seen:
-                self._condition.wait(timeout_ns / 1e9)
+            self._condition.wait_for(
+                lambda: self.value(memory) != seen and (self.value(memory) != quiet[0] or quiet[1] != 0),
+                timeout_ns / 1e9,
+            )
 
 
 FUTEX_NUMBERS: Final = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "i686": 240, "armv7l": 240}

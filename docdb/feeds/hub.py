@@ -22,13 +22,15 @@ import os
 import threading
 import time
 import weakref
+from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from docdb.engine.forks import Inside
 from docdb.errors import DocdbError
 from docdb.feeds.waiting import Feed
+from docdb.store.changes import LogWriter
 from docdb.store.store import Snapshot, Store
 
 __all__ = ["Hub", "Router"]
@@ -40,8 +42,11 @@ STUCK_S: Final = 0.005  # how long a callback may keep others waiting
 class Router(Protocol):
     """What the hub hands new commits to (``routing.LiveRouter``)."""
 
-    def advance(self, snapshot: Snapshot) -> None:
-        """Take everything behind what was taken last."""
+    def advance(self, snapshot: Snapshot) -> int | None:
+        """Take everything behind what was taken last; return the number of the last commit."""
+
+    def concerned(self, records: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Tell whether the records of a commit concern anybody; from any thread."""
 
     def fail(self, error: BaseException) -> None:
         """The storage can no longer be read."""
@@ -69,6 +74,9 @@ class Hub:
         self._seen_id = -1
         self._alarms: list[tuple[float, int, weakref.ref[Feed[Any]]]] = []
         self._failures = 0
+        # For the bell: the last commit of this process that concerns nobody, and whether there is one that this thread has not looked for yet.
+        self._quiet = array("I", [0, 1])
+        self._known_to = -1  # all commits up to here were read, concern nobody, or will be looked for
         self.router: Router | None = None
         self._work: deque[Callable[[], None]] = deque()
         self._working = 0
@@ -138,6 +146,24 @@ class Hub:
             self._streams.discard(feed)
         self._end_when_idle()
 
+    def committed(self, log: LogWriter, last: int) -> None:
+        """Let the thread sleep on behind a commit of this process that concerns nobody, when none of another process lies before it unseen.
+
+        Called on the writer's thread, before the bell is rung. The next waking, at the latest the next look, takes such commits over.
+        """
+        router, records = self.router, log.few()
+        followed, self._known_to = self._known_to == log.first - 1, last
+        if (
+            followed
+            and router is not None
+            and records is not None
+            and not self._streams
+            and not router.concerned(records)
+        ):
+            self._quiet[0] = last & 0xFFFFFFFF
+        else:
+            self._quiet[1] = 1
+
     def bury(self, remains: Any) -> None:
         """Note what a collected feed leaves; taken out by the hub's thread. Takes no lock."""
         self._buried.append(remains)
@@ -189,6 +215,7 @@ class Hub:
         bell, engine = self._store.bell, self._store.engine
         while not stopping.is_set():
             rung = bell.value()
+            self._quiet[1] = 0
             pause = bell.poll_s
             try:
                 if self._buried:
@@ -214,7 +241,7 @@ class Hub:
                         return
                     continue
                 pause = min(pause, STUCK_S)
-            bell.wait(rung, pause)
+            bell.wait(rung, pause, self._quiet)
 
     # Callbacks
 
@@ -274,7 +301,9 @@ class Hub:
             if snapshot.txn.id == self._seen_id:
                 return  # the commit is not visible yet: the next look will show it
             if self.router is not None:
-                self.router.advance(snapshot)
+                last = self.router.advance(snapshot)
+                if last is not None:
+                    self._known_to = max(last, self._known_to)
             self._seen_id = snapshot.txn.id
         with self._lock:
             feeds = list(self._streams)

@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from docdb.errors import HistoryLost
@@ -207,14 +208,30 @@ class LiveRouter:
 
     # On the hub's thread
 
-    def advance(self, snapshot: Snapshot) -> None:
-        """Hand out everything up to a snapshot."""
+    def concerned(self, records: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Tell whether any of the records of a commit may concern a query; on the writer's thread, which has them at hand."""
+        for key, value in records:
+            commit, index = log.unpack_key(key)
+            if index == END:
+                continue
+            if value[0] == _CATALOG:
+                return True
+            interest = self._numbers.get(int.from_bytes(value[1:5], "big"))
+            if interest is not None:
+                item = log.unpack_change(commit, index, value)
+                with self._lock:
+                    if interest.readers or interest.index.candidates(item.before, item.after):
+                        return True
+        return False
+
+    def advance(self, snapshot: Snapshot) -> int | None:
+        """Hand out everything up to a snapshot; return its last commit, None where there is nobody."""
         with self._lock:
             if not self._queries:
                 self._place = None
             place = self._place
         if place is None:
-            return
+            return None
         try:
             history.check_reach(self.hub.store, snapshot, place)
         except HistoryLost:
@@ -232,6 +249,7 @@ class LiveRouter:
             place = log.unpack_key(batch[-1][0])
         with self._lock:
             self._place = place
+        return place[0]
 
     def _note(self, found: _Found, commit: int, index: int, value: bytes, snapshot: Snapshot) -> None:
         number = int.from_bytes(value[1:5], "big")

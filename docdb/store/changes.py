@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +33,7 @@ DELETE: Final = "d"
 CATALOG_CHANGE: Final = "x"
 END_INDEX: Final = 0xFFFFFFFF
 TRIM_STEPS: Final = 1_000  # records removed a commit at most, besides what it adds
+FEW: Final = 64  # records of a storage transaction that are looked at once more
 AGE_STEPS: Final = 128  # commits given up for their age a commit at most
 
 _KEY = struct.Struct(">QI")
@@ -74,6 +75,7 @@ class LogWriter:
 
     def __init__(self, state: State, history_bytes: int, history_age_s: float) -> None:
         self._state = state
+        self.first = state.last_commit + 1
         self._cap = history_bytes
         self._age_us = int(history_age_s * 1_000_000)
         self._parts: list[Any] = []  # lists and runs of pairs, in order
@@ -115,6 +117,12 @@ class LogWriter:
                 commit, index = unpack_key(key)
                 if index != END_INDEX:
                     yield unpack_change(commit, index, value)
+
+    def few(self) -> Iterable[tuple[bytes, bytes]] | None:
+        """Return the records of a storage transaction of a few changes; None: there are many."""
+        if sum(map(len, self._parts)) > FEW:
+            return None
+        return self._parts[0] if len(self._parts) == 1 else [pair for part in self._parts for pair in part]
 
     def commit(self) -> int:
         """Close the commit of this caller; return its number."""

@@ -290,6 +290,8 @@ class Store:
             self._latest = batch.txn.id + 1, batch.catalog, batch.state
         if self.writer.commits % READER_CHECK_COMMITS == 0:
             self.engine.reader_check()
+        if self.hub is not None:
+            self.hub.committed(batch.log, batch.state.last_commit)
         self.bell.ring(batch.state.last_commit)
         for bell in self.bells:
             bell()

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from array import array
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,34 @@ def test_a_sleeper_is_woken(bell: Bell) -> None:
     bell.ring(1)
     assert woken.wait(SOON_S)
     thread.join()
+
+
+def test_a_quiet_number_does_not_wake(bell: Bell) -> None:
+    quiet = array("I", [0, 0])
+    woken = threading.Event()
+
+    def sleep() -> None:
+        bell.wait(bell.value(), 60, quiet)
+        woken.set()
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    for number in range(1, 20):
+        quiet[0] = number
+        bell.ring(number)
+        time.sleep(0.002)
+    assert not woken.is_set()
+    bell.ring(20)
+    thread.join(30)
+    assert woken.is_set()
+
+
+def test_a_quiet_wait_ends_with_its_time(bell: Bell) -> None:
+    quiet = array("I", [7, 0])
+    bell.ring(7)
+    bell.wait(6, 0.01, quiet)
+    bell.wait(7, 0.01, quiet)
+    assert bell.value() == 7
 
 
 def test_a_nudge_differs_from_what_was_rung(bell: Bell) -> None:

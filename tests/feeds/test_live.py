@@ -7,6 +7,8 @@ import datetime as dt
 import gc
 import itertools
 import logging
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -798,3 +800,68 @@ def test_a_live_query_is_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         assert used / 2_000 < (
             1_500 if _native.AVAILABLE else 2_000
         )  # the mark is the kernel's; the index in Python takes 1,710
+
+
+# Commits that concern nobody
+
+
+@pytest.fixture
+def asleep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[docdb.Database]:
+    """A database whose hub does not look by itself."""
+    with docdb.open(tmp_path / "d", durability="relaxed") as db:
+        monkeypatch.setattr(db._store.bell, "poll_s", 1_000.0)
+        db["a"].insert_one({"_id": 0, "k": 0})
+        yield db
+
+
+def _count_looks(db: docdb.Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    looks: list[int] = []
+    router = db._store.hub.router
+    original = router.advance
+
+    def advance(snapshot: Any) -> Any:
+        last = original(snapshot)
+        looks.append(last)
+        return last
+
+    monkeypatch.setattr(router, "advance", advance)
+    return looks
+
+
+def test_commits_that_concern_no_live_query_do_not_wake_the_hub(
+    asleep: docdb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with asleep["a"].where({"k": 1}).watch() as query:
+        assert query.next(timeout_s=SOON_S).docs == []
+        asleep["a"].insert_one({"_id": 1, "k": 1})
+        assert ids(query.next(timeout_s=SOON_S)) == [1]
+        looks = _count_looks(asleep, monkeypatch)
+        for n in range(50):
+            asleep["a"].update_one({"_id": 0}, {"$set": {"n": n}})
+            asleep["elsewhere"].insert_one({"_id": n})
+        asleep["a"].insert_one({"_id": 2, "k": 1})
+        told = query.next(timeout_s=SOON_S)
+        assert ids(told) == [1, 2]
+        assert told.position == asleep["a"].changes().position
+        assert len(looks) <= 4  # the first commit, the new collection, the last
+
+
+def test_a_silent_commit_of_another_process_is_found_with_the_next_one_here(asleep: docdb.Database) -> None:
+    """It was not looked at here: what is behind it may not be taken for quiet."""
+    with asleep["a"].where({"k": 1}).watch() as query:
+        assert query.next(timeout_s=SOON_S).docs == []
+        script = (
+            "import docdb, sys\nwith docdb.open(sys.argv[1]) as db:\n"
+            "    db._store.bell.ring = lambda number: None\n    db['a'].insert_one({'_id': 5, 'k': 1})"
+        )
+        subprocess.run([sys.executable, "-c", script, str(asleep.path)], check=True)
+        asleep["a"].update_one({"_id": 0}, {"$set": {"n": 1}})
+        assert ids(query.next(timeout_s=SOON_S)) == [5]
+
+
+def test_a_change_stream_is_told_what_concerns_no_live_query(asleep: docdb.Database) -> None:
+    with asleep["a"].where({"k": 1}).watch() as query, asleep.changes() as stream:
+        assert query.next(timeout_s=SOON_S).docs == []
+        for n in range(3):
+            asleep["a"].update_one({"_id": 0}, {"$set": {"n": n}})
+            assert stream.next(timeout_s=SOON_S).updated_fields == {"n": n}
