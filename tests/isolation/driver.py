@@ -93,9 +93,11 @@ class Lane:
     def _managed(self, way: str) -> None:
         """Let ``with`` or ``run_transaction`` end it; each try of that one is an attempt."""
         works: list[Work] = []
+        tries: list[Any] = []
         steps = plan(self.chance, "any")
 
         def body(t: Any) -> None:
+            tries.append(t)
             if works:
                 works[-1].attempt.end("fail")
             works.append(self.work(way))
@@ -111,6 +113,11 @@ class Lane:
                     body(t)
         except FAILED:
             works[-1].attempt.end("fail")
+        except KeyboardInterrupt:
+            if works:
+                works[-1].attempt.told = None  # its line may not have been written
+                works[-1].attempt.end("ok" if tries[-1].committed else "fail")
+            raise
         else:
             works[-1].attempt.end("ok")
 
