@@ -37,7 +37,7 @@ def documents(stage: Stage) -> Row:
 
 WORKLOADS: Final[dict[str, Callable[[Any], Row]]] = {
     "sort_number": _sort("sort by a number, no index, per document", ("score", 1)),
-    "sort_text": _sort("sort by a text, no index, per document", ("email", -1)),
+    "sort_text": _sort("sort by a text, no index, per document", ("name", -1)),
     "sort_two": _sort("sort by two fields, no index, per document", ("active", 1), ("visits", -1)),
     "sort_10": _sort("first 10 by a number, no index, per document", ("visits", 1), limit=10, marks={SQLITE: 2.5}),
     "sort_1000": _sort("first 1,000 by a number, no index, per document", ("score", -1), limit=1_000),

@@ -16,6 +16,7 @@ from benchmarks.rivals.sqlite_jsonb import SqliteJsonb
 
 __all__ = ["DocdbQuestions", "SqlQuestions", "SqliteQuestions"]
 
+INDEXED = ("age", "city")  # the first fields of the indexes
 BOUNDS = [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
 Document = dict[str, Any]
 
@@ -200,6 +201,7 @@ class SqliteQuestions(SqliteJsonb, SqlQuestions):
     """SQLite: ``json_extract`` gives typed values, so one form serves all; prepared statements come from apsw's cache."""
 
     whole = "json(doc)"
+    served = False  # whether the question is one for an index
     month = "strftime('%Y-%m', json_extract(doc,'$.joined'), 'unixepoch')"
     tags = "(select value as tag from docs, json_each(doc,'$.tags'))"
 
@@ -216,10 +218,22 @@ class SqliteQuestions(SqliteJsonb, SqlQuestions):
     def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return list(self.run(sql, values))
 
+    def group(self) -> dict[str, int]:
+        return dict(self.rows(f"select {self.text('city')}, sum({self.text('visits')}) from docs group by 1"))
+
     def text(self, path: str) -> str:
-        return f"json_extract(doc,'$.{path}')"
+        """Return a field. A plus keeps SQLite from walking the whole index of an expression and asking the table for each row, three times slower."""
+        plain = f"json_extract(doc,'$.{path}')"
+        return plain if self.served or path == "age" else f"+{plain}"
 
     integer = real = text
+
+    def ordered(self, *keys: tuple[str, int], skip: int = 0, limit: int = 0) -> list[Any]:
+        self.served = keys[0][0] in INDEXED
+        try:
+            return super().ordered(*keys, skip=skip, limit=limit)
+        finally:
+            self.served = False
 
     def bucket(self) -> str:
         return f"cast({self.real('score')} / 10 as int)"
