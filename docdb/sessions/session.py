@@ -313,7 +313,8 @@ class StoreSession(Administering):
     def collated(self, query: FindQuery, info: CollectionInfo) -> FindQuery:
         """Return the query under the collection's collation where it names none."""
         if query.collation is None and info.collation is not None and not query.simple:
-            return _collated(query, info.collation, self.settings.naive_utc)
+            with self.patterns():
+                return _collated(query, info.collation, self.settings.naive_utc)
         return query
 
     @contextmanager

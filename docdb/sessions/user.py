@@ -208,8 +208,7 @@ class Gated(StoreSession):
         """Return the query narrowed to what may be read, with what the collection adds."""
         info = snapshot.catalog.collections.get(name)
         if info is not None and info.collation is not None:
-            with self.patterns():
-                query = self.collated(query, info)  # first: under another collation the filter says something else
+            query = self.collated(query, info)  # first: under another collation the filter says something else
         record = snapshot.catalog.rules.get(name)
         steady = self._steady.get(name)
         if steady is None or steady.record is not record:

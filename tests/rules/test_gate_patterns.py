@@ -134,6 +134,14 @@ def test_constants_are_evaluated_in_linear_time_too(db, name):
     assert not CONSTANTS[name](db.as_user(ANN)["texts"])
 
 
+def test_a_live_query_under_a_collation_takes_linear_time(db):
+    db.create_collection("folded", collation={"locale": "en", "strength": 2})
+    db["folded"].insert_one(DOCUMENT)
+    db.set_rules("folded", {"read": True, "write": True})
+    with db.as_user(ANN)["folded"].where({"t": {"$regex": EVIL}}).watch() as live:
+        assert next(iter(live)).docs == []
+
+
 def test_the_programs_own_patterns_are_what_they_were(db):
     assert db["texts"].count_documents({"t": {"$regex": r"^(a)\1(?=a)"}}) == 1
     user = db.as_user(ANN)["texts"]
