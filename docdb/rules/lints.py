@@ -180,6 +180,8 @@ def _comparisons(tree: Node) -> Iterator[Lint]:
     for node in walk(tree):
         if not isinstance(node, Binary):
             continue
+        if node.operator in ("==", "in") and _empty_caller(node):
+            yield Lint("an empty text lets in callers whose auth holds one", node.place)
         if node.operator in ("==", "!="):
             left, right = _kinds(node.left), _kinds(node.right)
             if left and right and not left & right:
@@ -192,6 +194,14 @@ def _comparisons(tree: Node) -> Iterator[Lint]:
             elif left and all(member and not left & member for member in members):
                 hint = "; write !(x in [...])" if isinstance(node.left, Not) else ""
                 yield Lint(f"{named(_first(left))} is none of these{hint}", node.place)
+
+
+def _empty_caller(node: Binary) -> bool:
+    """Tell whether an empty text is looked for where a caller is meant: beside auth, or in a list of the document."""
+    sides = (node.left, node.right)
+    if not any(isinstance(side, Literal) and side.value == "" for side in sides):
+        return False
+    return node.operator == "in" or any(_is_auth(part) for side in sides for part in walk(side))
 
 
 def _kinds(node: Node) -> frozenset[str]:
