@@ -24,6 +24,7 @@ __all__ = ["Mask", "enters", "fields_of_hint", "mask", "searched", "speaks_of", 
 
 Tree = dict[str, Any]  # name -> None (hidden) | Tree
 _WILDCARD: Final = "$**"
+_ID_HINTS: Final = ("_id_", "$natural")
 
 
 class Mask:
@@ -163,12 +164,14 @@ def _leads_into(steps: list[str], names: list[str]) -> bool:
 def fields_of_hint(hint: Any, indexes: Sequence[Any]) -> Fields:
     """Return what a hint speaks of: the fields of the index it names, and of the filter of a partial one, which then decides what is found.
 
-    ``indexes`` have ``name``, ``keys`` and ``partial``. A pattern speaks of its own names, whatever there is.
+    ``indexes`` have ``name``, ``keys`` and ``partial``. A pattern speaks of its own names, whatever there is; a name that no index has speaks of
+    everything, or the refusal would tell the names of indexes on hidden fields.
     """
     if hint is None or not hint:
         return Fields()
     if isinstance(hint, str):
-        named, meant = set[str](), [index for index in indexes if index.name == hint]
+        meant = [index for index in indexes if index.name == hint]
+        named = set() if meant or hint in _ID_HINTS else {WHOLE}
     else:
         pairs = list(hint.items()) if isinstance(hint, Mapping) else list(hint)
         named = {str(name) for name, _ in pairs if name != "$natural"}

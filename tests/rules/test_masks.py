@@ -16,7 +16,7 @@ from docdb.language.projection import parse_projection
 from docdb.language.sorting import parse_sort, sort_key
 from docdb.language.updates import parse_update
 from docdb.language.values import Int64
-from docdb.rules.fields import Fields, fields_of_filter, fields_of_projection, fields_of_sort, fields_of_update
+from docdb.rules.fields import WHOLE, Fields, fields_of_filter, fields_of_projection, fields_of_sort, fields_of_update
 from docdb.rules.masks import Mask, enters, fields_of_hint, mask, searched, speaks_of, violations
 from docdb.rules.reach import fields_of_pipeline
 from tests.rules import pipelines
@@ -171,12 +171,9 @@ def test_a_hint_speaks_of_its_index():
     assert fields_of_hint((("a.b", 1), ("c", -1)), INDEXES).used == {"a.b", "c"}
     assert fields_of_hint("partial", INDEXES).used == fields_of_hint({"d": 1}, INDEXES).used == {"d", "e"}
     assert fields_of_hint({"z": 1}, INDEXES).used == {"z"}
-    assert (
-        fields_of_hint("other", INDEXES)
-        == fields_of_hint(None, INDEXES)
-        == fields_of_hint({"$natural": 1}, INDEXES)
-        == Fields()
-    )
+    assert fields_of_hint("other", INDEXES).used == {WHOLE}
+    for hint in (None, {"$natural": 1}, "$natural", "_id_"):
+        assert fields_of_hint(hint, INDEXES) == Fields()
 
 
 def test_a_search_speaks_of_what_its_index_holds():
