@@ -137,6 +137,8 @@ def _negated(node: Node, collation: Any) -> Iterator[Condition]:
     An empty array at the end of the path (08) and a missing field (10) always give an entry, so a document that does not match has one outside.
     """
     if isinstance(node, tree.Exists):
+        if _addresses_elements(node.path):
+            return
         yield Condition(node.path, union((_NULL, _EMPTY_ARRAY)) if len(node.path) > 1 else (_NULL,))
         return
     if isinstance(node, tree.Or):
@@ -206,8 +208,9 @@ def _equal(path: Path, value: Any, leaf: Any, index: Any) -> tuple[Intervals, bo
     if key is None:
         return ((_STRINGS,), False) if kind is str else (EVERYTHING, False)
     if value is None:
-        # Below an array a missing field is null in the index but no match; positions beyond the end may leave 08.
-        return (union((_NULL, _EMPTY_ARRAY)), False) if _addresses_elements(path) else ((_NULL,), len(path) == 1)
+        # Below an array a missing field is null in the index but no match. A number in the path is a position and a name at once: the entry is that
+        # of the element, and where the element has no such field that is a match, too.
+        return (EVERYTHING, False) if _addresses_elements(path) else ((_NULL,), len(path) == 1)
     if kind is list:
         first = _key(value[0], leaf, index) if value else EMPTY_ARRAY_KEY
         return (union((point(key), point(first))), False) if first is not None else (EVERYTHING, False)
@@ -255,7 +258,7 @@ def _exists(node: tree.Exists, collation: Any) -> tuple[Intervals, bool]:
 
 
 def _type_is(node: tree.TypeIs, collation: Any) -> tuple[Intervals, bool]:
-    if "array" in node.names:
+    if "array" in node.names or (_addresses_elements(node.path) and node.names & {"missing", "null"}):
         return EVERYTHING, False
     exact = not (node.names & _NUMBER_NAMES) or node.names >= _NUMBER_NAMES
     found = [bracket(TAGS[name]) for name in node.names if name in TAGS]

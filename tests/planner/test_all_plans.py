@@ -162,6 +162,24 @@ def test_distinct_is_the_same_from_an_index(rows: Any, definitions: Any, filter:
     ) or len(found) == len(wanted)
 
 
+@pytest.mark.parametrize(
+    "filter", [{"a.0": None}, {"a.0": {"$in": [None, 1]}}, {"a.0": {"$exists": False}}, {"a.0": {"$type": "null"}}, {"a.0": {"$not": {"$gt": 0}}}]
+)  # fmt: skip
+def test_a_position_that_is_a_name_in_an_element_too(filter: Any) -> None:
+    rows = [
+        {"a": [{}]},
+        {"a": [None]},
+        {"a": []},
+        {"a": {"0": None}},
+        {"a": [[], 1]},
+        {"b": 1},
+        {"a": [1]},
+    ]
+    view, bare = build(rows, [({"a.0": 1}, False, None)]), build(rows, [])
+    assert view is not None and bare is not None
+    assert delivered(view, query(filter)) == delivered(bare, query(filter))
+
+
 @pytest.mark.parametrize("sort", [{}, {"a": 1}, {"a": -1}], ids=["none", "up", "down"])
 def test_a_million_points_are_no_plan(sort: dict[str, int]) -> None:
     view = build([{"a": n, "b": n} for n in range(50)], [({"a": 1, "b": 1}, False, None)])
