@@ -95,6 +95,9 @@ ELSEWHERE: Final = {
     "Aggregation": "each method adds a stage; pipelines are tried as lists",
     "AsyncAggregation": "as Aggregation",
     "Change": "what a feed tells",
+    "ChangeStream": "what it tells is tried through the methods that open it, what it says of places in test_feeds",
+    "LiveQuery": "as ChangeStream",
+    "_SealedChange": "what a feed tells",
     "LiveSnapshot": "what a feed tells",
     "Watcher": "what a feed with callbacks is; test_feeds",
 }
@@ -157,7 +160,6 @@ REFUSED: Final = {
     "Collection.options": lambda user: user["notes"].options(),
     "Collection.rename": lambda user: user["notes"].rename("other"),
     "Database.backup": lambda user: user.backup("/nowhere/backup"),
-    "Database.changes": lambda user: user.changes(from_="oldest").try_next(),
     "Database.check": lambda user: user.check(),
     "Database.compact": lambda user: user.compact(),
     "Database.consume": lambda user: user.consume("name", print).close(),
@@ -171,7 +173,6 @@ REFUSED: Final = {
     "Database.stats": lambda user: user.stats(),
     "Database.sweep": lambda user: user.sweep(),
     "Database.trigger": lambda user: user.trigger("notes", "insert", print).close(),
-    "Database.watch": lambda user: user.watch().try_next(),
     "Query.explain": lambda user: user["notes"].where({}).explain(),
     "Transaction.create_collection": lambda user: user.run_transaction(lambda t: t.create_collection("other")),
 }  # fmt: skip
