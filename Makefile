@@ -9,7 +9,7 @@ SEED ?= 1
 MINUTES ?= 10
 SHARED := ../shared/conformance
 
-.PHONY: demo test test-pure conformance check fmt attacks bench fuzz crash images isolation soak clean
+.PHONY: demo test test-pure conformance check docs fmt attacks bench fuzz crash images isolation soak clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/cities.py
@@ -26,6 +26,10 @@ conformance: $(VENV)/.ready
 check: $(VENV)/.ready
 	$(BIN)/pip -q install ruff mypy import-linter cython-lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/cython-lint --max-line-length 160 docdb/_native
+
+docs: $(VENV)/.ready
+	$(BIN)/python docs/build_reference.py
+	$(BIN)/python docs/build_pictures.py
 
 fmt: $(VENV)/.ready
 	$(BIN)/pip -q install ruff
