@@ -273,7 +273,7 @@ class Storage:
         """End the writer's turn; after a failed commit nobody may use the environment again before it was reopened."""
         if failed and self.environment is not None:
             self.environment.live = False
-        self._give_turn()
+        self.end_turn()  # which an interruption behind the begin of the transaction may have done already
 
     def _check_readers(self, environment: Environment) -> None:
         now = time.monotonic()

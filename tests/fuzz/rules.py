@@ -280,7 +280,7 @@ def _compare_constraint(text: str, of: Any, auth: Any, pool: list[Any], law: lis
         verdict = program.match(stored) if program is not None else 2
         tally.unknown += verdict == 2
         assert verdict in (allowed, 2), f"program of {text!r} for {auth!r} says {verdict} of {one!r}"
-        assert judges(stored) is allowed, f"judge of {text!r} for {auth!r} says {not allowed} of {one!r}"
+        assert bool(judges(stored)) is allowed, f"judge of {text!r} for {auth!r} says {not allowed} of {one!r}"
     assert spell(parse(spell(of))) == spell(of)
     return node
 
