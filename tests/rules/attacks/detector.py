@@ -6,14 +6,16 @@ What lives here: ``seen``, the call's outcome laid open; ``leaks``, the canaries
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from docdb.errors import DocdbError
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.readers import Documents
-from docdb.rules.ruleset import load
+from docdb.rules.ruleset import RuleSet, load
 from docdb.rules.verdicts import is_allowed
 from tests.rules.attacks.stage import CANARY, CANARY_NUMBER
 
@@ -94,6 +96,16 @@ def leaks(text: str) -> list[str]:
 Dump = Mapping[str, list[dict[str, Any]]]
 
 
+@lru_cache(maxsize=256)
+def _loaded(text: str) -> RuleSet:
+    return load(json.loads(text))
+
+
+def ruleset_of(rules: Any) -> RuleSet:
+    """Return rules checked, each only once."""
+    return _loaded(json.dumps(rules))
+
+
 def unlawful(rules: Mapping[str, Any], auth: Any, before: Dump, after: Dump, now: int = 0) -> list[str]:
     """Return the changes between two dumps that the rules do not allow ``auth``."""
     found = []
@@ -106,7 +118,7 @@ def unlawful(rules: Mapping[str, Any], auth: Any, before: Dump, after: Dump, now
                 continue
             action = "create" if old is None else "delete" if new is None else "update"
             about = Circumstances(auth=auth, now=now, old=old, new=new, reader=Documents(before))
-            if name not in rules or not is_allowed(load(rules[name]), action, about):
+            if name not in rules or not is_allowed(ruleset_of(rules[name]), action, about):
                 found.append(f"{action} {name} {id}: {old} became {new}")
     return found
 
@@ -115,7 +127,7 @@ def visible(rules: Mapping[str, Any], auth: Any, documents: Dump) -> str:
     """Return what ``auth`` may read of a dump, document by document, hidden fields left out."""
     found = {}
     for name in sorted(set(rules) & set(documents)):
-        ruleset = load(rules[name])
+        ruleset = ruleset_of(rules[name])
         for row in documents[name]:
             about = Circumstances(auth=auth, now=0, doc=row, old=row, reader=Documents(documents))
             if ruleset.allows("read", about):

@@ -39,9 +39,10 @@ def variants(attack: Attack, entry: Entry) -> Sequence[tuple[str, bool]]:
 
 
 def everywhere(stage: Stage, entry: Entry, loop: Loop) -> None:
-    """Try an attack through an entry point: two of its probes, one through the plain entry point and one through a variant, each in one mode.
+    """Try an attack through an entry point: one of its probes, in one mode, through the plain entry point or a variant.
 
-    Which ones shifts from entry point to entry point, so that each probe meets several. With DOCDB_ATTACKS=all in the environment: everything.
+    Which it is shifts from entry point to entry point, so that each probe meets several, in every way. With DOCDB_ATTACKS=all in the environment
+    (``make attacks``): everything.
     """
     attack, shift = stage.attack, ENTRIES.index(entry)
     trials = [
@@ -53,6 +54,7 @@ def everywhere(stage: Stage, entry: Entry, loop: Loop) -> None:
     if not ALL:
         half = len(attack.probes) * len(attack.modes)
         trials = [part[shift % half] for part in (trials[:half], trials[half:]) if part]
+        trials = [trials[zlib.crc32(attack.name.encode()) % 2 - shift % 2]] if len(trials) == 2 else trials
     for probe, variant, twin, mode in trials:
         tried(stage, entry, probe, variant, mode, loop if twin else None)
 
