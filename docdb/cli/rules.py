@@ -10,8 +10,9 @@ from typing import Any, Final
 import click
 
 import docdb
-from docdb.cli.arguments import COLLECTION, DOCUMENT, ExtendedJson
+from docdb.cli.arguments import COLLECTION, DOCUMENT, PATH, ExtendedJson
 from docdb.cli.main import complain
+from docdb.cli.opening import opened
 from docdb.rules.cases import load_cases
 from docdb.rules.coverage import Coverage
 from docdb.rules.difference import ATTEMPTS, Difference, differences
@@ -29,12 +30,13 @@ AUTH: Final = ExtendedJson("auth", dict, type(None))
 
 @click.group("rules", short_help="Check, test, compare and explain security rules.")
 def command() -> None:
-    """Work on files of security rules: {collection: rules}, as JSON or YAML. No database is opened.
+    """Work on files of security rules: {collection: rules}, as JSON or YAML. Only load and show open a database.
 
     \b
     docdb rules check rules.json
     docdb rules test posts.test.yaml
     docdb rules diff rules.json new-rules.json
+    docdb rules load shop.docdb rules.json
     """
 
 
@@ -333,3 +335,34 @@ def _print_traces(traces: Mapping[str, Any]) -> None:
             click.echo(f"{name}:")
         for line in found.lines():
             click.echo(f"  {line}")
+
+
+@command.command("load")
+@PATH
+@click.argument("file", type=FILE)
+@click.option("--who", help="Noted beside the rules: whoever sets them.")
+def load_into(path: str, file: str, who: str | None) -> None:
+    """Set the rules of all collections in FILE, in one commit or not at all; rules of other collections stay as they are.
+
+    \b
+    docdb rules load shop.docdb rules.json --who ann
+    """
+    with opened(path, write=True) as database:
+        for name, version in sorted(database.load_rules(file, who=who).items()):
+            click.echo(f"{name}: version {version}")
+
+
+@command.command("show")
+@PATH
+def show_all(path: str) -> None:
+    """Print the rules that are set, as a file that load takes; versions, times and names go to stderr.
+
+    \b
+    docdb rules show shop.docdb > rules.json
+    """
+    with opened(path) as database:
+        found = database.list_rules()
+    for rules in found:
+        who = f" by {rules['who']}" if rules["who"] else ""
+        click.echo(f"{rules['name']}: version {rules['version']}, {rules['when']:%Y-%m-%d %H:%M:%S} UTC{who}", err=True)
+    click.echo(json.dumps({rules["name"]: rules["rules"] for rules in found}, ensure_ascii=False, indent=2))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import docdb
 from tests.cli.conftest import Program
 
 OWNER = "auth != null && doc.owner == auth.uid"
@@ -289,3 +290,29 @@ def test_explain_refuses(program: Program, files: Path, arguments: list[str], me
 
     assert ran.code in (1, 2)
     assert message in ran.err
+
+
+# load and show
+
+
+def test_rules_are_loaded_shown_and_loaded_again(program: Program, shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rules.json"
+    file.write_text('{"users": {"read": true}, "posts": "PRIVATE"}')
+    assert program("rules", "load", shop, file, "--who", "ann").out == "posts: version 1\nusers: version 1\n"
+    shown = program("rules", "show", shop)
+    assert json.loads(shown.out) == {"posts": "PRIVATE", "users": {"read": True}}
+    assert "users: version 1, " in shown.err and "UTC by ann" in shown.err
+    file.write_text(shown.out)
+    assert program("rules", "load", shop, file).out == "posts: version 2\nusers: version 2\n"
+    with docdb.open(shop) as database:
+        assert database.as_user(None)["users"].count_documents({}) == 4
+
+
+def test_a_mistake_loads_nothing(program: Program, shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rules.json"
+    file.write_text('{"users": {"read": true}, "posts": {"read": "doc.x ="}}')
+    ran = program("rules", "load", shop, file)
+    assert (ran.code, ran.out) == (1, "") and "posts.read" in ran.err
+    assert json.loads(program("rules", "show", shop).out) == {}
+    assert program("--read-only", "rules", "load", shop, file).code == 2
+    assert program("rules", "show", tmp_path / "absent").code == 1
