@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import weakref
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Take what is there now out of the collector's sight: some tests collect often, and 20,000 tests are millions of objects to walk."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
