@@ -51,6 +51,7 @@ class _Checker:
         self.registers: dict[str, Register] = {}
         self.spaces: dict[str, str] = {}
         self.committed: list[bool] = []
+        self.doubted: set[str] = set()  # items of which nobody knows when they were deleted, or whether
 
     def run(self) -> Verdict:
         self._index_writes()
@@ -122,7 +123,10 @@ class _Checker:
         self._decide_deletions()
 
     def _decide_deletions(self) -> None:
-        """One that deleted an item that others made and nobody else deleted was committed when a later look at the whole space lacks it."""
+        """One that deleted an item that others made and nobody else deleted was committed when a later look at the whole space lacks it.
+
+        Where several may have done it, or none has looked since, nobody knows when it went (``doubted``).
+        """
         suspects: defaultdict[str, list[int]] = defaultdict(list)
         makers: defaultdict[str, set[int]] = defaultdict(set)
         for t, view in enumerate(self.views):
@@ -149,6 +153,8 @@ class _Checker:
                 and begin > self.views[deleters[0]].transaction.begin
             ):
                 self.committed[deleters[0]] = True
+            elif key not in keys and not any(self.committed[t] for t in deleters):
+                self.doubted.add(key)
 
     def _place(self) -> None:
         writers: defaultdict[str, list[int]] = defaultdict(list)
@@ -185,7 +191,7 @@ class _Checker:
             chain.edges(graph, self.written)
         for register in self.registers.values():
             register.edges(graph, self.views, self.written)
-        items = Items(self.chains, self.spaces, self.written)
+        items = Items(self.chains, self.spaces, self.written, self.doubted)
         shown = [t for t, view in enumerate(self.views) if self.committed[t] or view.transaction.outcome == "fail"]
         for t in shown:
             self.problems += predicate_edges(graph, self.views, items, t)

@@ -41,7 +41,11 @@ class Item:
 class Items:
     """All items by space."""
 
-    def __init__(self, chains: dict[str, Chain], spaces: dict[str, str], written: dict[int, Written]) -> None:
+    def __init__(
+        self, chains: dict[str, Chain], spaces: dict[str, str], written: dict[int, Written], doubted: set[str]
+    ) -> None:
+        """``doubted``: items that one of several transactions of unknown outcome may have deleted."""
+        self._doubted = doubted
         self.by_space: defaultdict[str, list[Item]] = defaultdict(list)
         self.written = written
         self.undecided = 0
@@ -58,7 +62,8 @@ class Items:
         if gone:
             writers.append(chain.enders[0])
             attributes.append(None)
-        item = Item(chain.key, writers, attributes, bool(chain.tail or (chain.enders and not gone)))
+        unsure = bool(chain.tail or (chain.enders and not gone)) or chain.key in self._doubted
+        item = Item(chain.key, writers, attributes, unsure)
         item.places = {value: at for at, value in enumerate(chain.versions, 1)}
         item.seen = dict(chain.readers)
         return item

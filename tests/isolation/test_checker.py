@@ -171,6 +171,12 @@ RIGHT = {
         {"ops": [found({}, ["a", [1]]), ("delete", "s", "a")], "outcome": "unknown", "end": 2**63},
         after(found({}, ["a", [1]])),
     ],
+    "an item that one of two unknown ones has deleted": [
+        {"ops": [put("a", 1, IN)], "begin": -9, "end": -1},
+        {"ops": [found({}, ["a", [1]]), ("delete", "s", "a")], "outcome": "unknown", "end": 2**63},
+        {"ops": [found({}, ["a", [1]]), ("delete", "s", "a")], "outcome": "unknown", "end": 2**63},
+        after(("count", "s", G1, 0), found({})),
+    ],
     "an unknown one that deleted what it had made, and did not happen": [
         {"ops": [("append", "x", 1), put("a", 2, IN), ("delete", "s", "a")], "outcome": "unknown", "end": 2**63},
         after(("read", "x", []), found({})),
