@@ -284,20 +284,20 @@ def test_a_function_that_fails_behind_its_commit_is_not_called_again(db: docdb.D
 @pytest.mark.parametrize("landed", [False, True])
 def test_a_commit_whose_outcome_was_lost_is_found_out(db: docdb.Database, landed: bool) -> None:
     failing = 3
-    original = db._store.write
+    original = db._store.submit
 
-    def write(call: Any) -> Any:
+    def submit(ticket: Any) -> Any:
         nonlocal failing
         if threading.current_thread().name != "docdb-consumer-c" or failing == 0:
-            return original(call)
+            return original(ticket)
         failing -= 1
         for _ in range(landed):
-            original(call)
+            original(ticket)
         raise StorageError("the disk says nothing")
 
     with db.consume("c", copy, collection="a", operations="insert") as consumer:
         consumer.catch_up(SOON_S)
-        db._store.write = write  # type: ignore[method-assign]
+        db._store.submit = submit  # type: ignore[method-assign]
         db["a"].insert_many([{"_id": n} for n in range(5)])
         assert consumer.catch_up(SOON_S)
         assert failing == 0
