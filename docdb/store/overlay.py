@@ -228,9 +228,11 @@ class Overlay(Layered):
 class Frozen(Layered):
     """What an overlay was at one moment."""
 
+    _overlay: Overlay | None = None  # an interruption may come before the first line of __init__
+
     def __init__(self, overlay: Overlay) -> None:
         super().__init__(overlay.base, list(overlay.maps))
-        self._overlay: Overlay | None = overlay
+        self._overlay = overlay
 
     def abort(self) -> None:
         """Stop looking at the overlay's maps; twice is harmless."""
