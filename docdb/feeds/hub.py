@@ -121,6 +121,11 @@ class Hub:
     def alarm(self, feed: Feed[Any], at_s: float) -> None:
         """Ring a stream at a moment of ``time.monotonic()``."""
         with self._lock:
+            if (
+                len(self._alarms) > 2 * len(self._streams) + 64
+            ):  # mostly of streams that have ended long before their time
+                self._alarms = [alarm for alarm in self._alarms if (found := alarm[2]()) is not None and found.alive]
+                heapq.heapify(self._alarms)
             heapq.heappush(self._alarms, (at_s, id(feed), weakref.ref(feed)))
         self._store.bell.nudge()
 

@@ -199,6 +199,15 @@ def test_the_end_of_the_callers_time_ends_his_feeds(db: docdb.Database) -> None:
     watcher.close()
 
 
+def test_streams_that_ended_early_leave_nothing_behind(db: docdb.Database) -> None:
+    db.set_rules("notes", {"read": True})
+    user = ann(db, expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
+    kept = user["notes"].changes()
+    for _ in range(500):
+        user["notes"].changes().close()
+    assert kept.alive and len(db._store.hub._alarms) < 100
+
+
 def test_feeds_end_with_the_handle_and_with_the_database() -> None:
     with docdb.open(":memory:") as db:
         db.set_rules("notes", {"read": True})
