@@ -5,15 +5,12 @@ What lives here: ``Administering``, a part of ``StoreSession``; the work is done
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from docdb.errors import CollectionError
 from docdb.sessions import administration
 from docdb.store.catalog import CollectionInfo
 from docdb.store.store import Snapshot, Store
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Administering"]
 
