@@ -26,7 +26,7 @@ import docdb
 GROUPS = 4
 GROUP_SIZE = 5
 WRITERS = 2
-FRESH_EVERY = 40  # cycles on one database
+FRESH_EVERY = 10  # cycles on one database
 
 State = dict[str, Any]  # _id -> document
 
@@ -181,7 +181,7 @@ def run(seed: int, cycles: int, progress: bool = False) -> int:
                 mine, own_seed = notes[writer], chance.randrange(2**32)
                 pids.append(child(partial(write, path, mine, writer, start, own_seed)))
             pids.append(child(partial(look, path, complaints)))
-            time.sleep(0.02 + chance.random() * 0.15)
+            time.sleep(0.005 + chance.random() * 0.1)
             chance.shuffle(pids)
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
