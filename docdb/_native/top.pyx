@@ -89,24 +89,32 @@ cdef class Firsts(Decoder):
     """Keeps in ``held`` (key, number, document) of those stored documents whose key is below ``worst`` (None: of all); the key is None where declined.
 
     ``paths`` are tuples of names in UTF-8, ``ways`` 1 or -1 for each. Both attributes belong to the caller, who changes them between two documents.
+    ``lead`` is the key of the first ``leads`` paths in the newest document; None where it was declined, which is ``last`` then.
     """
 
     cdef public list held
     cdef public bytes worst
+    cdef readonly bytes last
     cdef tuple paths
     cdef tuple ways
     cdef Py_ssize_t number
+    cdef Py_ssize_t leads
+    cdef size_t lead_size
     cdef Buffer key
 
     def __cinit__(self):
         if buffer_start(&self.key, 256) < 0:
             raise MemoryError
 
-    def __init__(self, tuple paths not None, tuple ways not None):
+    def __init__(self, tuple paths not None, tuple ways not None, Py_ssize_t leads=0):
         if len(paths) != len(ways):
             raise ValueError("as many paths as ways")
-        self.paths, self.ways = paths, ways
+        self.paths, self.ways, self.leads = paths, ways, leads
         self.held = []
+
+    @property
+    def lead(self):
+        return None if self.last is not None else PyBytes_FromStringAndSize(<const char*>self.key.data, <Py_ssize_t>self.lead_size)
 
     def __dealloc__(self):
         buffer_end(&self.key)
@@ -115,11 +123,15 @@ cdef class Firsts(Decoder):
         cdef Py_ssize_t at, length
         cdef int order
         self.number += 1
-        self.key.size = 0
+        self.key.size = self.lead_size = 0
+        self.last = None
         for at in range(len(self.paths)):
             if key_at(data, data + size, <tuple>self.paths[at], self.ways[at] < 0, &self.key) < 0:
-                self.held.append((None, self.number, PyBytes_FromStringAndSize(<const char*>data, size)))
+                self.last = PyBytes_FromStringAndSize(<const char*>data, size)
+                self.held.append((None, self.number, self.last))
                 return True
+            if at + 1 == self.leads:
+                self.lead_size = self.key.size
         length = <Py_ssize_t>self.key.size
         if self.worst is not None:
             order = memcmp(self.key.data, PyBytes_AS_STRING(self.worst), <size_t>min(length, PyBytes_GET_SIZE(self.worst)))

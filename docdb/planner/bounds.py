@@ -1,7 +1,7 @@
 """The bounds of one index: the conditions of several fields, put together to ranges of entries.
 
-What lives here: ``IndexBounds``, ``bounds_of`` and ``sort_service`` (does this index give that order). What it must not know: which
-index is best (``planner``), how ranges are read (``access``).
+What lives here: ``IndexBounds``, ``bounds_of``, ``sort_service`` (does this index give that order), ``leading_service`` (how much of it). What it must not
+know: which index is best (``planner``), how ranges are read (``access``).
 
 Multikey law: in an index with entries from arrays, a document may satisfy two conditions with two different entries. So one field takes one condition
 there (not the intersection of several), and fields that share an array on their way take bounds together only when one ``$elemMatch`` speaks of both.
@@ -20,7 +20,16 @@ from docdb.planner.conditions import Condition, only_points
 from docdb.planner.intervals import EVERYTHING, Intervals, intersect, is_point, physical, successor
 from docdb.planner.queries import SortKeys
 
-__all__ = ["IndexBounds", "MAX_RANGES", "Range", "bounds_of", "free_of_arrays", "ranges_of", "sort_service"]
+__all__ = [
+    "IndexBounds",
+    "MAX_RANGES",
+    "Range",
+    "bounds_of",
+    "free_of_arrays",
+    "leading_service",
+    "ranges_of",
+    "sort_service",
+]
 
 MAX_RANGES: Final = 1_000
 _ARRAY: Final = frozenset({"array"})
@@ -186,6 +195,19 @@ def sort_service(index: Any, bounds: IndexBounds, sort: SortKeys, *, multikey: b
     while rest and not multikey and _constant(index, bounds, rest[0][0]):
         rest.pop(0)
     return None if rest else (direction or 1, merge)
+
+
+def leading_service(index: Any, bounds: IndexBounds, sort: SortKeys, *, multikey: bool) -> tuple[int, int]:
+    """Return how many fields of an order, but not all, reading the ranges one after the other gives, and the direction; 0 for none that are of use."""
+    for count in range(len(sort) - 1, 0, -1):
+        service = sort_service(index, bounds, sort[:count], multikey=multikey)
+        if (
+            service is not None
+            and not service[1]
+            and not all(_constant(index, bounds, path) for path, _ in sort[:count])
+        ):
+            return count, service[0]
+    return 0, 1
 
 
 def _constant(index: Any, bounds: IndexBounds, path: Path) -> bool:

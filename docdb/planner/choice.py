@@ -15,11 +15,12 @@ from typing import Any, Final
 from docdb.language import tree
 from docdb.language.tree import Node
 from docdb.planner.access import Access, FullScan, IdLookup, IndexIntersection, IndexScan, IndexUnion, Nothing
-from docdb.planner.bounds import IndexBounds, bounds_of, free_of_arrays, sort_service
+from docdb.planner.bounds import IndexBounds, bounds_of, free_of_arrays, leading_service, sort_service
 from docdb.planner.conditions import Condition, conditions, conjuncts, only_points
 from docdb.planner.implication import implies, implies_presence
 from docdb.planner.intervals import EVERYTHING, intersect, is_point, successor
 from docdb.planner.nearness import NEAR_ORDER
+from docdb.planner.presorted import entries_until
 from docdb.planner.queries import SortKeys
 from docdb.planner.views import Counters, View
 
@@ -40,7 +41,7 @@ INTERSECTION_MIN: Final = 500
 class Candidate:
     """One access path: ``estimate`` entries (``counted`` tells whether that is exact), ``ordered`` when it gives the order asked for.
 
-    ``sources`` are the conjuncts it proves.
+    ``leads``: how many fields of that order it gives, where it does not give all. ``sources`` are the conjuncts it proves.
     """
 
     access: Access
@@ -49,6 +50,7 @@ class Candidate:
     bounded: bool = True
     estimate: int = 0
     counted: bool = False
+    leads: int = 0
 
     @property
     def name(self) -> str:
@@ -120,11 +122,16 @@ def scan_of(
         service = sort_service(index, bounds, sort, multikey=multikey)
         if service is not None and service[1] and not _mergeable(bounds, service[1]):
             service = None
+    leads = 0
+    if service is None and len(sort) > 1 and not cut and index.collation == collation:
+        leads, direction = leading_service(index, bounds, sort, multikey=multikey)
+        service = (direction, 0) if leads else None
     direction, merge = service or (1, 0)
     repeats = multikey or (cut and len(bounds.ranges) > 1)
     access = IndexScan(index, bounds, direction < 0, merge, repeats)
     entries = 0 if bounds.bounded else counters.entries
-    return Candidate(access, bounds.sources, service is not None, bounds.bounded, entries, not bounds.bounded)
+    ordered = service is not None and not leads
+    return Candidate(access, bounds.sources, ordered, bounds.bounded, entries, not bounds.bounded, leads)
 
 
 def special_candidates(
@@ -199,7 +206,7 @@ class Chooser:
         union = self._union(parts, min(limit, total // 2 + 1))
         self.considered = [full, *candidates, *union]
         self.considered += self._intersection(candidates, total)
-        return self._cheapest(total)
+        return self._cheapest(total, len(parts))
 
     def _cannot_be_beaten(self, candidate: Candidate, parts: int) -> bool:
         """Tell whether each entry met is a match in the order asked for: then ``wanted`` entries are all that is read.
@@ -208,8 +215,7 @@ class Chooser:
         """
         if self.wanted is None or (self.sort and not candidate.ordered):
             return False
-        access = candidate.access
-        proves = isinstance(access, IndexScan) and not access.repeats and candidate.sources >= frozenset(range(parts))
+        proves = _proves(candidate, parts)
         if proves:
             candidate.estimate = self.wanted
         return proves
@@ -250,7 +256,7 @@ class Chooser:
             candidate = scan_of(self.view, index, parts, self.sort, self.collation, known, counters)
             if not counters.multikey:
                 candidate.sources |= free_of_arrays(index, parts)
-            if candidate.bounded or candidate.ordered:
+            if candidate.bounded or candidate.ordered or candidate.leads:
                 found.append(candidate)
         return found
 
@@ -376,22 +382,35 @@ class Chooser:
                 return [Candidate(both, frozenset(), False, True, entries, True)]
         return []
 
-    def _cheapest(self, total: int) -> tuple[Candidate, Candidate | None]:
+    def _cheapest(self, total: int, parts: int) -> tuple[Candidate, Candidate | None]:
         for candidate in self.considered:
             if not candidate.counted:  # counting stopped above the best: pessimistic on purpose
                 candidate.estimate = max(candidate.estimate, total)
         rows = min(c.estimate for c in self.considered)
         best = min(self.considered, key=lambda c: self._cost(c, total, rows))
-        if not self.sort or self.wanted is None:
+        if not self.sort or self.wanted is None or best.ordered:
             return best, None
-        ordered = [c for c in self.considered if c.ordered]
-        if best.ordered or not ordered:
+        hoped = self._shortest(rows, self._cost(best, total, rows))
+        if hoped is None or hoped is best:
             return best, None
-        short = min(ordered, key=lambda c: c.estimate)
-        expected = self.wanted * short.estimate / max(rows, 1)
-        if FETCH_COST * expected < self._cost(best, total, rows):
-            return short, best
-        return best, None
+        return hoped, None if hoped.leads and _proves(hoped, parts) else best
+
+    def _shortest(self, rows: int, most: float) -> Candidate | None:
+        """Return what gives the order, or its first fields, and is expected to end so early that it costs less than ``most``; None where nothing does."""
+        assert self.wanted is not None
+        found = None
+        for candidate in self.considered:
+            if not candidate.ordered and not candidate.leads:
+                continue
+            entries = int(self.wanted * candidate.estimate / max(rows, 1))
+            price = FETCH_COST + SORT_COST if candidate.leads else FETCH_COST
+            access = candidate.access
+            if candidate.leads and isinstance(access, IndexScan) and entries * price < most:
+                first = self.sort[: candidate.leads]
+                entries = entries_until(self.view, access, first, max(1, entries), int(most / price) + 1)
+            if entries * price < most:
+                most, found = entries * price, candidate
+        return found
 
     def _cost(self, candidate: Candidate, total: int, rows: int) -> float:
         estimate = candidate.estimate
@@ -407,6 +426,12 @@ class Chooser:
             return cost + SORT_COST * min(estimate, rows)
         # A bounded ordered scan ends early; nothing is known of its matches when no other path limits them.
         return min(cost, FETCH_COST * self.wanted) if self.wanted is not None and estimate <= rows else cost
+
+
+def _proves(candidate: Candidate, parts: int) -> bool:
+    """Tell whether each entry met is a match, and another one than those before."""
+    access = candidate.access
+    return isinstance(access, IndexScan) and not access.repeats and candidate.sources >= frozenset(range(parts))
 
 
 def _is_unique_point(candidate: Candidate) -> bool:

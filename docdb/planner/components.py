@@ -1,6 +1,6 @@
 """Reading order keys back: the values of an index entry, and bounds for people.
 
-What lives here: ``component_end`` (where a component ends), ``decode_component`` (its value, with the entry's type byte) and ``covered_values``.
+What lives here: where components end (``component_end``, ``component_ends``), ``decode_component`` (their values, by the type byte), ``covered_values``.
 What it must not know: which entries are read, why.
 
 The key alone equalises 1, 1.0 and Int64(1); the type byte of the entry's value says which it was (table in ARCHITECTURE.md).
@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -31,7 +31,7 @@ from docdb.language.values import (
     Timestamp,
 )  # fmt: skip
 
-__all__ = ["component_end", "covered_values", "decode_component", "split_entry"]
+__all__ = ["component_end", "component_ends", "covered_values", "decode_component", "split_entry"]
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FIXED: Final = {0x05: 1, 0x08: 1, 0x10: 1, 0x70: 13, 0x80: 2, 0x90: 9, 0xA0: 9, 0xF0: 1}
@@ -172,14 +172,22 @@ _VALUES: Final[dict[int, Callable[[bytes, int], Any]]] = {
 }
 
 
+def component_ends(key: bytes, ways: Sequence[int]) -> list[int]:
+    """Return where the first components of a key end, which has one for each way at least. Raises IndexError, KeyError or ValueError for what is none."""
+    found, at = [], 0
+    inverted = invert(key) if any(way < 0 for way in ways) else key
+    for way in ways:
+        at = component_end(key if way > 0 else inverted, at)
+        found.append(at)
+    return found
+
+
 def split_entry(index: Any, key: bytes) -> list[bytes]:
     """Return the ascending components of an entry that was not cut."""
     parts, at = [], 0
-    inverted = invert(key) if any(way < 0 for _, way in index.keys) else key
-    for _, way in index.keys:
-        source = key if way > 0 else inverted
-        end = component_end(source, at)
-        parts.append(source[at:end])
+    ways = [way for _, way in index.keys]
+    for way, end in zip(ways, component_ends(key, ways), strict=True):
+        parts.append(key[at:end] if way > 0 else invert(key[at:end]))
         at = end
     return parts
 

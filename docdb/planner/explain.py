@@ -60,6 +60,9 @@ def explain(plan: Plan, view: View, execute: bool = True) -> dict[str, Any]:
     shown["filter"] = "none" if plan.exact else "residual"
     shown["program"] = _program(plan, view)
     shown["sort"] = "memory" if in_memory else ("index" if plan.sort else "none")
+    if plan.leads:
+        shown["sort"] = "partial"
+        shown["sorted_by_index"] = {".".join(path): way for path, way in plan.sort[: plan.leads]}
     shown["covered"] = plan.covered
     if plan.fallback is not None:
         shown["fallback"] = _path(plan.fallback.access) | {"after_documents": 2 * plan.budget}
@@ -189,7 +192,7 @@ def _stages(plan: Plan, in_memory: bool) -> list[str]:
         (not plan.exact, "filter"),
         (bool(query.after), "after"),
         (plan.score is not None and plan._carries, "score"),
-        (in_memory, "top" if query.limit else "sort"),
+        (in_memory, ("partial " if plan.leads else "") + ("top" if query.limit else "sort")),
         (bool(query.skip), "skip"),
         (bool(query.limit), "limit"),
         (query.projection is not None, "project"),

@@ -39,6 +39,7 @@ from docdb.planner.choice import Candidate
 from docdb.planner.conditions import conjuncts
 from docdb.planner.nearness import NEAR_ORDER, near_key
 from docdb.planner.ordering import decode_token, encode_token
+from docdb.planner.presorted import sorted_within
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.top import smallest
 from docdb.planner.views import View
@@ -55,6 +56,7 @@ _READABLE = (*_PLAIN, Nothing)
 class Plan:
     """How one query is served. ``exact``: the path delivers matches only. ``ordered``: in the order asked for.
 
+    ``leads``: of an order that it does not deliver, the number of first fields that it does; the sort works within what is equal in these.
     ``fallback`` is read instead when ``access``, hoped to end early, has delivered ``budget`` documents without enough matches. ``last`` is
     the newest document of the batch that was yielded last, before projection (for ``token``).
     """
@@ -71,6 +73,7 @@ class Plan:
     last: dict[str, Any] | None = None
     score: Callable[[Any], float] | None = None  # of a text search whose path does not tell
     judges: tuple[Any, Callable[[Any], bool] | None] | None = None  # the filter compiled, once somebody asked
+    leads: int = 0
 
     def run(
         self, view: View, deadline: float | None = None, *, work: Work | None = None
@@ -82,16 +85,18 @@ class Plan:
             yield from covering.index_keys(self, view, _watched(self._documents(view, work), deadline))
             return
         project = _projector(query)
+        names = None if self.covered else self._wanted_names()
         arranged = self._first_of_all(view, work, deadline)
-        if arranged is None:
-            names = None if self.covered else self._wanted_names()
+        if arranged is not None:
+            read = self._names_of_first(names)
+        else:
             source = self._covered(view, work) if self.covered else self._documents(view, work, names)
             arranged = self._arranged(_watched(source, deadline))
             if self.sort and not self.ordered:
                 arranged = _watched(arranged, deadline)
             read = None if names is None else self._reads(names, view)
-            if read is not None and query.projection is not None and read == query.projection.names:
-                project = None  # nothing else was decoded
+        if read is not None and query.projection is not None and read == query.projection.names:
+            project = None  # nothing else was decoded
         for batch in _page(arranged, query):
             if batch:
                 self.last = batch[-1]
@@ -107,9 +112,8 @@ class Plan:
             batches = self._pairs(view, Work())
             yield from _page(_watched(batches, deadline, writes=True), self.query)
             return
-        key = self._key()
         rows = _watched(self._pairs(view, Work()), deadline, writes=True)
-        found = ordered(rows, lambda pair: key(codec.decode(pair[1])), _end(self.query))
+        found = self._sorted(rows, lambda pair: codec.decode(pair[1]))
         yield from _page(_watched(_batches(found), deadline, writes=True), self.query)
 
     def rows(self, view: View, deadline: float | None = None) -> Iterator[list[bytes]]:
@@ -269,7 +273,7 @@ class Plan:
 
     def _first(self) -> int:
         """Return how many documents to fetch at first: no more than wanted, where each one fetched is delivered."""
-        wanted = _end(self.query) if self.ordered and not self.query.after else None
+        wanted = _end(self.query) if (self.ordered or self.leads) and not self.query.after else None
         return FIRST_FETCH if wanted is None else wanted
 
     def _raced(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
@@ -278,17 +282,23 @@ class Plan:
         wanted = _end(self.query) or 0
         held: list[dict[str, Any]] = []
         tried = Work()
-        done = True
-        for batch in self._filtered(view, tried):
+        given_up = []
+
+        def affordable() -> Iterator[list[dict[str, Any]]]:
+            for batch in self._filtered(view, tried):
+                yield batch
+                if tried.entries + tried.documents > 2 * self.budget:
+                    given_up.append(True)
+                    return
+
+        batches = affordable()
+        for batch in _batches(self._sorted(batches)) if self.leads else batches:
             held += batch
             if len(held) >= wanted:
                 break
-            if tried.entries + tried.documents > 2 * self.budget:
-                done = False
-                break
         work.entries += tried.entries
         work.documents += tried.documents
-        if done:
+        if not given_up:
             yield held
             return
         yield from self.fallback._arranged(self.fallback._filtered(view, work))
@@ -334,20 +344,33 @@ class Plan:
         wanted = _end(self.query)
         if wanted is None or not self.takes_top:
             return None
-        names = self._wanted_names()
+        names = self._names_of_first(self._wanted_names())
+        decode = codec.decode if names is None else codec.FieldsDecoder(names)
+        read = partial(self._stored_matches, view, deadline, work)
+        return iter((smallest(read, self.sort, wanted, decode, self.leads),))
+
+    def _names_of_first(self, names: frozenset[str] | None) -> frozenset[str] | None:
+        """Return the fields that are decoded of the first of an order, None for all."""
         if names is not None and self.query.after is not None:
             names |= {path[0] for path, _ in self.sort}  # the page's token is made of the last document
-        decode = codec.decode if names is None or len(names) > codec.MOST_FIELDS else codec.FieldsDecoder(names)
-        read = partial(self._stored_matches, view, deadline, work)
-        return iter((smallest(read, self.sort, wanted, decode),))
+        return None if names is None or len(names) > codec.MOST_FIELDS else names
 
     def _arranged(self, batches: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
         query = self.query
         if query.after:
             batches = self._behind(batches, decode_token(query.after))
-        if not self.sort or self.ordered:
+        if not self.sort or self.ordered or self.fallback is not None:
             return batches
-        return _batches(ordered(batches, self._key(), _end(query)))
+        return _batches(self._sorted(batches))
+
+    def _sorted(
+        self, batches: Iterator[list[Any]], document: Callable[[Any], dict[str, Any]] | None = None
+    ) -> Iterator[Any]:
+        """Yield what comes in batches (documents, or what ``document`` makes one of) in the order asked for, as far as the limit."""
+        key, end = _of(document, self._key()), _end(self.query)
+        if not self.leads:
+            return ordered(batches, key, end)
+        return sorted_within(batches, _of(document, sort_key(self.sort[: self.leads], self.query.collation)), key, end)
 
     def _behind(self, batches: Iterator[list[dict[str, Any]]], token: bytes) -> Iterator[list[dict[str, Any]]]:
         key = self._key()
@@ -405,6 +428,10 @@ def _judged(batches: Iterator[list[bytes]], matches: Callable[[Any], bool], path
     decode = codec.decode if names is None or len(names) > codec.MOST_FIELDS else codec.FieldsDecoder(names)
     for batch in batches:
         yield [data for data in batch if matches(decode(data))]
+
+
+def _of(document: Callable[[Any], Any] | None, key: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    return key if document is None else lambda item: key(document(item))
 
 
 def _scored(batches: Iterator[list[dict[str, Any]]], score: Callable[[Any], float]) -> Iterator[list[dict[str, Any]]]:

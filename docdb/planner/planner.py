@@ -26,6 +26,7 @@ from docdb.planner.choice import (
     scan_of,
     serves_id_order,
 )  # fmt: skip
+from docdb.planner.components import component_ends
 from docdb.planner.conditions import conjuncts
 from docdb.planner.covering import covers
 from docdb.planner.hints import ID_INDEX, Natural, key_range, read_hint
@@ -203,13 +204,14 @@ def _finished(query: FindQuery, view: View, candidate: Candidate, parts: int, so
     exact = isinstance(access, Nothing) or candidate.sources >= frozenset(range(parts))
     ordered = not sort or candidate.ordered or isinstance(access, Nothing)
     covered = isinstance(access, IndexScan) and covers(query, access, sort, view)
-    access = _behind_token(query, access, sort, ordered)
-    return Plan(query, access, exact, ordered, sort, covered, considered=[candidate])
+    leads = 0 if ordered else candidate.leads
+    access = _behind_token(query, access, sort, ordered, leads)
+    return Plan(query, access, exact, ordered, sort, covered, considered=[candidate], leads=leads)
 
 
-def _behind_token(query: FindQuery, access: Access, sort: SortKeys, ordered: bool) -> Access:
-    """Begin where the page before ended, when the scan's keys are the sort key: documents by ``_id``, or one range of an index."""
-    if not query.after or not ordered:
+def _behind_token(query: FindQuery, access: Access, sort: SortKeys, ordered: bool, leads: int) -> Access:
+    """Begin where the page before ended, when the scan's keys are the sort key or its ``leads`` first fields: documents by ``_id``, or a range of an index."""
+    if not query.after or not (ordered or leads):
         return access
     token = decode_token(query.after)
     if isinstance(access, FullScan) and len(access.ranges) == 1 and len(sort) == 1:
@@ -218,13 +220,26 @@ def _behind_token(query: FindQuery, access: Access, sort: SortKeys, ordered: boo
         return replace(access, ranges=((low, high),))
     if isinstance(access, IndexScan) and len(access.bounds.ranges) == 1 and not access.repeats:
         item = access.bounds.ranges[0]
-        rest = access.index.keys[len(item.ends) :]
-        if [path for path, _ in sort] != [path for path, _ in rest] + [_ID]:
+        rest = [path for path, _ in access.index.keys[len(item.ends) :]]
+        if leads:
+            token = _beginning(token, sort[:leads])
+            rest = rest[:leads]
+        else:
+            rest.append(_ID)
+        if [path for path, _ in sort[: leads or None]] != rest:
             return access
         start = item.low[: item.ends[-1]] if item.ends else b""
         low, high = _behind(item.low, item.high, token, access.reverse, start)
         return replace(access, bounds=access.bounds._replace(ranges=(item._replace(low=low, high=high),)))
     return access
+
+
+def _beginning(token: bytes, sort: SortKeys) -> bytes:
+    """Return the key of the first fields in a token, nothing for what holds none."""
+    try:
+        return token[: component_ends(token, [way for _, way in sort])[-1]]
+    except (IndexError, KeyError, RecursionError, ValueError):
+        return b""  # such a token lies somewhere in the order all the same
 
 
 def _behind(low: bytes, high: bytes, token: bytes, reverse: bool, start: bytes = b"") -> tuple[bytes, bytes]:

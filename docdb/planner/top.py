@@ -28,15 +28,19 @@ def smallest(
     sort: SortKeys,
     most: int,
     decode: Callable[[bytes], Any] = codec.decode,
+    leads: int = 0,
 ) -> list[dict[str, Any]]:
     """Return the first ``most`` of the stored documents in the order of ``sort``, decoded; ties keep the order of arrival.
 
-    ``read(take)`` gives batches whose documents have been handed to ``take``. Memory: about twice ``most`` documents and a batch. Raises what ``sort_key``
+    ``read(take)`` gives batches whose documents have been handed to ``take``; where they come in the order of the first ``leads`` fields, no more is read than
+    it takes. Memory: about twice ``most`` documents and a batch. Raises what ``sort_key``
     raises, and CorruptError for a damaged document that is met.
     """
     key = sort_key(sort)
     paths = tuple(tuple(part.encode("utf-8", "surrogatepass") for part in path) for path, _ in sort)
-    firsts: Any = _All() if _kernel is None else _kernel.Firsts(paths, tuple(way for _, way in sort))
+    firsts: Any = _All() if _kernel is None else _kernel.Firsts(paths, tuple(way for _, way in sort), leads)
+    first = sort_key(sort[:leads])
+    seen = b""
     most_held = most + max(most, SLACK)
 
     def cut() -> list[tuple[bytes, int, bytes]]:
@@ -46,9 +50,14 @@ def smallest(
         return held
 
     for _ in read(firsts):
-        if len(firsts.held) > most_held:
-            firsts.held = cut()
+        lead = b""
+        if leads and len(firsts.held) >= most:
+            lead = firsts.lead or first(codec.decode(firsts.last))
+        if len(firsts.held) > most_held or lead != seen:
+            firsts.held, seen = cut(), lead
             firsts.worst = firsts.held[-1][0]
+            if lead > firsts.worst:
+                break  # what follows comes behind all that is held
     return [decode(data) for _, _, data in cut()]
 
 
@@ -58,9 +67,12 @@ class _All:
     def __init__(self) -> None:
         self.held: list[tuple[bytes | None, int, bytes]] = []
         self.worst: bytes | None = None
+        self.lead: bytes | None = None
+        self.last = b""
         self._number = 0
 
     def __call__(self, data: bytes) -> bool:
         self._number += 1
+        self.last = data
         self.held.append((None, self._number, data))
         return True

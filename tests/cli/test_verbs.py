@@ -106,6 +106,8 @@ BY_KERNEL = {  # what a plan says without kernels and with them
     "FILTER": ("by the matcher", "in the kernel"),
     "ONE FIELD": ("_id, age, city", "age"),
     "THREE FIELDS": ("_id, age, n, name", "_id, n, name"),
+    "PART": ("partial", "first ones in the kernel"),
+    "SOME": ("80 entries, 18 documents", "30 entries, 30 documents"),
     "TOP": ("memory", "first ones in the kernel"),
 }
 
@@ -166,8 +168,23 @@ fields read: THREE FIELDS
 would help: create_index([("age", 1), ("n", 1)])
 """,
         ),
+        (
+            '[{"$sort": {"city": -1, "age": 1}}, {"$limit": 6}, {"$project": {"age": 1}}]',
+            [],
+            """\
+users
+├── IndexScan on city_1: 6 rows, - ms
+│   ├── bounds
+│   │   └── city: [MinKey, MaxKey)
+│   ├── examined: SOME
+│   └── sort: PART, within equal city
+└── $project: 6 rows, - ms
+fields read: _id, age, city
+would help: create_index([("city", -1), ("age", 1)])
+""",
+        ),
     ],
-    ids=["index", "union", "top"],
+    ids=["index", "union", "top", "part of an order"],
 )
 def test_aggregate_explain(program: Program, town: Path, stages: str, options: list[str], expected: str) -> None:
     for word, texts in BY_KERNEL.items():

@@ -58,6 +58,7 @@ PARTIALS = st.sampled_from(
 )
 INDEXES = st.lists(st.tuples(KEYS, st.booleans(), PARTIALS), min_size=1, max_size=3)
 SORTS = st.dictionaries(st.sampled_from([*PATHS[:6], "_id"]), WAY, max_size=2)
+LONG_SORTS = st.dictionaries(st.sampled_from([*PATHS[:6], "_id"]), WAY, min_size=2, max_size=4)
 COLLATIONS = st.sampled_from([None, None, {"locale": "en", "strength": 2}])
 quick = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -128,6 +129,23 @@ def test_count_select_and_pages(rows: Any, definitions: Any, filter: Any, sort: 
     keys = [k for k, _ in delivered(view, part)]
     assert keys == [k for k, _ in wanted][skip : skip + limit]
     assert plan(part, view).count(view) == len(keys)
+
+
+@quick
+@given(DOCUMENTS, KEYS, FILTERS | st.just({}), LONG_SORTS, COLLATIONS, st.integers(0, 2), st.integers(1, 8))
+def test_orders_that_an_index_serves_in_part(
+    rows: Any, keys: Any, filter: Any, sort: Any, collation: Any, skip: int, limit: int
+) -> None:
+    view = build(rows, [(keys, False, None)], collation)
+    if view is None:
+        return
+    hint = tuple(keys.items())
+    whole = query(filter, sort=sort, collation=collation, hint=hint)
+    wanted = expected(view, whole)
+    assert delivered(view, whole) == wanted
+    part = query(filter, sort=sort, collation=collation, hint=hint, skip=skip, limit=limit)
+    assert [k for k, _ in delivered(view, part)] == [k for k, _ in wanted][skip : skip + limit]
+    assert len([d for batch in plan(part, view).select(view) for d in batch]) == len(wanted[skip : skip + limit])
 
 
 @quick
