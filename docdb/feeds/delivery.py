@@ -4,7 +4,8 @@ What lives here: ``Watcher``, whose callbacks run on a thread of the hub, and ``
 not know: what the snapshots hold.
 
 A watcher's callbacks follow one another, never two at once. What a callback raises ends its watcher and nobody else's: it goes to ``on_error``, or to the
-logger ``docdb.feeds`` where there is none. A watcher lives until it is closed, whether or not anybody holds it.
+logger ``docdb.feeds`` where there is none. A watcher lives until it is closed, whether or not anybody holds it. One whose callbacks take long is put aside,
+where the quick ones do not wait for it, until it has been quick for a while.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import inspect
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -27,6 +29,8 @@ __all__ = ["LoopWatcher", "Watcher", "check_callbacks", "in_loop"]
 T = TypeVar("T")
 W = TypeVar("W", bound="Watcher[Any]")
 TURNS: Final = 16  # snapshots delivered before others have their turn
+SLOW_S: Final = 0.001  # what a turn may take among the quick
+PROBATION: Final = 100  # quick turns until a slow one is thought to be quick again
 
 OnChange = Callable[[Any], Any]
 OnError = Callable[[BaseException], Any]
@@ -55,10 +59,11 @@ def in_loop() -> bool:
 class Watcher(Generic[T]):
     """A live query that calls back: ``on_change(snapshot)`` for each snapshot, ``on_error(error)`` once, at the end, when it fails.
 
-    ``close()`` may be called from anywhere, from inside a callback too; no callback begins after it.
+    ``close()`` may be called from anywhere, from inside a callback too. It waits for nobody: a callback that is running on another thread runs on, and is the
+    last one.
     """
 
-    __slots__ = ("__weakref__", "_again", "_feed", "_on_change", "_on_error", "_router", "_scheduled")
+    __slots__ = ("__weakref__", "_again", "_feed", "_on_change", "_on_error", "_probation", "_router", "_scheduled")
 
     def __init__(
         self, router: LiveRouter, feed: LiveQuery[T], on_change: OnChange, on_error: OnError | None = None
@@ -69,6 +74,7 @@ class Watcher(Generic[T]):
         self._on_error = on_error
         self._scheduled = False
         self._again = False
+        self._probation = 0  # turns left in which it counts as slow
         router.watchers.add(self)
 
     def start(self) -> None:
@@ -105,24 +111,31 @@ class Watcher(Generic[T]):
             if self._scheduled:
                 return
             self._scheduled = True
-        self._router.hub.submit(self._run)
+        self._router.hub.submit(self._run, aside=self._probation > 0)
 
     def _run(self) -> None:
         """Deliver what there is, on a thread of the hub."""
+        aside, began = self._probation > 0, time.perf_counter()
         for _ in range(TURNS):
             self._again = False
-            if not self._deliver_one():
-                with _mutex:
-                    if not self._again or not self._feed.alive:
-                        self._scheduled = False
-                        return
-        self._router.hub.submit(self._run, inside=True)
+            delivered = self._deliver_one()
+            slow = time.perf_counter() - began >= SLOW_S
+            if not delivered or slow:
+                break
+        self._probation = PROBATION if slow else max(0, self._probation - 1)
+        if not delivered:
+            with _mutex:
+                if not self._again or not self._feed.alive:
+                    self._scheduled = False
+                    return
+        now_aside = self._probation > 0
+        self._router.hub.submit(self._run, aside=now_aside, inside=now_aside == aside)
 
     def _deliver_one(self) -> bool:
         try:
             with self._router.hub.inside():
                 snapshot = self._feed.try_next()
-            if snapshot is None:
+            if snapshot is None or not self._feed.alive:
                 return False
             answer = self._on_change(snapshot)
             if inspect.isawaitable(answer):

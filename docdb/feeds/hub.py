@@ -8,7 +8,8 @@ which queries it concerns; so 100,000 queries cost a change one look into the pr
 
 Callbacks run on this thread too, since every change of threads costs tens of microseconds: but first it hands the lead on to another one, which listens
 in its place. A callback that takes long keeps its own thread; the one that leads sees that others wait behind it (``STUCK_S``) and takes them
-itself, having handed the lead on again. So there are as many threads as callbacks that block, and one more.
+itself, having handed the lead on again. So there are as many threads as callbacks that block, and one more. Who has been slow before waits in a lane
+of its own (``aside``), where threads are taken at once, so that the quick ones do not find out anew with each commit.
 
 Order of locks: the hub's own lock is the last; nothing is called under it that waits. ``_looking`` comes first: the thread holds it while it reads the
 storage, and so does who forks (``engine/forks.py``).
@@ -37,6 +38,7 @@ __all__ = ["Hub", "Router"]
 
 PATIENCE: Final = 20  # looks at a failing storage before its feeds get the error
 STUCK_S: Final = 0.005  # how long a callback may keep others waiting
+SLOW_AT_ONCE: Final = 8  # slow callbacks that begin without waiting for one another
 
 
 class Router(Protocol):
@@ -56,6 +58,30 @@ class Router(Protocol):
 
     def due(self) -> float | None:
         """Ring what waits for a moment that has come; return how many seconds the next one has."""
+
+
+class _Lane:
+    """Callbacks that wait for one another: ``at_once`` threads begin without asking, more only when nothing is finished any more."""
+
+    __slots__ = ("at_once", "finished", "seen", "work", "working")
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self.work: deque[Callable[[], None]] = deque()
+        self.working = 0
+        self.finished = 0
+        self.seen = (0, 0.0)
+
+    def needs_a_thread(self) -> bool:
+        """Tell whether there is room for one more at work, or those who are have finished nothing for a while."""
+        now = time.monotonic()
+        if self.working < self.at_once:
+            return True
+        finished, since = self.seen
+        if finished == self.finished:
+            return now - since >= STUCK_S
+        self.seen = self.finished, now
+        return False
 
 
 class Hub:
@@ -78,10 +104,7 @@ class Hub:
         self._quiet = array("I", [0, 1])
         self._known_to = -1  # all commits up to here were read, concern nobody, or will be looked for
         self.router: Router | None = None
-        self._work: deque[Callable[[], None]] = deque()
-        self._working = 0
-        self._finished = 0
-        self._finished_seen = (0, 0.0)
+        self._lanes = _Lane(1), _Lane(SLOW_AT_ONCE)  # the quick and the slow
         self._resting: list[tuple[threading.Lock, threading.Thread]] = []
         self._insides = threading.local()
 
@@ -173,9 +196,9 @@ class Hub:
         """Note what a collected feed leaves; taken out by the hub's thread. Takes no lock."""
         self._buried.append(remains)
 
-    def submit(self, work: Callable[[], None], *, inside: bool = False) -> None:
-        """Run a callback soon; from any thread, never waits. ``inside``: it is such a callback that asks."""
-        self._work.append(work)
+    def submit(self, work: Callable[[], None], *, aside: bool = False, inside: bool = False) -> None:
+        """Run a callback soon; from any thread, never waits. ``aside``: it is slow; ``inside``: it is such a callback that asks."""
+        self._lanes[aside].work.append(work)
         if not inside and threading.current_thread() is not self._thread:
             self._store.bell.nudge()
 
@@ -239,9 +262,10 @@ class Hub:
                 if stopping.is_set():
                     return
                 self._note(error)
-            if self._work:
-                if self._stuck() and self._hand_on(stopping):
-                    self._carry_out()
+            lane = self._lane()
+            if lane is not None:
+                if lane.needs_a_thread() and self._hand_on(stopping, lane):
+                    self._carry_out(lane)
                     if not self._rest(stopping):
                         return
                     continue
@@ -250,24 +274,20 @@ class Hub:
 
     # Callbacks
 
-    def _stuck(self) -> bool:
-        """Tell whether nobody is at work, or those who are have finished nothing for a while."""
-        now = time.monotonic()
-        if not self._working:
-            return True
-        finished, since = self._finished_seen
-        if finished == self._finished:
-            return now - since >= STUCK_S
-        self._finished_seen = self._finished, now
-        return False
+    def _lane(self) -> _Lane | None:
+        """Return a lane in which work waits, the quick one unless only the slow one needs a thread."""
+        quick, slow = self._lanes
+        if slow.work and (not quick.work or not quick.needs_a_thread()):
+            return slow
+        return quick if quick.work else None
 
-    def _hand_on(self, stopping: threading.Event) -> bool:
+    def _hand_on(self, stopping: threading.Event, lane: _Lane) -> bool:
         """Give the lead to another thread; False when there is nothing to lead any more."""
         with self._lock:
             if stopping.is_set() or self._thread is not threading.current_thread():
                 return False
-            self._working += 1
-            self._finished_seen = self._finished, time.monotonic()
+            lane.working += 1
+            lane.seen = lane.finished, time.monotonic()
             if self._resting:
                 turn, self._thread = self._resting.pop()
                 turn.release()
@@ -276,19 +296,19 @@ class Hub:
                 self._thread.start()
         return True
 
-    def _carry_out(self) -> None:
+    def _carry_out(self, lane: _Lane) -> None:
         """Run callbacks until none is left."""
         try:
             while True:
                 try:
-                    work = self._work.popleft()
+                    work = lane.work.popleft()
                 except IndexError:
                     return
                 work()
-                self._finished += 1
+                lane.finished += 1
         finally:
             with self._lock:
-                self._working -= 1
+                lane.working -= 1
 
     def _rest(self, stopping: threading.Event) -> bool:
         """Wait for the lead; False when this thread is not needed any more."""

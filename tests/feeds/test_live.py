@@ -23,7 +23,7 @@ import docdb
 from docdb import _native
 from docdb import command as _
 from docdb.errors import InvalidOperation, NotSupportedError, QueryError, UsageError
-from docdb.feeds import live, live_window, routing
+from docdb.feeds import delivery, hub, live, live_window, routing
 from tests.fuzz.live import run
 
 SOON_S = 20.0
@@ -379,6 +379,51 @@ def test_a_blocked_callback_keeps_nobody_waiting(db: docdb.Database) -> None:
     wait_for(lambda: sum(thread.name == "docdb-feeds" for thread in threading.enumerate()) <= 2)
 
 
+def test_who_was_slow_before_keeps_nobody_waiting_at_all(db: docdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick one gets each snapshot while the slow ones are still at theirs, though nobody is ever thought to be stuck."""
+    seen: list[int] = []
+    order: list[str] = []
+
+    def slow(snapshot: Any) -> None:
+        wait_for(lambda: bool(seen) and seen[-1] >= snapshot.id)
+        time.sleep(2 * delivery.SLOW_S)
+        order.append("slow")
+
+    def quick(snapshot: Any) -> None:
+        seen.append(snapshot.id)
+        order.append("quick")
+
+    for _number in range(3):
+        db["a"].where({}).watch(on_change=slow)
+    db["a"].where({}).watch(on_change=quick)
+    wait_for(lambda: len(order) == 4)
+    monkeypatch.setattr(hub, "STUCK_S", 1_000.0)
+    for n in range(1, 11):
+        db["a"].insert_one({"_id": n})
+        wait_for(lambda n=n: len(order) == 4 * (n + 1))
+        assert order[4 * n :] == ["quick", "slow", "slow", "slow"]
+    assert seen == list(range(11))
+
+
+def test_who_is_slow_no_longer_is_among_the_quick_again(db: docdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "PROBATION", 5)
+    monkeypatch.setattr(delivery, "SLOW_S", 1_000.0)
+    seen: list[Any] = []
+    watcher = db["a"].where({}).watch(on_change=seen.append)
+    wait_for(lambda: len(seen) == 1)
+    assert watcher._probation == 0
+    monkeypatch.setattr(delivery, "SLOW_S", 0.0)
+    db["a"].insert_one({})
+    wait_for(lambda: watcher._probation == 5)
+    monkeypatch.setattr(delivery, "SLOW_S", 1_000.0)
+    for n in range(3, 10):
+        db["a"].insert_one({})
+        wait_for(lambda n=n: len(seen) == n)
+    wait_for(lambda: watcher._probation == 0)
+    db["a"].insert_one({})
+    wait_for(lambda: len(seen) == 10)
+
+
 def test_a_coroutine_function_runs_in_the_running_loop(db: docdb.Database) -> None:
     async def main() -> list[int]:
         seen: asyncio.Queue[Any] = asyncio.Queue()
@@ -433,6 +478,27 @@ def test_close_from_inside_a_callback(db: docdb.Database) -> None:
     db["a"].insert_one({})
     wait_for(lambda: bool(seen))
     time.sleep(0.05)
+    assert len(seen) == 1
+
+
+def test_closed_between_a_snapshot_and_its_callback_no_callback_begins(
+    db: docdb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    watcher = db["a"].where({}).watch(on_change=seen.append)
+    wait_for(lambda: len(seen) == 1)
+    original = live.LiveQuery.try_next
+
+    def try_next(query: Any) -> Any:
+        found = original(query)
+        if found is not None:
+            watcher.close()
+        return found
+
+    monkeypatch.setattr(live.LiveQuery, "try_next", try_next)
+    db["a"].insert_one({})
+    wait_for(lambda: not watcher.alive)
+    wait_for(lambda: not watcher._scheduled)
     assert len(seen) == 1
 
 
