@@ -3,7 +3,7 @@
 What lives here: ``Feed``, what every feed is for the hub: something that can be rung and closed. What it must not know: what the news is.
 
 A feed is rung by the hub's thread, which must not wait for anybody: ringing releases a lock, or posts to an event loop. The one who waits first
-makes the bell silent, then looks, then waits; so no ring is lost.
+makes the bell silent, then looks, then waits; so no ring is lost. Several may wait for one feed: all are woken, and each item goes to one of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from docdb.errors import DocdbError, InvalidOperation, UsageError
 
@@ -29,16 +29,17 @@ F = TypeVar("F", bound="Feed[Any]")
 class Feed(Generic[T]):
     """Items that come as time goes by: iterate with ``for`` or ``async for``, or ask with ``next`` and ``try_next``.
 
-    ``close()`` may be called from anywhere, another thread too: it wakes whoever waits, and iterating ends. A feed that is collected unused closes itself.
+    ``close()`` may be called from anywhere, another thread too: it wakes all who wait, and iterating ends. Threads and tasks that read one feed share its
+    items. A feed that is collected unused closes itself.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_error", "_hub", "_ring")
+    __slots__ = ("__weakref__", "_closed", "_error", "_hub", "_rings")
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._closed = False
         self._error: BaseException | None = None
-        self._ring: Callable[[], None] | None = None
+        self._rings: tuple[Callable[[], None], ...] = ()
 
     # What a feed must say
 
@@ -82,24 +83,28 @@ class Feed(Generic[T]):
         until = None if timeout_s is None else time.monotonic() + timeout_s
         lock = threading.Lock()
         lock.acquire()
-        previous, self._ring = self._ring, _releaser(lock)
+        ring = _releaser(lock)
         try:
+            self._listen(ring)
             while not self._closed:
                 mark = self._mark()
                 try:
                     item = self._checked()
+                    if item is not None:
+                        self._unlisten(ring)  # here: an interruption behind a call must still find the mark
+                        return item
                 except DocdbError:
                     raise
                 except BaseException:
                     self._rewind(mark)
                     raise
-                if item is not None:
-                    return item
                 left = -1.0 if until is None else until - time.monotonic()
                 if until is not None and left <= 0 or not lock.acquire(timeout=left):
                     break
-        finally:
-            self._ring = previous
+        except BaseException:
+            self._unlisten(ring)
+            raise
+        self._unlisten(ring)
         raise StopIteration
 
     def __iter__(self) -> Iterator[T]:
@@ -131,11 +136,11 @@ class Feed(Generic[T]):
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(event.set)
 
-        previous, self._ring = self._ring, ring
+        self._listen(ring)
         try:
             yield event
         finally:
-            self._ring = previous
+            self._unlisten(ring)
 
     def close(self) -> None:
         """End the feed and wake whoever waits for it. Twice is harmless."""
@@ -147,13 +152,20 @@ class Feed(Generic[T]):
 
     def ring_with(self, ring: Callable[[], None]) -> None:
         """Call this when there may be news, and at the close, for one who waits by other means; it must not wait."""
-        self._ring = ring
+        self._listen(ring)
 
     def ring(self) -> None:
         """Say that there may be news; never waits."""
-        ring = self._ring
-        if ring is not None:
+        for ring in self._rings:
             ring()
+
+    def _listen(self, ring: Callable[[], None]) -> None:
+        with _mutex:
+            self._rings = (*self._rings, ring)
+
+    def _unlisten(self, ring: Callable[[], None]) -> None:
+        with _mutex:
+            self._rings = tuple([other for other in self._rings if other is not ring])
 
     def fail(self, error: BaseException) -> None:
         """End the feed with an error, which the reader gets."""
@@ -184,6 +196,9 @@ class Feed(Generic[T]):
     def _remains(self) -> Any:
         """Return what the hub must still take out of its tables when the feed is collected."""
         return None
+
+
+_mutex: Final = threading.Lock()  # one for all feeds: of 100,000 live queries each byte counts
 
 
 def _releaser(lock: threading.Lock) -> Callable[[], None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[docdb.Databas
     """Give a database in each engine."""
     with docdb.open({"memory": ":memory:", "lmdb": tmp_path / "d"}[request.param]) as database:
         yield database
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; the test fails when it is not soon."""
+    until = time.monotonic() + SOON_S
+    while not condition():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.002)
 
 
 def taken(stream: Any) -> list[Any]:
@@ -267,6 +276,35 @@ def test_close_from_another_thread_wakes_who_waits(db: docdb.Database, end: str)
     assert not stream.alive
     stream.close()
     assert list(stream) == []
+
+
+def test_threads_that_share_a_stream_share_its_items_and_all_end(db: docdb.Database) -> None:
+    stream = db["a"].changes(operations="insert")
+    found: list[Any] = []
+    threads = [threading.Thread(target=lambda: found.extend(stream), daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(50):
+        db["a"].insert_one({"_id": n})
+    wait_for(lambda: len(found) == 50)
+    stream.close()
+    for thread in threads:
+        thread.join(SOON_S)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(change.id for change in found) == list(range(50))
+
+
+def test_a_thread_that_gives_up_leaves_the_others_waiting(db: docdb.Database) -> None:
+    stream = db["a"].changes(operations="insert")
+    found: list[Any] = []
+    impatient = threading.Thread(target=lambda: found.append(next(iter(lambda: stream.next(0.05), None), "gave up")))
+    patient = threading.Thread(target=lambda: found.append(stream.next(SOON_S).id))
+    impatient.start()
+    patient.start()
+    impatient.join(SOON_S)
+    db["a"].insert_one({"_id": 1})
+    patient.join(SOON_S)
+    assert found == ["gave up", 1]
 
 
 def test_async_for_waits_and_ends(db: docdb.Database) -> None:
