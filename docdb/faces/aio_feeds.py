@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from docdb.faces.aio_threads import Runner, Wrapper
@@ -88,11 +89,12 @@ class AsyncChangeStream(AsyncFeed[T]):
 class AsyncLiveQuery(AsyncFeed[LiveSnapshot[T]]):
     """The result of a query, now and behind every commit that touches it; see ``LiveQuery``. Its first result is that of the moment it was made."""
 
-    __slots__ = ("_beginning",)
+    __slots__ = ("_beginning", "_looking")
     _inner: LiveQuery[T]
 
     def __init__(self, inner: LiveQuery[T], runner: Runner) -> None:
         super().__init__(inner, runner)
+        self._looking: Future[LiveSnapshot[T] | None] | None = None
         try:
             snapshot = inner.beginning()
         except BaseException:
@@ -112,7 +114,17 @@ class AsyncLiveQuery(AsyncFeed[LiveSnapshot[T]]):
     async def try_next(self) -> LiveSnapshot[T] | None:
         """Return the next snapshot, or None when there is none now."""
         await self._begun()
-        return self._inner.try_next() if self._inner.light else await self._runner.run(self._inner.try_next)
+        while self._looking is not None or not self._inner.light:
+            if self._looking is None:
+                self._looking = self._runner.submit(self._inner.try_next)
+            looking = (
+                self._looking
+            )  # goes on when the task that waits is cancelled, and the next one gets what it found
+            await _over(looking)
+            if self._looking is looking:
+                self._looking = None
+                return looking.result()
+        return self._inner.try_next()
 
     async def __anext__(self) -> LiveSnapshot[T]:
         with self._inner.rung() as event:
@@ -127,7 +139,7 @@ class AsyncLiveQuery(AsyncFeed[LiveSnapshot[T]]):
     async def _begun(self) -> None:
         """Wait until the first result is there; the second time that is at once."""
         if not self._beginning.done():
-            await asyncio.wait([asyncio.wrap_future(self._beginning)])
+            await _over(self._beginning)
         error = self._beginning.exception()
         if error is not None:
             self._inner.close()
@@ -143,3 +155,10 @@ def watched(live: LiveQuery[T], runner: Runner, on_change: OnChange | None, on_e
     watcher: LoopWatcher[T] = LoopWatcher(live.router, live, on_change, on_error)
     watcher.start(found)
     return watcher
+
+
+async def _over(future: Future[Any]) -> None:
+    """Wait for the end of what a thread does; who is cancelled here leaves it running."""
+    wrapped = asyncio.wrap_future(future)
+    wrapped.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio reports it as lost
+    await asyncio.wait([wrapped])

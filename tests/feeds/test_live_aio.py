@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 import docdb
 from docdb.errors import QueryError, UsageError
+from docdb.feeds.live import LiveQuery
 
 SOON_S = 20.0
 Program = Callable[[docdb.aio.AsyncDatabase], Awaitable[Any]]
@@ -108,6 +111,78 @@ def test_an_error_of_the_first_result_reaches_the_reader(tmp_path: Path) -> None
             db["a"].where({}).watch(on_change=5)  # type: ignore[arg-type]
 
     run(tmp_path, program)
+
+
+def test_a_wait_cancelled_while_the_query_is_asked_anew_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def program(db: docdb.aio.AsyncDatabase) -> list[tuple[int, int]]:
+        query = db["a"].where({}).watch()
+        found = [await query.next()]
+        inside, free = threading.Event(), threading.Event()
+        original = LiveQuery._asked_anew
+
+        def asked_anew(live: Any) -> Any:
+            inside.set()
+            assert free.wait(SOON_S)
+            return original(live)
+
+        monkeypatch.setattr(LiveQuery, "_asked_anew", asked_anew)
+        for n in range(3):
+            await db["a"].insert_one({"_id": n})
+            query.refresh()
+            for _ in range(2):
+                waiting = asyncio.create_task(query.next())
+                await asyncio.to_thread(inside.wait, SOON_S)
+                waiting.cancel()
+                await asyncio.wait([waiting])
+                assert waiting.cancelled()
+            free.set()
+            found.append(await query.next())
+            inside.clear()
+            free.clear()
+        return [(snapshot.id, len(snapshot)) for snapshot in found]
+
+    assert run(tmp_path, program) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+
+
+def test_tasks_that_share_a_query_share_its_snapshots(tmp_path: Path) -> None:
+    async def program(db: docdb.aio.AsyncDatabase) -> list[int]:
+        query = db["a"].where({}).watch()
+        await query.next()
+        found: list[int] = []
+
+        async def read() -> None:
+            async for snapshot in query:
+                found.append(snapshot.id)
+                if snapshot.id == 8:
+                    await query.close()
+
+        tasks = [asyncio.create_task(read()) for _ in range(3)]
+        for n in range(8):
+            if n % 3 == 0:
+                query.refresh()
+            await db["a"].insert_one({"_id": n})
+            while len(found) <= n:
+                await asyncio.sleep(0.001)
+        await asyncio.gather(*tasks)
+        return found
+
+    assert run(tmp_path, program) == list(range(1, 9))
+
+
+def test_an_error_that_nobody_waits_for_is_not_reported_as_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def program(db: docdb.aio.AsyncDatabase) -> None:
+        await db["a"].insert_one({})
+        query = db["a"].where({}).hint("nothing").watch()
+        with pytest.raises(QueryError):
+            await query.next()
+
+    run(tmp_path, program)
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_asked_anew_without_holding_up_the_loop(tmp_path: Path) -> None:
