@@ -422,8 +422,8 @@ cdef class Program:
         node.operands = <Operand*>self.block(len(operands) * sizeof(Operand))
         for i, operand in enumerate(operands):
             self.fill_operand(&node.operands[i], operand)
-        if form["op"] == "compare" and len(path) == 1:
-            self.fill_quick(node)
+        if form["op"] == "compare" and len(path) == 1 and node.slot >= 0:
+            self.fill_quick(node)   # which reads the slot
 
     cdef fill_quick(self, Node* node):
         cdef Operand* operand = node.operands

@@ -238,6 +238,14 @@ def test_more_fields_than_one_walk_collects():
     assert program.match(stored(document | {"f0": 1})) == 0
 
 
+@kernels
+@pytest.mark.parametrize("count", [16, 17, 18, 40])
+def test_a_field_beyond_those_is_looked_for_in_the_document(count):
+    document = {f"f{i}": i for i in range(count)}
+    program = compile_program(tree.And(tuple(tree.Compare((name,), "gte", i) for name, i in document.items())))
+    assert program.select([stored(document), stored(document | {f"f{count - 1}": 0})]) == [1, 0]
+
+
 class Collation:
     """Stands in for language/collation.py."""
 
