@@ -437,7 +437,7 @@ cdef int tally(Walk *walk, Tree *tree, Py_ssize_t *walked) noexcept nogil:
 
 
 cdef int tree_in_memory(Tree *tree, bytes content, size_t page_size, size_t root, int depth) except -1:
-    if page_size < 512 or not 1 <= depth <= DEEPEST:
+    if page_size < 512 or <size_t>PyBytes_GET_SIZE(content) < page_size or not 1 <= depth <= DEEPEST:
         raise UsageError("no such tree")
     tree.ready = tree.refused = False
     tree.map = <const unsigned char *>PyBytes_AS_STRING(content)

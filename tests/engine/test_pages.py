@@ -14,6 +14,7 @@ import pytest
 from docdb.engine.base import DOCUMENTS, ENTRIES, Engine, EngineTransaction
 from docdb.engine.lmdb import open_engine
 from docdb.engine.memory import MemoryEngine
+from docdb.errors import UsageError
 from tests.engine.conftest import native_or_skip
 
 PAGE = 4096
@@ -209,3 +210,13 @@ def test_no_search_leads_outside(tmp_path: Path, walks: Any, sizes: tuple[int, i
             told, value = find(broken, PAGE, root, depth, key)
             assert told or value is None
             assert value is None or len(value) <= len(content)
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGE - 1])
+def test_less_than_a_page_holds_no_tree(walks: Any, size: int) -> None:
+    from docdb._native import lmdb_engine
+
+    with pytest.raises(UsageError, match="no such tree"):
+        lmdb_engine.walk_memory(bytes(size), PAGE, 2, 1, False)
+    with pytest.raises(UsageError, match="no such tree"):
+        lmdb_engine.find_memory(bytes(size), PAGE, 2, 1, b"k")
