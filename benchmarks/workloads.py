@@ -53,6 +53,7 @@ class Group:
 GROUPS: Final = {
     group.name: group
     for group in (
+        Group("floors", "physical limits of rows: the same puts, reads and wake-ups in C, beside docdb's", 1_000_000),
         Group("aggregation", "groups, joins, buckets, facets: docdb, SQLite, DuckDB, PostgreSQL", 100_000),
         Group("sorting", "sorts with and without index, with limits: docdb, SQLite, DuckDB, PostgreSQL", 100_000),
         Group("growth", "curves from 10,000 documents on, ten times as many each step, up to --documents", 1_000_000),

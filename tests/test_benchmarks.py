@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("apsw", reason="the rivals are not installed (make bench installs them)")
 
+import docdb
 from benchmarks import report, rivals
 from benchmarks.__main__ import main
-from benchmarks.workloads import GROUPS
+from benchmarks.workloads import GROUPS, Settings
 
 
 def test_list_names_every_workload(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,3 +100,24 @@ def test_real_data_that_is_not_there_is_skipped_with_a_note(
     shown = capsys.readouterr().out
     assert shown.count("\n| ") - 1 == 2
     assert shown.count("is not among the shared data") == 5
+
+
+@pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="floors are C, and counted by Linux")
+def test_floors_read_what_docdb_has_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "floor_get", "floor_range", "--documents", "2000"])
+    assert capsys.readouterr().out.count("- floor ") == 2
+
+
+@pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="floors are C, and counted by Linux")
+def test_the_puts_of_a_floor_are_those_of_docdb() -> None:
+    """What C has put into a copy, docdb finds in order."""
+    from benchmarks import floors
+
+    with closing(floors.Stage(Settings(300))) as stage:
+        log, change = floors._Log(stage), {"age": 1_234, "email": "other@example.com", "visits": 5}
+        ids = [document["_id"] for document in stage.documents[:20]]
+        assert all(stage.floors.commit_us(log.steps(id, change)) > 0 for id in ids)
+        stage.floors.close()
+        with docdb.open(stage.folder / "floors") as db:
+            assert db.check().problems == []
+            assert [db["docs"].doc(id).get() for id in ids] == [{**d, **change} for d in stage.documents[:20]]
