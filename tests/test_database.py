@@ -334,11 +334,12 @@ def test_an_expired_document_leaves_its_unique_value(db: docdb.Database, clock: 
 def test_a_snapshot_has_a_limit(tmp_path: Path) -> None:
     with docdb.open(tmp_path / "db", snapshot_limit_s=0.05) as db:
         db["items"].insert_many([{"_id": n, "n": n % 3} for n in range(2_000)])
-        cursor = iter(db["items"].find({}))
+        cursor = db["items"].find({})
         assert next(cursor)["_id"] == 0
         time.sleep(0.06)
-        with pytest.raises(docdb.SnapshotExpired):
-            list(cursor)
+        for again in (list, next, list):  # it never seems to be at its end
+            with pytest.raises(docdb.SnapshotExpired):
+                again(cursor)
         assert db["items"].count_documents({}) == 2_000
 
 

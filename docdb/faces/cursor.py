@@ -45,6 +45,9 @@ class CommandCursor(Tabular, Generic[T]):
         """Return the batches; called with the first document."""
         return self._batches if self._batches is not None else iter(())
 
+    def _failed(self) -> bool:
+        return isinstance(self._batches, _Lasting) and self._batches.error is not None
+
     def batches(self) -> Iterator[list[T]]:
         """Begin, and return the documents as they arrive, in lists."""
         iter(self)
@@ -52,14 +55,19 @@ class CommandCursor(Tabular, Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         # The chain itself, not self: a loop over it runs in C, and next() goes on where the loop stopped.
-        if self._stream is None:
-            if not self._closed:
-                self._batches = self._open()
+        if self._stream is None or self._failed():
+            if self._stream is None and not self._closed:
+                self._batches = _Lasting(self._open())
             self._stream = chain.from_iterable(self._batches if self._batches is not None else ())
         return self._stream
 
     def __next__(self) -> T:
-        return next(self._stream if self._stream is not None else iter(self))
+        try:
+            return next(self._stream if self._stream is not None else iter(self))
+        except StopIteration:
+            if self._failed():
+                return next(iter(self))
+            raise
 
     def next(self) -> T:
         """Return the next document; StopIteration behind the last."""
@@ -86,6 +94,33 @@ class CommandCursor(Tabular, Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Lasting(Iterator[list[T]]):
+    """Batches whose error lasts: a cursor that is asked again behind one raises it again, and never seems to be at its end."""
+
+    __slots__ = ("_batches", "error")
+
+    def __init__(self, batches: Iterator[list[T]]) -> None:
+        self._batches = batches
+        self.error: Exception | None = None
+
+    def __next__(self) -> list[T]:
+        if self.error is not None:
+            raise self.error
+        try:
+            return next(self._batches)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise
+
+    def close(self) -> None:
+        """Let go of what the batches hold."""
+        close = getattr(self._batches, "close", None)
+        if close is not None:
+            close()
 
 
 Self = TypeVar("Self", bound="CommandCursor[Any]")
