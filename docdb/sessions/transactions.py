@@ -15,7 +15,7 @@ memory) may come inside one, with the overlay half changed: it ends the transact
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
@@ -38,7 +38,7 @@ from docdb.store.changes import DELETE, INSERT, REPLACE, UPDATE, read
 from docdb.store.keyspace import STATE_KEY, collection_prefix, document_key
 from docdb.store.overlay import Frozen, Overlay, OverlayEngine
 from docdb.store.progress import Step
-from docdb.store.records import DocumentChange
+from docdb.store.records import RENEWAL, DocumentChange
 from docdb.store.runs import Documents
 from docdb.store.store import Snapshot
 from docdb.store.writer import Ticket
@@ -56,10 +56,14 @@ Net = list[tuple[str, list[DocumentChange]]]  # the changes of each collection, 
 
 
 class WholeWrites:
-    """Stands for the log while a transaction works: remembers which documents were written as a whole, which makes an update a replacement."""
+    """Stands for the log while a transaction works: remembers which documents were written as a whole, which makes an update a replacement.
+
+    And which ones had expired when they made way for others of their ids: the log tells of them as it does outside, by a delete and an insertion.
+    """
 
     def __init__(self) -> None:
         self.keys: set[bytes] = set()
+        self.expired: set[bytes] = set()
 
     def add(self, made: list[bytes]) -> None:
         """Look at the records of a call."""
@@ -74,6 +78,19 @@ class WholeWrites:
         prefix = collection_prefix(number)
         self.keys.update([prefix + key for key in documents.lists()[0]])
 
+    def take(self, other: WholeWrites) -> None:
+        """Remember what another one does."""
+        self.keys |= other.keys
+        self.expired |= other.expired
+
+    def operation(self, key: bytes, before: bytes | None, after: bytes | None) -> str:
+        """Return the operation of a net change."""
+        if before is None:
+            return INSERT
+        if after is None:
+            return DELETE
+        return RENEWAL if key in self.expired else REPLACE if key in self.keys else UPDATE
+
 
 class OverlayBatch(WriteBatch):
     """A write batch of one call whose storage is the overlay."""
@@ -83,6 +100,9 @@ class OverlayBatch(WriteBatch):
         self.reads = reads
         self.whole = WholeWrites()
         self.log: Any = self.whole
+
+    def made_way(self, info: CollectionInfo, id_keys: Sequence[bytes]) -> None:
+        self.whole.expired.update([document_key(info.number, key) for key in id_keys])
 
     def finish(self) -> None:
         """Put counters, catalog version and numbers into the overlay."""
@@ -109,7 +129,7 @@ class TransactionStore(FixedStore):
         self._ticket: Ticket | None = None  # of the commit
         self._overlay: Overlay | None = None
         self._catalog: Catalog | None = None
-        self._whole: set[bytes] = set()
+        self._whole = WholeWrites()
 
     def begun(self, base: Snapshot) -> None:
         self._overlay = Overlay(base.txn)
@@ -177,7 +197,7 @@ class TransactionStore(FixedStore):
             if batch.catalog is not self._catalog:
                 self._catalog = batch.catalog
                 self._note_own(batch.catalog)
-            self._whole |= batch.whole.keys
+            self._whole.take(batch.whole)
             return result
 
         return self.atomic(work)
@@ -444,8 +464,8 @@ class TransactionSession(FixedSession):
         self.store.atomic(work)
 
 
-def net_of(overlay: Overlay, catalog: Catalog, whole: Collection[bytes]) -> Net:
-    """Return the change of each document of an overlay, in the order of their first writing; ``whole``: keys that were written as wholes."""
+def net_of(overlay: Overlay, catalog: Catalog, whole: WholeWrites) -> Net:
+    """Return the change of each document of an overlay, in the order of their first writing."""
     found: dict[int, list[DocumentChange]] = {}
     keys = overlay.written(DOCUMENTS)
     for key, before in zip(keys, overlay.base.get_many(DOCUMENTS, keys), strict=True):
@@ -453,9 +473,7 @@ def net_of(overlay: Overlay, catalog: Catalog, whole: Collection[bytes]) -> Net:
         if before == after:
             continue
         number = int.from_bytes(key[:4], "big")
-        operation = INSERT if before is None else DELETE if after is None else UPDATE
-        if operation == UPDATE and key in whole:
-            operation = REPLACE
+        operation = whole.operation(key, before, after)
         found.setdefault(number, []).append(DocumentChange(operation, key[4:], before, after))
     return [(catalog.by_number[number].name, changes) for number, changes in found.items()]
 
@@ -476,7 +494,7 @@ def together(
     if any(isinstance(outcome, DocdbError) for outcome in outcomes):
         return outcomes
     made = {name: info for name, info in scratch.catalog.collections.items() if batch.catalog.get(name) is None}
-    net = net_of(overlay, scratch.catalog, scratch.whole.keys)
+    net = net_of(overlay, scratch.catalog, scratch.whole)
     for name, info in made.items():
         batch.create_collection(name, dict(info.options))
     put_net(

@@ -87,9 +87,7 @@ def _insert_over(batch: WriteBatch, info: CollectionInfo, prepared: Prepared, se
     (stored,) = View(batch.txn, info).fetch([id_key], decode=False)
     if stored is not None:
         if info.expiring and not matching.matcher(info.alive(setting.now))(codec.decode(stored)):
-            if setting.guard is not None:
-                setting.guard.forgive(1)
-            records.apply(batch, info, [DocumentChange(DELETE, id_key, stored, None)])
+            _make_way(batch, info, [DocumentChange(DELETE, id_key, stored, None)], setting)
         else:
             raise records.duplicate_id(info, prepared.ids[0])
     _apply(batch, info, [DocumentChange(INSERT, id_key, None, data)], setting)
@@ -109,10 +107,16 @@ def _apply(
         expired = _expired(batch, info, records.rivals(batch, info, changes), setting) if info.expiring else []
         if not expired:
             raise
-        if setting.guard is not None:
-            setting.guard.forgive(len(expired))
-        records.apply(batch, info, expired)
+        _make_way(batch, info, expired, setting)
         records.apply(batch, info, changes, paths)
+
+
+def _make_way(batch: WriteBatch, info: CollectionInfo, expired: list[DocumentChange], setting: Setting) -> None:
+    """Delete expired documents, which are not the caller's affair."""
+    if setting.guard is not None:
+        setting.guard.forgive(len(expired))
+    batch.made_way(info, [change.id_key for change in expired])
+    records.apply(batch, info, expired)
 
 
 def _expired(batch: WriteBatch, info: CollectionInfo, id_keys: set[bytes], setting: Setting) -> list[DocumentChange]:

@@ -20,7 +20,7 @@ from docdb.store.rule_records import RuleRecord, key_of
 from docdb.store.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["WriteBatch"]
 
@@ -97,6 +97,9 @@ class WriteBatch:
         self.catalog = self.catalog.with_rules(rules)
         info = self.catalog.get(name)
         self._log(0 if info is None else info.number, {"what": "rules", "name": name})
+
+    def made_way(self, info: CollectionInfo, id_keys: Sequence[bytes]) -> None:
+        """Called before expired documents are deleted for what the caller writes; here the log says it all."""
 
     def put_catalog(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Put records beside the definitions (positions, garbage marks); not logged."""

@@ -22,7 +22,7 @@ from docdb.language.tree import Path
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo, position_key
-from docdb.store.changes import DELETE, record
+from docdb.store.changes import DELETE, INSERT, record
 from docdb.store.keyspace import (
     after_prefix,
     collection_counters_key,
@@ -35,18 +35,19 @@ from docdb.store.keyspace import (
 from docdb.store.runs import Documents, PairRun, Run
 
 __all__ = [
-    "DocumentChange", "Prepared", "acceptor", "apply", "count_run", "duplicate_id", "entries_run", "examine", "insert_prepared", "prepare",
+    "RENEWAL", "DocumentChange", "Prepared", "acceptor", "apply", "count_run", "duplicate_id", "entries_run", "examine", "insert_prepared", "prepare",
     "put_examined", "rivals",
 ]  # fmt: skip
 
 Entry = tuple[bytes, bytes]
 Difference = tuple[IndexInfo, list[Entry], list[Entry]]  # an index, the entries that go, those that come
 NOTHING: Final[list[Entry]] = []
+RENEWAL: Final = "di"  # an expired document makes way for a new one of its id: a delete and an insertion in the log
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentChange:
-    """One document's change: operation (i, u, r, d), id key, stored bytes before and after (None: absent)."""
+    """One document's change: operation (i, u, r, d, or ``RENEWAL``), id key, stored bytes before and after (None: absent)."""
 
     operation: str
     id_key: bytes
@@ -287,7 +288,10 @@ def _put(
     documents = size = 0
     for change in changes:
         before, after = change.before or b"", change.after or b""
-        logged.append(record(change.operation, info.number, before, after))
+        if change.operation == RENEWAL:
+            logged += [record(DELETE, info.number, before, b""), record(INSERT, info.number, b"", after)]
+        else:
+            logged.append(record(change.operation, info.number, before, after))
         size += len(after) - len(before)
         documents += bool(after) - bool(before)
         if change.after is not None:
