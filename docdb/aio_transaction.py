@@ -8,12 +8,13 @@ follow one another.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from docdb.errors import TransactionConflict
+from docdb.errors import TransactionConflict, UsageError
 from docdb.faces.aio_cursor import AsyncCommandCursor
 from docdb.faces.aio_threads import Runner, Wrapper
 from docdb.faces.results import RemoveOutcome, UpdateOutcome
@@ -152,7 +153,10 @@ async def run(retries: Retries, runner: Runner, call: Callable[[AsyncTransaction
             transaction = AsyncTransaction(retries.begin(), runner)
             try:
                 async with transaction:
-                    result = await call(transaction)
+                    waiting = call(transaction)
+                    if not inspect.isawaitable(waiting):
+                        raise UsageError("a coroutine function is needed", path="call", hint="async def")
+                    result = await waiting
                 raise_reason(transaction._inner)
                 return result
             except TransactionConflict as conflict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from docdb.collection import Collection
@@ -245,6 +245,7 @@ def run(session: StoreSession, call: Callable[[Transaction], R], times: int, lim
             try:
                 with transaction:
                     result = call(transaction)
+                    _refuse_coroutine(result)
                 raise_reason(transaction)
                 return result
             except TransactionConflict as conflict:
@@ -252,6 +253,13 @@ def run(session: StoreSession, call: Callable[[Transaction], R], times: int, lim
             time.sleep(pause_s)
     finally:
         retries.close()
+
+
+def _refuse_coroutine(result: Any) -> None:
+    """Raise UsageError for what a coroutine function returns: nothing of it has run."""
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise UsageError("a coroutine function runs in an asyncio database", path="call", hint="docdb.aio.open")
 
 
 def raise_reason(transaction: Transaction) -> None:

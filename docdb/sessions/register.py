@@ -3,6 +3,9 @@
 What lives here: ``Register``: it ends transactions whose time is over though nobody calls them any more (their snapshots would keep the file
 growing), and lets a transaction that has failed twice go first. What it must not know: how a transaction commits.
 
+Who looks at the clock: every commit of this process, and a thread that sleeps until the earliest time is due. Without it a process that only reads would
+keep a forgotten snapshot for as long as it lives, and the file would grow by what other processes write.
+
 A claim is the read set of the last try. A transaction that is about to commit changes which concern an older claim waits until that claim is
 given back, at most ``CLAIM_S`` after it was made. It waits only for older claims, so no two wait for each other.
 
@@ -20,6 +23,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, WeakSet
 
+from docdb.engine.forks import Inside
 from docdb.sessions.reads import ReadSet
 
 if TYPE_CHECKING:
@@ -30,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Register", "register_of"]
 
 CLAIM_S: Final = 1.0
+BUSY_S: Final = 1.0  # how soon the thread asks again for one whose time is over in the middle of a call
+LINGER_S: Final = (
+    30.0  # the longest sleep; without anything to watch the thread stays so long: starting one costs more than it does
+)
 
 
 class Claim:
@@ -62,6 +70,14 @@ class Register:
         self._claims: list[Claim] = []  # the oldest first
         self._open: WeakSet[FixedStore] = WeakSet()
         self._next_due = float("inf")
+        self._pid = os.getpid()
+        self._inside = Inside()
+        self._watchman: threading.Thread | None = None
+        self._wakes_at = 0.0
+        self._idle = False  # the thread had nothing to watch when it looked last
+        self._kick = threading.Lock()  # released to wake the thread
+        self._kick.acquire()
+        self._closed = False
 
     def add(self, transaction: FixedStore) -> None:
         """Watch over a transaction's time."""
@@ -70,15 +86,18 @@ class Register:
             self._open.add(transaction)
             if transaction.due is not None:
                 self._next_due = min(self._next_due, transaction.due)
+                self._see_to(transaction.due)
 
     def remove(self, transaction: FixedStore) -> None:
         """Forget a transaction that has ended."""
+        if self._pid != os.getpid():  # a thread that does not exist here may hold the lock
+            return
         with self._lock:
             self._open.discard(transaction)
 
     def sweep(self) -> None:
         """End what is over and idle. Cost, when nothing is due: one look at the clock."""
-        if time.monotonic() <= self._next_due:
+        if time.monotonic() <= self._next_due or self._pid != os.getpid():
             return
         with self._lock:
             watched = list(self._open)
@@ -86,6 +105,53 @@ class Register:
             transaction.end_if_idle()
         with self._lock:
             self._next_due = min((t.due for t in self._open if t.due is not None), default=float("inf"))
+
+    def _see_to(self, due: float) -> None:
+        """Let the thread be there and look at that time; the caller holds the lock."""
+        if self._closed:
+            return
+        if self._watchman is None:
+            watchman = threading.Thread(target=self._watch, name="docdb-transactions", daemon=True)
+            self._wakes_at = 0.0
+            with contextlib.suppress(RuntimeError):  # no more threads: then commits alone look at the clock
+                watchman.start()
+                self._watchman = watchman
+        elif due < self._wakes_at:
+            self._wakes_at = due
+            self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._kick.release()
+
+    def _watch(self) -> None:
+        while (sleep_s := self._look()) is not None:
+            self._kick.acquire(timeout=sleep_s)
+
+    def _look(self) -> float | None:
+        """End what is over; return how long to sleep, None when there is nothing to watch and has not been for long."""
+        with self._inside:
+            self.sweep()
+            with self._lock:
+                now, idle = time.monotonic(), self._next_due == float("inf")
+                if self._closed or (idle and self._idle):
+                    self._watchman = None
+                    return None
+                self._idle = idle
+                left_s = self._next_due - now
+                sleep_s = min(LINGER_S, left_s) if left_s > 0 else BUSY_S
+                self._wakes_at = now + sleep_s
+                return sleep_s
+
+    def close(self) -> None:
+        """End the thread and wait for it."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            self._closed, watchman = True, self._watchman
+        self._wake()
+        if watchman is not None and watchman is not threading.current_thread():
+            watchman.join()
 
     def enter(self, reads: ReadSet, known: Claim | None = None) -> Claim:
         """Make a claim, or keep a known one, whose place in the queue and whose second go on; give it back with ``leave``."""
@@ -134,6 +200,7 @@ def register_of(store: Store) -> Register:
         if known is None:
             known = _registers[store] = Register()
             store.bells.append(known.sweep)
+            store.ends.append(known.close)
         return known
 
 

@@ -127,6 +127,7 @@ class Store:
         self._mutex = threading.Lock()
         self.bell = engine.bell()  # rung after each commit, outside the storage transaction
         self.bells: list[Callable[[], None]] = []  # called then too, on the writer's thread
+        self.ends: list[Callable[[], None]] = []  # called at the begin of its close
         self.hub: Any = None  # what wakes the readers of the log (feeds/hub.py); made by the first of them
         self.secret: bytes | None = None  # once somebody has asked for it (store/secrets.py)
         self.about = self._establish()
@@ -343,6 +344,8 @@ class Store:
     def close(self) -> None:
         """Close the engine, and end the threads that read the log and remove what has expired."""
         self.sweep_s = None
+        for end in self.ends:
+            end()
         if self.sweeper is not None:
             self.sweeper.stop()
         hub, self.hub = self.hub, None
