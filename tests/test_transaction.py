@@ -165,7 +165,7 @@ def test_foreign_collections_are_read(db: docdb.Database, stage: dict[str, Any])
         t.commit()
 
 
-def test_nothing_dirty_is_seen(db: docdb.Database) -> None:
+def test_no_dirty_read(db: docdb.Database) -> None:
     with db.transaction() as t:
         t["accounts"].doc("a").update({"n": 99})
         assert (balance(t, "a"), balance(db, "a")) == (99, 10)
@@ -174,14 +174,25 @@ def test_nothing_dirty_is_seen(db: docdb.Database) -> None:
     assert balance(db, "a") == 99
 
 
-def test_reads_repeat_and_belong_together(db: docdb.Database) -> None:
+def test_no_non_repeatable_read(db: docdb.Database) -> None:
+    t = db.start_transaction()
+    assert balance(t, "a") == 10
+    db["accounts"].doc("a").update({"n": 11})
+    assert balance(t, "a") == 10
+    db["accounts"].doc("a").remove()
+    assert balance(t, "a") == 10
+    t.commit()  # it has only read: nothing to refuse
+
+
+def test_no_read_skew(db: docdb.Database) -> None:
+    """What is read later belongs to what was read first, though it was changed together with it in between."""
     t = db.start_transaction()
     assert balance(t, "a") == 10
     with db.transaction() as other:
         other["accounts"].update_many({}, {"$inc": {"n": 1}})
     assert (balance(t, "a"), balance(t, "b")) == (10, 20)
     assert t["accounts"].distinct("n") == [10, 20, 30]
-    t.commit()  # it has only read: nothing to refuse
+    t.commit()
 
 
 def test_the_snapshot_is_that_of_the_first_operation(db: docdb.Database) -> None:
