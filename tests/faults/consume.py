@@ -1,14 +1,17 @@
 """Kill consumers at random and count what they did: ``python -m tests.faults.consume --seed 1 --cycles 200``.
 
-Two processes compete for one consumer and one trigger, a third writes; after some milliseconds all three get SIGKILL. The consumer's function does what
-shows a second call or a missed one: it counts the changes of each document, adds up their numbers, and writes the change down under its position, which
-may be there once. At the end of each cycle the checker must be clean; at the end of all, when one more consumer has caught up, every change of the log must
-have been applied exactly once and in order, and told to the trigger at least once and, first tellings only, in order.
+Two processes compete for one consumer and one trigger, a third writes; when something has been told, or a moment later, all three get SIGKILL. The
+consumer's function does what shows a second call or a missed one: it counts the changes of each document, adds up their numbers, and writes the change
+down under its position, which may be there once. At the end of each cycle the checker must be clean; at the end of all, when one more consumer has
+caught up, every change of the log must have been applied exactly once and in order, and told to the trigger at least once and in order: each process
+goes on behind a change that was told before, and leaves none out. Both functions hold a lock of their own while they run, which tells when two
+processes are inside at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import random
 import shutil
@@ -16,6 +19,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,18 +67,54 @@ def apply(item: Any, t: Any) -> None:
         t["applied"].insert_one({"_id": f"{change.commit}.{change.index}", "order": order})
 
 
+class Alone:
+    """A lock that a process holds while it is inside a function: a file that ends with the process, and notes whom it finds in there."""
+
+    def __init__(self, told: str, what: str) -> None:
+        self._lock = os.open(f"{told}.{what}", os.O_RDWR | os.O_CREAT)
+        self._notes = os.open(f"{told}.together", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._what = what
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Be inside; note when another process is, too."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.write(self._notes, f"{self._what} of {os.getpid()}\n".encode())
+        yield
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def trigger(db: docdb.Database, told: str) -> docdb.Trigger:
+    """Make the trigger, which writes down who was told of what. Some calls take a while, so that kills come amid them."""
+    fd = os.open(told, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    alone, chance = Alone(told, "trigger"), random.Random(os.getpid())
+
+    def fn(change: Any) -> None:
+        with alone.inside():
+            time.sleep(chance.choice((0, 0, 0, 0.001)))
+            os.write(fd, f"{os.getpid()} {change.commit}.{change.index}\n".encode())
+
+    return db.trigger("source", None, fn, name="t", from_="oldest")
+
+
+def consumer(db: docdb.Database, told: str, batch: int | None = None) -> docdb.Consumer:
+    """Make the consumer."""
+    alone = Alone(told, "consumer")
+
+    def fn(item: Any, t: Any) -> None:
+        with alone.inside():
+            apply(item, t)
+
+    return db.consume("c", fn, collection="source", from_="oldest", batch=batch, times=0)
+
+
 def consume(path: str, told: str, batch: int | None) -> None:
     """Be a consumer and a trigger until killed."""
-    fd = os.open(told, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     with docdb.open(path, durability="relaxed") as db:
-        db.consume("c", apply, collection="source", from_="oldest", batch=batch)
-        db.trigger(
-            "source",
-            None,
-            lambda change: os.write(fd, f"{change.commit} {change.index}\n".encode()),
-            name="t",
-            from_="oldest",
-        )
+        consumer(db, told, batch)
+        trigger(db, told)
         while True:
             signal.pause()
 
@@ -81,14 +122,10 @@ def consume(path: str, told: str, batch: int | None) -> None:
 def verify(path: str, told: str) -> dict[str, int]:
     """Let one more consumer catch up and compare what was applied with the log."""
     with docdb.open(path) as db:
-        with db.consume("c", apply, collection="source", times=0) as consumer:
-            assert consumer.catch_up(PATIENCE_S), "the last consumer did not catch up"
-        fd = os.open(told, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        with db.trigger(
-            "source", None, lambda change: os.write(fd, f"{change.commit} {change.index}\n".encode()), name="t"
-        ) as trigger:
-            assert trigger.catch_up(PATIENCE_S), "the last trigger did not catch up"
-        os.close(fd)
+        with consumer(db, told) as last:
+            assert last.catch_up(PATIENCE_S), "the last consumer did not catch up"
+        with trigger(db, told) as last_trigger:
+            assert last_trigger.catch_up(PATIENCE_S), "the last trigger did not catch up"
         with db["source"].changes(from_="oldest") as stream:
             changes = list(iter(stream.try_next, None))
         expected = [f"{change.commit}.{change.index}" for change in changes]
@@ -101,10 +138,28 @@ def verify(path: str, told: str) -> dict[str, int]:
         stored = {document["_id"]: document for document in db["counts"].find()}
         assert stored == counts, f"counts differ: {stored} {counts}"
         assert db.check().problems == []
-    lines = Path(told).read_text().split("\n")[:-1]
-    first = list(dict.fromkeys(line.replace(" ", ".") for line in lines))
+    lines = [line.split() for line in Path(told).read_text().split("\n")[:-1]]
+    first = list(dict.fromkeys(place for _, place in lines))
     assert first == expected, f"the trigger: {_difference(first, expected)}"
-    return {"written": len(expected), "applied": len(applied), "told": len(lines)}
+    handovers = _follow(lines, expected)
+    together = Path(f"{told}.together").read_text().split("\n")[:-1]
+    assert together == [], f"two processes at once: {together}"
+    return {"written": len(expected), "applied": len(applied), "told": len(lines), "handovers": handovers}
+
+
+def _follow(lines: list[list[str]], expected: list[str]) -> int:
+    """Hold each process to the order, from a change on that none before it is missing of; return how often another one took over."""
+    places = {place: n for n, place in enumerate(expected)}
+    reached, handovers = -1, 0
+    for (pid, place), (before, _) in zip(lines, [["", ""], *lines], strict=False):
+        here = places[place]
+        if pid == before:
+            assert here == reached + 1, f"the trigger of {pid} went from {expected[reached]} to {place}"
+        else:
+            handovers += 1
+            assert here <= reached + 1, f"the trigger of {pid} began with {place}, behind {expected[reached]}"
+        reached = here
+    return handovers
 
 
 def _difference(found: list[str], expected: list[str]) -> str:
@@ -119,11 +174,12 @@ def run(seed: int, cycles: int, progress: bool = False) -> dict[str, int]:
     path, told = os.path.join(folder, "d.docdb"), os.path.join(folder, "told")
     try:
         docdb.open(path, history_bytes=2**30).close()
+        Path(told).touch()
         for cycle in range(cycles):
             pids = [child(partial(write, path, chance.randrange(2**32)))]
             for _ in range(CONSUMERS):
                 pids.append(child(partial(consume, path, told, chance.choice((None, None, 3, 100)))))
-            time.sleep(0.05 + chance.random() * 0.25)
+            _wait(told, chance)
             chance.shuffle(pids)
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
@@ -144,6 +200,16 @@ def run(seed: int, cycles: int, progress: bool = False) -> dict[str, int]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _wait(told: str, chance: random.Random) -> None:
+    """Wait for some calls of the trigger, however slow the machine is; now and then not even for the first."""
+    wanted = Path(told).stat().st_size + chance.choice((1, 1, 200, 2_000)) if chance.random() < 0.8 else 0
+    until = time.monotonic() + PATIENCE_S
+    while Path(told).stat().st_size < wanted:
+        assert time.monotonic() < until, "nobody is told of anything"
+        time.sleep(0.002)
+    time.sleep(chance.random() * 0.05)
+
+
 def main() -> int:
     """Run the campaign from the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.consume")
@@ -154,7 +220,7 @@ def main() -> int:
     done = run(chosen.seed, chosen.cycles, progress=True)
     print(
         f"consume: {chosen.cycles} cycles, seed {chosen.seed}, {done['written']} changes, each applied once and in order; "
-        f"told to the trigger {done['told']} times; checker clean, {time.monotonic() - began:.0f} s"
+        f"told to the trigger {done['told']} times by {done['handovers']} processes, never two at once; checker clean, {time.monotonic() - began:.0f} s"
     )
     return 0
 

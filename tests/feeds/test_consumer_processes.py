@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,11 @@ def test_a_consumer_hears_of_a_writer_killed_between_commit_and_bell(tmp_path: P
 def test_a_short_campaign(seed: int) -> None:
     result = campaign.run(seed, 4)
     assert result["applied"] == result["written"] > 0
+    assert result["told"] >= result["written"]
+
+
+def test_the_campaign_notices_two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a lease is given to everybody who asks, the processes meet inside the function, or tell out of order."""
+    monkeypatch.setattr("docdb.engine.shared.take", lambda *_: nullcontext())
+    with pytest.raises(AssertionError, match="at once|the trigger|ended by itself"):
+        campaign.run(1, 12)
