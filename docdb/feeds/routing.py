@@ -18,13 +18,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from docdb.errors import HistoryLost
 from docdb.feeds import history
 from docdb.feeds.live import Commit, LiveQuery
 from docdb.feeds.live_window import Changed
+from docdb.feeds.ordering import id_of
 from docdb.feeds.positions import END, Place
 from docdb.feeds.predicates import PredicateIndex
 from docdb.store import changes as log
@@ -66,14 +67,32 @@ class _Interest:
 
 
 class _Found:
-    """What one commit has for whom."""
+    """What one commit has for whom. ``twice``: it may touch a document more than once."""
 
-    __slots__ = ("by_key", "size", "spoiled")
+    __slots__ = ("_first", "_ids", "by_key", "size", "spoiled", "twice")
 
     def __init__(self) -> None:
         self.by_key: dict[int, tuple[list[Changed], int]] = {}
         self.spoiled: set[int] = set()
         self.size = 0
+        self.twice = False
+        self._first: tuple[int, Changed] | None = None
+        self._ids: set[tuple[int, bytes]] = set()
+
+    def meet(self, number: int, change: Changed) -> None:
+        """Take note of the document that a change is of; costs nothing for the first, and where all are inserts."""
+        first = self._first
+        if first is None:
+            self._first = number, change
+            return
+        if not self._ids:
+            if change[0] == first[1][0] == "i":
+                return
+            self.twice = first[1][0] == "i"  # there may be more of them, and they were not noted
+            self._ids.add(_document(*first))
+        document = _document(number, change)
+        self.twice = self.twice or document in self._ids
+        self._ids.add(document)
 
     def add(self, keys: Any, change: Changed) -> None:
         size = len(change[1]) + len(change[2]) + OVERHEAD
@@ -243,8 +262,11 @@ class LiveRouter:
                 commit, index = log.unpack_key(key)
                 if index != END:
                     self._note(found, commit, index, value, snapshot)
-                elif found.by_key or found.spoiled:
-                    self._deliver(commit, found)
+                else:
+                    if found.by_key and found.twice:
+                        found = self._whole(commit, found, snapshot)
+                    if found.by_key or found.spoiled:
+                        self._deliver(commit, found)
                     found = _Found()
             place = log.unpack_key(batch[-1][0])
         with self._lock:
@@ -262,11 +284,29 @@ class LiveRouter:
         if interest is None:
             return
         item = log.unpack_change(commit, index, value)
+        found.meet(number, (item.operation, item.before, item.after))
         with self._lock:
             keys = interest.index.candidates(item.before, item.after)
             if keys:
                 found.add(keys, (item.operation, item.before, item.after))
             found.spoiled |= interest.readers
+
+    def _whole(self, commit: int, found: _Found, snapshot: Snapshot) -> _Found:
+        """Return what a commit has for whom when all that it did to one document goes to everybody whom any of it concerns.
+
+        What lies between two changes of one commit is nobody's to see; a query that had only some of them would take it for the document.
+        """
+        again = _Found()
+        again.spoiled = found.spoiled
+        keys: dict[tuple[int, bytes], dict[int, None]] = {}
+        for number, change in _changes(commit, snapshot):
+            with self._lock:
+                interest = self._numbers.get(number)
+                concerned = [] if interest is None else interest.index.candidates(change[1], change[2])
+            keys.setdefault(_document(number, change), {}).update(dict.fromkeys(concerned))
+        for number, change in _changes(commit, snapshot):
+            again.add(keys[_document(number, change)], change)
+        return again
 
     def _follow(self, found: _Found, number: int, what: dict[str, Any], snapshot: Snapshot) -> None:
         """Follow a change of the catalog."""
@@ -439,6 +479,17 @@ class LiveRouter:
                 "waiting_bytes": self._bytes,
                 "asked_anew": self._spoiled,
             }
+
+
+def _changes(commit: int, snapshot: Snapshot) -> Iterator[tuple[int, Changed]]:
+    """Yield a commit's changes of documents, each with the number of its collection."""
+    for item in log.read(snapshot.txn, commit - 1, commit):
+        if isinstance(item, log.Change) and item.operation != log.CATALOG_CHANGE:
+            yield item.collection, (item.operation, item.before, item.after)
+
+
+def _document(number: int, change: Changed) -> tuple[int, bytes]:
+    return number, id_of(change[1] or change[2])
 
 
 def _expiring(info: CollectionInfo) -> tuple[int, ...]:

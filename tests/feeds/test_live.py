@@ -138,6 +138,53 @@ def test_one_snapshot_a_commit(db: docdb.Database) -> None:
     ]
 
 
+REPEATED: dict[str, tuple[list[Any], tuple[str, str, Any, Any]]] = {
+    "changed and deleted": (
+        [docdb.ReplaceOne({"_id": 1}, {"n": 2}), docdb.DeleteOne({"_id": 1})],
+        ("remove", "dequeue", {"_id": 1, "n": 1}, None),
+    ),
+    "out in two steps": (
+        [docdb.UpdateOne({"_id": 1}, {"$set": {"n": 3}}), docdb.UpdateOne({"_id": 1}, {"$set": {"n": 2, "m": 1}})],
+        ("update", "dequeue", {"_id": 1, "n": 2, "m": 1}, {"n": 2, "m": 1}),
+    ),
+    "in in two steps": (
+        [docdb.UpdateOne({"_id": 2}, {"$set": {"m": 1}}), docdb.UpdateOne({"_id": 2}, {"$set": {"n": 1}})],
+        ("update", "enqueue", {"_id": 2, "n": 1, "m": 1}, {"n": 1, "m": 1}),
+    ),
+    "made anew": (
+        [docdb.DeleteOne({"_id": 2}), docdb.InsertOne({"_id": 2, "n": 1})],
+        ("replace", "enqueue", {"_id": 2, "n": 1}, None),
+    ),
+    "inserted and changed": (
+        [docdb.InsertOne({"_id": 3, "n": 2}), docdb.UpdateOne({"_id": 3}, {"$set": {"n": 1}})],
+        ("add", "enqueue", {"_id": 3, "n": 1}, None),
+    ),
+    "behind inserts alone": (
+        [
+            docdb.InsertOne({"_id": 3, "n": 1}),
+            docdb.InsertOne({"_id": 4, "n": 2}),
+            docdb.UpdateOne({"_id": 3}, {"$set": {"n": 2}}),
+            docdb.UpdateOne({"_id": 3}, {"$set": {"n": 1, "m": 1}}),
+        ],
+        ("add", "enqueue", {"_id": 3, "n": 1, "m": 1}, None),
+    ),
+}
+
+
+@pytest.mark.parametrize(("operations", "expected"), REPEATED.values(), ids=REPEATED)
+def test_what_lies_between_two_changes_of_one_commit_is_not_told(
+    db: docdb.Database, operations: list[Any], expected: Any
+) -> None:
+    """The predicate index finds only some of the changes; the query is told of the document all the same."""
+    db["a"].insert_many([{"_id": 1, "n": 1}, {"_id": 2, "n": 2}])
+    query = db["a"].where({"n": 1}).watch()
+    query.next()
+    db["a"].bulk_write(operations)
+    (snapshot,) = taken(db, query)
+    (change,) = snapshot.doc_changes
+    assert (change.data_type, change.queue_type, change.doc, change.updated_fields) == expected
+
+
 def test_a_window_lets_the_next_one_in(db: docdb.Database) -> None:
     db["a"].insert_many([{"_id": n, "n": n} for n in range(100)])
     query = db["a"].where({}).order_by("n").skip(1).limit(2).watch()
@@ -794,9 +841,37 @@ def _ignore_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_window, "_pass", careless)
 
 
+def _call_all_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_window, "_NAMES", dict.fromkeys("iurd", "update"))
+
+
+def _hand_over_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing._Found, "meet", lambda *_: None)
+
+
+def _swap_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = live_window._shifted
+
+    def shifted(touched: Any, old_keys: Any, old_docs: Any, new_keys: Any, new_docs: Any) -> Any:
+        moves = original(touched, old_keys, old_docs, new_keys, new_docs)
+        return [move._replace(queue_type="enqueue" if move.queue_type == "dequeue" else "dequeue") for move in moves]
+
+    monkeypatch.setattr(live_window, "_shifted", shifted)
+
+
 @pytest.mark.parametrize(
     "fault",
-    [_forget_later, _keep_horizon, _tell_all_changes, _forget_others, _overlook_some, _ignore_what_was],
+    [
+        _call_all_updates,
+        _forget_later,
+        _forget_others,
+        _hand_over_parts,
+        _ignore_what_was,
+        _keep_horizon,
+        _overlook_some,
+        _swap_in_and_out,
+        _tell_all_changes,
+    ],
     ids=lambda fault: fault.__name__,
 )
 def test_the_random_steps_find_a_fault(monkeypatch: pytest.MonkeyPatch, fault: Any) -> None:

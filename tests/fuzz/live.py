@@ -1,8 +1,8 @@
 """Live queries against asking again: ``python -m tests.fuzz.live --seed 1 --count 1000000``.
 
 A step is a (query, write) pair. After random writes, one commit each, the snapshots of every live query are held against what the query gave when it was
-asked anew behind each of those commits: the same documents in the same order, at the same commits, no more snapshots than commits, and changes that
-lead from one result to the next.
+asked anew behind each of those commits: the same documents in the same order, at the same commits, no more snapshots than commits, and exactly the changes
+that follow from the two results and from what the change stream tells of the commit between them (``tests.fuzz.records``).
 
 With ``--together`` two other processes and two threads write while the queries are read; what each should have told is found afterwards, by replaying the
 change log commit by commit into another database.
@@ -26,6 +26,8 @@ import docdb
 from docdb.feeds import live_window
 from docdb.query import Query
 from docdb.store import codec
+from tests.fuzz import records
+from tests.fuzz.records import Touched
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 QUERIES: Final = 10  # live at once
@@ -85,8 +87,9 @@ class Asked:
         if chance.random() < 0.15:
             query = query.collation(COLLATION)
         self.projected = chance.random() < 0.2
+        self.projection = chance.choice(({"a": 1}, {"b": 0})) if self.projected else None
         if self.projected:
-            query = query.field({"a": 1} if chance.random() < 0.5 else {"b": 0})
+            query = query.field(self.projection)
         for name, way in order:
             query = query.order_by(name, way)
         self.again = query if any(name == "_id" for name, _ in order) else query.order_by("_id")
@@ -100,6 +103,7 @@ class Asked:
         self.live = query.watch()
         self.docs: list[Any] = []
         self.expected: dict[int, bytes] = {}
+        self.touched: dict[int, Touched] = {}
 
     def ask(self) -> bytes:
         """Return what the query gives now."""
@@ -161,27 +165,21 @@ def check(asked: Asked, before: bytes) -> bytes:
         )
         for commit, skipped in asked.expected.items():
             assert not at < commit < snapshot.commit or skipped == before, f"nothing told of commit {commit}"
-        follow(asked, snapshot)
+        follow(asked, snapshot, asked.touched[snapshot.commit])
         before, at = text, snapshot.commit
     for commit, skipped in asked.expected.items():
         assert commit <= at or skipped == before, f"nothing told of commit {commit}"
-    asked.expected = {}
+    asked.expected, asked.touched = {}, {}
     return before
 
 
-def follow(asked: Asked, snapshot: Any) -> None:
-    """Check that the changes lead from the last result to this one."""
-    held = {shown([document.get("_id")]) for document in asked.docs}
-    for change in snapshot.doc_changes:
-        id = shown([change.doc_id])
-        entering, staying = change.queue_type in ("enqueue", "init"), change.queue_type == "update"
-        assert (id in held) != entering, f"{change} and {held}"
-        if not staying:
-            (held.add if entering else held.discard)(id)
-        if change.data_type == "update" and staying and not asked.projected:
-            assert change.updated_fields or change.removed_fields, f"{change} changed nothing"
-    assert held == {shown([document.get("_id")]) for document in snapshot.docs}, "the changes lead elsewhere"
-    assert len(snapshot.doc_changes) == len({shown([change.doc_id]) for change in snapshot.doc_changes})
+def follow(asked: Asked, snapshot: Any, touched: Touched) -> None:
+    """Check that the changes are those that lead from the last result to this one."""
+    if snapshot.id == 0:
+        told = [(change.data_type, change.queue_type, change.doc) for change in snapshot.doc_changes]
+        assert told == [("init", "init", document) for document in snapshot.docs]
+    else:
+        records.check(asked.docs, snapshot, touched, asked.projection)
     asked.docs = snapshot.docs
 
 
@@ -206,11 +204,12 @@ def _one_database(database: Any, chance: Random, writes: int, name: str) -> int:
         collection.create_index(chance.choice(("a", "b")))
     queries = [Asked(collection, chance) for _ in range(QUERIES)]
     results = []
+    stream = collection.changes()
     for asked in queries:
         first = asked.live.try_next()
         assert first is not None
         assert shown(first.docs) == asked.ask(), f"{name}: the first result of {asked.query!r}"
-        follow(asked, first)
+        follow(asked, first, {})
         results.append(shown(first.docs))
     done = 0
     while done < writes:
@@ -220,8 +219,10 @@ def _one_database(database: Any, chance: Random, writes: int, name: str) -> int:
             commit = database._store.snapshot()
             with commit:
                 last = commit.state().last_commit
+            touched = records.touched(iter(stream.try_next, None))
             for asked in queries:
                 asked.expected[last] = asked.ask()
+                asked.touched.setdefault(last, touched)  # the same commit when nothing was written
         settle(database)
         for place, asked in enumerate(queries):
             try:
@@ -293,7 +294,9 @@ def _replay(database: Any, queries: list[Asked], told: list[list[Any]], name: st
         snapshots = [{snapshot.commit: snapshot for snapshot in found} for found in told]
         last: list[bytes | None] = [None] * len(queries)
         changes = list(iter(database["c"].changes(from_="oldest").try_next, None))
-        for commit, group in itertools.groupby(changes, lambda change: change.commit):
+        for commit, found in itertools.groupby(changes, lambda change: change.commit):
+            group = list(found)
+            touched = records.touched(group)
             for change in group:
                 if change.detail is None and change.after is None:
                     replica["c"].delete_one({"_id": change.id})
@@ -307,7 +310,7 @@ def _replay(database: Any, queries: list[Asked], told: list[list[Any]], name: st
                     assert shown(snapshot.docs) == expected, (
                         f"{name}: {queries[place].query!r} at {commit}: {snapshot.docs}"
                     )
-                    follow(queries[place], snapshot)
+                    follow(queries[place], snapshot, touched)
                 elif begun:
                     assert expected == last[place], f"{name}: {queries[place].query!r}: nothing told of {commit}"
                 last[place] = expected
