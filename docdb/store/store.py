@@ -37,7 +37,9 @@ __all__ = ["HISTORY_AGE_S", "HISTORY_BYTES", "Snapshot", "Store"]
 
 HISTORY_BYTES: Final = 256 * 2**20
 HISTORY_AGE_S: Final = 24 * 3600.0
-READER_CHECK_COMMITS: Final = 1_000
+READER_CHECK_COMMITS: Final = (
+    100  # 5 us with eight processes; a killed reader's pages are kept till then, 40 KB of them a commit
+)
 
 
 class Snapshot:
