@@ -1,8 +1,8 @@
 """Change streams and live queries: from a commit to who waits for it, and what those who wait cost the writer.
 
 ``python -m benchmarks run feeds [--documents N]`` (N live queries, where a row speaks of 100,000). Times are medians of rounds in which the contestants take
-turns; the times of single events are told as median and 99th percentile. A commit counts from the moment its bell is rung: it is durable and
-visible, and the write call is about to return.
+turns; the times of single events are told as median and 99th percentile. A commit counts from the moment it is durable and visible, before its writer has
+told anybody.
 """
 
 from __future__ import annotations
@@ -104,20 +104,21 @@ def _noting(arrived: dict[int, float]) -> Callable[[Any], None]:
 
 
 def _write_slowly(db: Any) -> list[float]:
-    """Commit messages with a pause between; return when the bell of each was rung."""
-    rung: list[float] = []
-    bell, messages = db._store.bell, db["messages"]
+    """Commit messages with a pause between; return when each was durable."""
+    durable: list[float] = []
+    writer, messages = db._store.writer, db["messages"]
+    committed = writer._committed
 
-    def ring(number: int) -> None:
-        rung.append(time.perf_counter())
-        type(bell).ring(bell, number)
+    def note(batch: Any) -> None:
+        durable.append(time.perf_counter())
+        committed(batch)
 
-    bell.ring = ring
+    writer._committed = note
     for n in range(EVENTS):
         messages.doc(n % 50).set({"room": 1, "n": n})
         time.sleep(PAUSE_S)
-    del bell.ring
-    return rung
+    writer._committed = committed
+    return durable
 
 
 def _wait_for(reached: Callable[[], bool], most_s: float = 60.0) -> None:
@@ -162,7 +163,7 @@ def many(stage: Stage) -> Row:
 def nobody(stage: Stage) -> Row:
     """A write that nobody waits for, against the same write with the bell switched off (without feeds there is no index)."""
     with stage.database() as quiet, stage.database() as plain:
-        quiet._store.bell.ring = lambda number: None
+        quiet._store.bell.ring = lambda number, **_: None
         row = _against({"bell off": quiet, OWN: plain}, "a write with no watcher, trigger or consumer")
         del quiet._store.bell.ring
     factor = row.times[OWN] / row.times["bell off"]

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The bell's two words in shared memory: the fast twin of ``engine/bell.py``'s reference form.
 
-What lives here: ``ring``, ``value`` and ``wait`` over a writable buffer of at least eight bytes, aligned to four. What it must not know: files,
+What lives here: ``ring``, ``ring_others``, ``value`` and ``wait`` over a writable buffer of at least eight bytes, aligned to four. What it must not know: files,
 commits, who waits. Word 0 holds the number rung last, word 1 whether anybody may be asleep: while it is 0, ringing makes no system call.
 """
 
@@ -26,18 +26,16 @@ cdef extern from *:
             syscall(SYS_futex, &words[0], FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     }
 
+    static void bell_ring_others(uint32_t* words, uint32_t number, uint32_t own)
+    {
+        __atomic_store_n(&words[0], number, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&words[1], __ATOMIC_SEQ_CST))
+            syscall(SYS_futex, &words[0], FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, ~own);
+    }
+
     static uint32_t bell_value(uint32_t* words)
     {
         return __atomic_load_n(&words[0], __ATOMIC_SEQ_CST);
-    }
-
-    static void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns)
-    {
-        struct timespec limit;
-        limit.tv_sec = timeout_ns / 1000000000;
-        limit.tv_nsec = timeout_ns % 1000000000;
-        __atomic_store_n(&words[1], 1, __ATOMIC_SEQ_CST);
-        syscall(SYS_futex, &words[0], FUTEX_WAIT, seen, &limit, NULL, 0);
     }
 
     static int64_t bell_clock_ns(void)
@@ -47,35 +45,35 @@ cdef extern from *:
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     }
 
-    static void bell_wait_loud(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet)
+    static void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet, uint32_t own)
     {
         const int64_t until = bell_clock_ns() + timeout_ns;
-        for (;;) {
-            bell_wait(words, seen, timeout_ns);
+        struct timespec limit;
+        limit.tv_sec = until / 1000000000;
+        limit.tv_nsec = until % 1000000000;
+        do {
+            __atomic_store_n(&words[1], 1, __ATOMIC_SEQ_CST);
+            syscall(SYS_futex, &words[0], FUTEX_WAIT_BITSET, seen, &limit, NULL, own);
             seen = bell_value(words);
-            timeout_ns = until - bell_clock_ns();
-            if (seen != __atomic_load_n(&quiet[0], __ATOMIC_SEQ_CST) || __atomic_load_n(&quiet[1], __ATOMIC_SEQ_CST) || timeout_ns <= 0)
-                return;
-        }
+        } while (seen == __atomic_load_n(&quiet[0], __ATOMIC_SEQ_CST) && !__atomic_load_n(&quiet[1], __ATOMIC_SEQ_CST)
+                 && bell_clock_ns() < until);
     }
     #else
     #define BELL_FUTEX 0
     static void bell_ring(uint32_t* words, uint32_t number) { words[0] = number; }
     static uint32_t bell_value(uint32_t* words) { return words[0]; }
-    static void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns)
+    static void bell_ring_others(uint32_t* words, uint32_t number, uint32_t own) { words[0] = number; (void)own; }
+    static void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet, uint32_t own)
     {
-        (void)words; (void)seen; (void)timeout_ns;
-    }
-    static void bell_wait_loud(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet)
-    {
-        (void)words; (void)seen; (void)timeout_ns; (void)quiet;
+        (void)words; (void)seen; (void)timeout_ns; (void)quiet; (void)own;
     }
     #endif
     """
     const int BELL_FUTEX
     void bell_ring(uint32_t* words, uint32_t number) noexcept nogil
     uint32_t bell_value(uint32_t* words) noexcept nogil
-    void bell_wait_loud(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet) noexcept nogil
+    void bell_ring_others(uint32_t* words, uint32_t number, uint32_t own) noexcept nogil
+    void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet, uint32_t own) noexcept nogil
 
 
 FUTEX = bool(BELL_FUTEX)
@@ -92,19 +90,24 @@ def ring(unsigned char[::1] memory not None, uint32_t number):
     bell_ring(words_of(memory), number)
 
 
+def ring_others(unsigned char[::1] memory not None, uint32_t number, uint32_t own):
+    """Store the number and wake all who wait but those with exactly the bits ``own``, half of the bits of a word."""
+    bell_ring_others(words_of(memory), number, own)
+
+
 def value(unsigned char[::1] memory not None):
     """Return the number rung last."""
     return bell_value(words_of(memory))
 
 
-def wait(unsigned char[::1] memory not None, uint32_t seen, int64_t timeout_ns, unsigned int[::1] quiet not None):
+def wait(unsigned char[::1] memory not None, uint32_t seen, int64_t timeout_ns, unsigned int[::1] quiet not None, uint32_t own):
     """Sleep until another number than ``seen`` is rung, which is not quiet, or the time is up; returns at once when it has been already.
 
-    A number is quiet that stands in ``quiet[0]`` by then, while ``quiet[1]`` is 0.
+    A number is quiet that stands in ``quiet[0]`` by then, while ``quiet[1]`` is 0. ``own``: bits, not 0, see ``ring_others``.
     """
     cdef uint32_t* words = words_of(memory)
-    if quiet.shape[0] < 2:
-        raise ValueError("the quiet number takes two places")
+    if quiet.shape[0] < 2 or not own:
+        raise ValueError("the quiet number takes two places, and a bit is needed")
     if timeout_ns > 0:
         with nogil:
-            bell_wait_loud(words, seen, timeout_ns, <const uint32_t*>&quiet[0])
+            bell_wait(words, seen, timeout_ns, <const uint32_t*>&quiet[0], own)

@@ -4,7 +4,8 @@ What lives here: ``Hub``. What it must not know: what a feed makes of the news.
 
 The thread lives while there are feeds. It waits for the bell, and looks at the storage's transaction id from time to time, since a bell can be lost
 (``engine/bell.py``). Change streams are rung and read the log themselves. For live queries the hub reads each new change once and tells ``router``
-which queries it concerns; so 100,000 queries cost a change one look into the predicate index.
+which queries it concerns; so 100,000 queries cost a change one look into the predicate index. Small commits of this process are handed over by
+their writer (``committed``), and the thread sleeps on unless there are callbacks to run.
 
 Callbacks run on this thread too, since every change of threads costs tens of microseconds: but first it hands the lead on to another one, which listens
 in its place. A callback that takes long keeps its own thread; the one that leads sees that others wait behind it (``STUCK_S``) and takes them
@@ -47,14 +48,18 @@ class Router(Protocol):
     def advance(self, snapshot: Snapshot) -> int | None:
         """Take everything behind what was taken last; return the number of the last commit."""
 
-    def concerned(self, records: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Tell whether the records of a commit concern anybody; from any thread."""
+    def hand_over(self, first: int, last: int, records: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Take the commits ``first`` to ``last`` from their writer's thread; False: they are to be read from the log."""
 
     def fail(self, error: BaseException) -> None:
         """The storage can no longer be read."""
 
     def forget(self, remains: Any) -> None:
         """Take out what a collected feed has left."""
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether anything waits for a moment."""
 
     def due(self) -> float | None:
         """Ring what waits for a moment that has come; return how many seconds the next one has."""
@@ -92,6 +97,7 @@ class Hub:
         self._lock = threading.Lock()
         self._looking = Inside()
         self._streams: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
+        self._awaited: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()  # streams that somebody waits for
         self._held = 0
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -102,7 +108,8 @@ class Hub:
         self._failures = 0
         # For the bell: the last commit of this process that concerns nobody, and whether there is one that this thread has not looked for yet.
         self._quiet = array("I", [0, 1])
-        self._known_to = -1  # all commits up to here were read, concern nobody, or will be looked for
+        self._known_to = -1  # all commits up to here were read, handed over, or will be looked for
+        self._telling = 0  # the thread that hands a commit over: the bell rings behind that
         self.router: Router | None = None
         self._lanes = _Lane(1), _Lane(SLOW_AT_ONCE)  # the quick and the slow
         self._resting: list[tuple[threading.Lock, threading.Thread]] = []
@@ -172,25 +179,38 @@ class Hub:
             return
         with self._lock:
             self._streams.discard(feed)
+            self._awaited.discard(feed)
         self._end_when_idle()
 
-    def committed(self, log: LogWriter, last: int) -> None:
-        """Let the thread sleep on behind a commit of this process that concerns nobody, when none of another process lies before it unseen.
+    def heed(self, feed: Feed[Any]) -> None:
+        """Note whether anybody waits for a stream: only then it is rung."""
+        with self._lock:  # asked under the lock: two threads may begin and end to wait at once
+            if feed.awaited and feed.alive:
+                self._awaited.add(feed)
+            else:
+                self._awaited.discard(feed)
 
-        Called on the writer's thread, before the bell is rung. The next waking, at the latest the next look, takes such commits over.
+    def committed(self, log: LogWriter, last: int, storage_id: int) -> bool:
+        """Hand a commit of this process to those it concerns; tell whether the thread may sleep on, having nothing to do for them.
+
+        Called on the writer's thread, before the bell is rung. A large commit, one of the catalog, and one behind which another process has
+        committed something unseen are left to the thread, which reads the log; it takes what was handed over for read.
         """
         router, records = self.router, log.few()
         followed, self._known_to = self._known_to == log.first - 1, last
-        if (
-            followed
-            and router is not None
-            and records is not None
-            and not self._streams
-            and not router.concerned(records)
-        ):
-            self._quiet[0] = last & 0xFFFFFFFF
-        else:
+        self._telling = threading.get_ident()
+        try:
+            handed = records is not None and (router is None or router.hand_over(log.first, last, records))
+            if handed and followed and self._store.engine.last_id() == storage_id:
+                self._seen_id = storage_id
+                self._ring_streams()
+                if not any(lane.work for lane in self._lanes):
+                    self._quiet[0] = last & 0xFFFFFFFF
+                    return True
             self._quiet[1] = 1
+            return False
+        finally:
+            self._telling = 0
 
     def bury(self, remains: Any) -> None:
         """Note what a collected feed leaves; taken out by the hub's thread. Takes no lock."""
@@ -199,7 +219,7 @@ class Hub:
     def submit(self, work: Callable[[], None], *, aside: bool = False, inside: bool = False) -> None:
         """Run a callback soon; from any thread, never waits. ``aside``: it is slow; ``inside``: it is such a callback that asks."""
         self._lanes[aside].work.append(work)
-        if not inside and threading.current_thread() is not self._thread:
+        if not inside and self._telling != threading.get_ident() and threading.current_thread() is not self._thread:
             self._store.bell.nudge()
 
     def inside(self) -> Inside:
@@ -251,8 +271,9 @@ class Hub:
                 with self._looking:
                     if engine.last_id() != self._seen_id:
                         self._advance()
+                router = self.router
                 for due in (
-                    None if self.router is None else self.router.due(),
+                    None if router is None or not router.alarmed else router.due(),
                     self._due_s() if self._alarms else None,
                 ):
                     if due is not None:
@@ -330,8 +351,13 @@ class Hub:
                 if last is not None:
                     self._known_to = max(last, self._known_to)
             self._seen_id = snapshot.txn.id
+        self._ring_streams()
+
+    def _ring_streams(self) -> None:
+        if not self._awaited:
+            return
         with self._lock:
-            feeds = list(self._streams)
+            feeds = list(self._awaited)
         for feed in feeds:
             feed.ring()
 

@@ -2,8 +2,9 @@
 
 What lives here: ``LiveRouter``, one a hub. What it must not know: what a query makes of a change, who reads it.
 
-On the hub's thread ``advance`` reads the log once for all, asks the predicate index of the change's collection which queries may be concerned, and hands
-each the changes of a commit in one go. Nothing else is done there. The router's lock is held for a lookup, or for handing over a list.
+``hand_over`` on a writer's thread, or ``advance`` on the hub's, which reads the log once for all, asks the predicate index of the change's collection which
+queries may be concerned, and hands each the changes of a commit in one go. Nothing else is done there. The router's lock is held for a lookup, or
+for handing over a list.
 
 Names: a query watches a name, the log speaks of numbers. The catalog's records in the log bind them anew as they are met, and every query on a
 name whose collection was created, dropped or renamed is *spoiled*: it asks anew, on its reader's thread, and tells what differs.
@@ -227,21 +228,42 @@ class LiveRouter:
 
     # On the hub's thread
 
-    def concerned(self, records: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Tell whether any of the records of a commit may concern a query; on the writer's thread, which has them at hand."""
-        for key, value in records:
-            commit, index = log.unpack_key(key)
-            if index == END:
-                continue
-            if value[0] == _CATALOG:
+    def hand_over(self, first: int, last: int, records: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Hand out commits of this process on the thread of their writer, which has the records at hand; False: the hub has to read them.
+
+        It has to where the commits before these are not handed out yet, and where a snapshot is needed. What happens between here and there may
+        hand a commit out twice: a query passes over what it has seen. So the place moves last, and what interrupts this loses nothing.
+        """
+        with self._lock:
+            place = self._place
+            if not self._queries or place is None or place[0] >= last:
                 return True
-            interest = self._numbers.get(int.from_bytes(value[1:5], "big"))
-            if interest is not None:
-                item = log.unpack_change(commit, index, value)
-                with self._lock:
-                    if interest.readers or interest.index.candidates(item.before, item.after):
-                        return True
-        return False
+            if place != (first - 1, END):
+                return False
+            rung: list[Query] = []
+            found = _Found()
+            for key, value in records:
+                commit, index = log.unpack_key(key)
+                number = int.from_bytes(value[1:5], "big")
+                if index == END:
+                    if found.twice and found.by_key:
+                        return False
+                    self._offer_all(commit, found, rung)
+                    found = _Found()
+                elif value[0] == _CATALOG:
+                    return False
+                elif (interest := self._numbers.get(number)) is not None:
+                    if interest.readers:
+                        return False
+                    change = log.unpack_images(commit, index, value)
+                    found.meet(number, change)
+                    self._find(found, interest, change)
+        for query in rung:
+            query.ring()
+        with self._lock:
+            if self._place == place:
+                self._place = last, END
+        return True
 
     def advance(self, snapshot: Snapshot) -> int | None:
         """Hand out everything up to a snapshot; return its last commit, None where there is nobody."""
@@ -270,7 +292,8 @@ class LiveRouter:
                     found = _Found()
             place = log.unpack_key(batch[-1][0])
         with self._lock:
-            self._place = place
+            if self._place is not None:
+                self._place = max(self._place, place)
         return place[0]
 
     def _note(self, found: _Found, commit: int, index: int, value: bytes, snapshot: Snapshot) -> None:
@@ -283,13 +306,16 @@ class LiveRouter:
         interest = self._numbers.get(number)
         if interest is None:
             return
-        item = log.unpack_change(commit, index, value)
-        found.meet(number, (item.operation, item.before, item.after))
+        change = log.unpack_images(commit, index, value)
+        found.meet(number, change)
         with self._lock:
-            keys = interest.index.candidates(item.before, item.after)
-            if keys:
-                found.add(keys, (item.operation, item.before, item.after))
+            self._find(found, interest, change)
             found.spoiled |= interest.readers
+
+    def _find(self, found: _Found, interest: _Interest, change: Changed) -> None:
+        keys = interest.index.candidates(change[1], change[2])
+        if keys:
+            found.add(keys, change)
 
     def _whole(self, commit: int, found: _Found, snapshot: Snapshot) -> _Found:
         """Return what a commit has for whom when all that it did to one document goes to everybody whom any of it concerns.
@@ -348,18 +374,21 @@ class LiveRouter:
     def _deliver(self, commit: int, found: _Found) -> None:
         rung: list[Query] = []
         with self._lock:
-            for key in found.spoiled:
-                query = self._query(key)
-                if query is not None:
-                    self._spoil(query)
-                    rung.append(query)
-            for key, (changes, size) in found.by_key.items():
-                query = self._query(key) if key not in found.spoiled else None
-                if query is not None:
-                    self._offer(query, (commit, changes), size)
-                    rung.append(query)
+            self._offer_all(commit, found, rung)
         for query in rung:
             query.ring()
+
+    def _offer_all(self, commit: int, found: _Found, rung: list[Query]) -> None:
+        for key in found.spoiled:
+            query = self._query(key)
+            if query is not None:
+                self._spoil(query)
+                rung.append(query)
+        for key, (changes, size) in found.by_key.items():
+            query = self._query(key) if key not in found.spoiled else None
+            if query is not None:
+                self._offer(query, (commit, changes), size)
+                rung.append(query)
 
     def _query(self, key: int) -> Query | None:
         ref = self._queries.get(key)
@@ -391,6 +420,11 @@ class LiveRouter:
                 self._spoil(query)
         for query in queries:
             query.ring()
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether any query waits for a moment."""
+        return bool(self._alarms)
 
     def due(self) -> float | None:
         """Ring the queries with rows whose time has come; return how many seconds the next one has."""

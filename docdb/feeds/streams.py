@@ -228,6 +228,9 @@ class ChangeStream(Feed[T]):
             found = [change for change in found if change.operation in options.operations]
         return found if judge is None else [change for change in found if _passes(change, judge)]
 
+    def _heed(self) -> None:
+        self._hub.heed(self)
+
     def _leave(self) -> None:
         self._buffer.clear()
 

@@ -159,13 +159,23 @@ class Feed(Generic[T]):
         for ring in self._rings:
             ring()
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody is to be rung."""
+        return bool(self._rings)
+
     def _listen(self, ring: Callable[[], None]) -> None:
         with _mutex:
             self._rings = (*self._rings, ring)
+        self._heed()
 
     def _unlisten(self, ring: Callable[[], None]) -> None:
         with _mutex:
             self._rings = tuple([other for other in self._rings if other is not ring])
+        self._heed()
+
+    def _heed(self) -> None:
+        """Take note that ``awaited`` may have changed."""
 
     def fail(self, error: BaseException) -> None:
         """End the feed with an error, which the reader gets."""

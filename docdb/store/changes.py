@@ -24,7 +24,7 @@ from docdb.store.catalog import State
 if TYPE_CHECKING:
     from docdb.store.runs import Documents
 
-__all__ = ["Change", "CommitEnd", "LogWriter", "key_of", "read", "unpack_change", "unpack_end", "unpack_key"]
+__all__ = ["Change", "CommitEnd", "LogWriter", "key_of", "read", "unpack_change", "unpack_end", "unpack_images", "unpack_key"]
 
 INSERT: Final = "i"
 UPDATE: Final = "u"
@@ -231,12 +231,16 @@ def unpack_end(value: bytes) -> tuple[int, int]:
 
 def unpack_change(commit: int, index: int, value: bytes) -> Change:
     """Return the change in a record."""
+    operation, before, after = unpack_images(commit, index, value)
+    return Change(commit, index, operation, int.from_bytes(value[1:5], "big"), before, after)
+
+
+def unpack_images(commit: int, index: int, value: bytes) -> tuple[str, bytes, bytes]:
+    """Return operation and images of the change in a record; its collection's number stands in the bytes 1 to 5."""
     if len(value) < _HEAD.size:
         raise CorruptError(f"change {commit}.{index} is cut off")
-    operation, collection, length = _HEAD.unpack_from(value)
+    operation, _, length = _HEAD.unpack_from(value)
     start = _HEAD.size
     if start + length > len(value) or operation not in b"iurdx":
         raise CorruptError(f"change {commit}.{index} is damaged")
-    return Change(
-        commit, index, operation.decode("ascii"), collection, value[start : start + length], value[start + length :]
-    )
+    return operation.decode("ascii"), value[start : start + length], value[start + length :]

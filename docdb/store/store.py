@@ -293,9 +293,8 @@ class Store:
             self._latest = batch.txn.id + 1, batch.catalog, batch.state
         if self.writer.commits % READER_CHECK_COMMITS == 0:
             self.engine.reader_check()
-        if self.hub is not None:
-            self.hub.committed(batch.log, batch.state.last_commit)
-        self.bell.ring(batch.state.last_commit)
+        told = self.hub is not None and self.hub.committed(batch.log, batch.state.last_commit, batch.txn.id + 1)
+        self.bell.ring(batch.state.last_commit, others=told)
         for bell in self.bells:
             bell()
 

@@ -109,6 +109,51 @@ def test_a_quiet_wait_ends_with_its_time(bell: Bell) -> None:
     assert bell.value() == 7
 
 
+SLEEPER = """
+import pathlib, sys
+from docdb.engine.bell import Bell
+bell = Bell.beside(pathlib.Path(sys.argv[1]), create=False)
+print("here", flush=True)
+bell.wait(0, 60)
+print(bell.value(), flush=True)
+"""
+
+
+def test_others_are_woken_while_the_own_sleeper_sleeps_on(tmp_path: Path) -> None:
+    bell = Bell.beside(tmp_path, create=True)
+    woken = threading.Event()
+    quiet = array("I", [5, 0])
+
+    def sleep() -> None:
+        bell.wait(0, 60, quiet)
+        woken.set()
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "here\n"
+        time.sleep(0.1)
+        bell.ring(5, others=True)
+        assert other.stdout.readline() == "5\n"
+    assert not woken.is_set()
+    bell.ring(6)
+    thread.join(SOON_S)
+    assert woken.is_set()
+
+
+def test_every_process_has_bits_of_its_own() -> None:
+    before = room._own
+    assert before.bit_count() == 16
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if room._own.bit_count() == 16 and room._own != before else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert room._own == before
+
+
 def test_a_nudge_differs_from_what_was_rung(bell: Bell) -> None:
     bell.ring(3)
     bell.nudge()

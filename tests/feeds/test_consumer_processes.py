@@ -60,9 +60,9 @@ def killed_at(path: Path, point: str, count: int, batch: int | None) -> None:
     def around(owner: Any, name: str, before: str, after: str) -> None:
         original = getattr(owner, name)
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             reached(before)
-            result = original(*arguments)
+            result = original(*arguments, **options)
             reached(after)
             return result
 
@@ -163,7 +163,7 @@ def test_a_forked_child_does_not_go_on_with_its_parents_consumer(tmp_path: Path)
 SWEPT = """
     import os, signal, sys, docdb
     db = docdb.open(sys.argv[1])
-    db._store.bell.ring = lambda number: os.kill(os.getpid(), signal.SIGKILL)
+    db._store.bell.ring = lambda number, **_: os.kill(os.getpid(), signal.SIGKILL)
     db["a"].insert_one({"_id": int(sys.argv[2])})
 """
 

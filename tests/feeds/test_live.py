@@ -993,7 +993,7 @@ def test_a_silent_commit_of_another_process_is_found_with_the_next_one_here(asle
         assert query.next(timeout_s=SOON_S).docs == []
         script = (
             "import docdb, sys\nwith docdb.open(sys.argv[1]) as db:\n"
-            "    db._store.bell.ring = lambda number: None\n    db['a'].insert_one({'_id': 5, 'k': 1})"
+            "    db._store.bell.ring = lambda number, **_: None\n    db['a'].insert_one({'_id': 5, 'k': 1})"
         )
         subprocess.run([sys.executable, "-c", script, str(asleep.path)], check=True)
         asleep["a"].update_one({"_id": 0}, {"$set": {"n": 1}})
