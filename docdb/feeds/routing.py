@@ -273,10 +273,13 @@ class LiveRouter:
             place = self._place
         if place is None:
             return None
+        newest = history.newest(snapshot)
+        if newest <= place:  # a writer has handed over what was committed since the snapshot was taken
+            return place[0]
         try:
             history.check_reach(self.hub.store, snapshot, place)
         except HistoryLost:
-            place = history.newest(snapshot)
+            place = newest
             self._spoil_all()
         found = _Found()
         for batch in history.read_from(snapshot, place):

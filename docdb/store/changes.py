@@ -24,7 +24,17 @@ from docdb.store.catalog import State
 if TYPE_CHECKING:
     from docdb.store.runs import Documents
 
-__all__ = ["Change", "CommitEnd", "LogWriter", "key_of", "read", "unpack_change", "unpack_end", "unpack_images", "unpack_key"]
+__all__ = [
+    "Change",
+    "CommitEnd",
+    "LogWriter",
+    "key_of",
+    "read",
+    "unpack_change",
+    "unpack_end",
+    "unpack_images",
+    "unpack_key",
+]
 
 INSERT: Final = "i"
 UPDATE: Final = "u"

@@ -130,9 +130,7 @@ def test_others_are_woken_while_the_own_sleeper_sleeps_on(tmp_path: Path) -> Non
 
     thread = threading.Thread(target=sleep)
     thread.start()
-    with subprocess.Popen(
-        [sys.executable, "-c", SLEEPER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as other:
+    with subprocess.Popen([sys.executable, "-c", SLEEPER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "here\n"
         time.sleep(0.1)

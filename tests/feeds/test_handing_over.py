@@ -63,7 +63,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def write_elsewhere(path: Path, id: int) -> None:
-    script = "import sys, docdb\nwith docdb.open(sys.argv[1]) as db: db['a'].insert_one({'_id': int(sys.argv[2]), 'k': 1})"
+    script = (
+        "import sys, docdb\nwith docdb.open(sys.argv[1]) as db: db['a'].insert_one({'_id': int(sys.argv[2]), 'k': 1})"
+    )
     subprocess.run([sys.executable, "-c", script, str(path), str(id)], check=True, timeout=60)
 
 
@@ -205,3 +207,13 @@ def test_a_commit_that_waits_in_the_log_is_not_overtaken(db: docdb.Database) -> 
         assert query.pending is None
     wait_for(lambda: router._place[0] == 3)
     assert [id for _, id in told(query)] == [*range(1, 101), 200]
+
+
+def test_a_snapshot_older_than_what_was_handed_over_is_no_lost_history(db: docdb.Database) -> None:
+    db["a"].insert_one({"_id": 0, "k": 1})
+    query, hub = watching(db, k=1), db._store.hub
+    with hub._looking, db._store.snapshot() as snapshot:
+        db["a"].insert_one({"_id": 1, "k": 1})
+        assert hub.router.advance(snapshot) == 2
+    assert not query.stale
+    assert told(query) == [("enqueue", 1)]
