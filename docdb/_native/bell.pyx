@@ -1,8 +1,8 @@
 # cython: language_level=3
 """The bell's two words in shared memory: the fast twin of ``engine/bell.py``'s reference form.
 
-What lives here: ``ring``, ``ring_others``, ``value`` and ``wait`` over a writable buffer of at least eight bytes, aligned to four. What it must not know: files,
-commits, who waits. Word 0 holds the number rung last, word 1 whether anybody may be asleep: while it is 0, ringing makes no system call.
+What lives here: ``ring``, ``ring_others``, ``value`` and ``wait`` over a writable buffer of at least eight bytes, aligned to four. What it must not know:
+files, commits, who waits. Word 0 holds the number rung last, word 1 whether anybody may be asleep: while it is 0, ringing makes no system call.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uintptr_t

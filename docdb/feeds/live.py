@@ -3,8 +3,9 @@
 What lives here: ``LiveQuery``. What it must not know: planner, sessions (``Source`` asks for it), who hands it the changes (``routing``).
 
 The router goes through each commit once for all live queries and puts the changes that may concern this one into ``pending``, whole commits at a time; that
-is all that happens on the thread of the writer or the hub. Who reads the query lets them pass over the window (``live_window``), on the reader's thread and in the reader's time. What waits
-for a reader is bounded: beyond the bound it is dropped, and the query is asked anew when the reader comes, which gives one snapshot for all that was missed.
+is all that happens on the thread of the writer or the hub. Who reads the query lets them pass over the window (``live_window``), on the reader's thread
+and in the reader's time. What waits for a reader is bounded: beyond the bound it is dropped, and the query is asked anew when the reader comes, which
+gives one snapshot for all that was missed.
 So the last state is never lost, a reader who is slow, blocked or gone costs a bounded number of bytes, and nobody waits for anybody.
 
 A window with a limit that runs short is filled at the commit it stands at: the query is asked of the newest snapshot, and what the log says has
