@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 def configure(**given: Any) -> None: ...
@@ -13,6 +13,16 @@ class Declined(Exception): ...
 
 class Decoder:
     def __call__(self, data: bytes) -> dict[str, Any]: ...
+
+class EntryDecoder:
+    def __init__(
+        self,
+        names: tuple[str | None, ...],
+        ways: tuple[int, ...],
+        shows_id: bool,
+        slow: Callable[[bytes, bytes], dict[str, Any] | None],
+    ) -> None: ...
+    def __call__(self, key: bytes, value: bytes) -> dict[str, Any] | None: ...
 
 class FieldsDecoder(Decoder):
     def __init__(self, names: Iterable[str]) -> None: ...

@@ -22,8 +22,8 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from docdb._native.buffer cimport Buffer, buffer_end, buffer_start
-from docdb._native.keys cimport key_of_packed
+from docdb._native.buffer cimport Buffer, buffer_end, buffer_reserve, buffer_start
+from docdb._native.keys cimport key_of_packed, skip_component
 from docdb._native.packed cimport (
     ARRAY, BINARY, BIN, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID, REGEX, STR,
     TIMESTAMP, UUID, Value, load64, open_map, read_name, read_value, skip_value,
@@ -66,6 +66,7 @@ cdef object decimal_payload, make_id, check_id, reference_order_key, Corrupt, Re
 cdef object ObjectId, Int64, Binary, Regex, Timestamp, MinKey, MaxKey, Decimal, Uuid, Mapping, MISSING
 cdef object UTC = get_utc()
 cdef str ID = "_id"
+cdef uint64_t SIGN = <uint64_t>1 << 63
 
 
 def configure(**given):
@@ -394,3 +395,6 @@ include "codec_decoding.pxi"
 
 
 include "codec_fields.pxi"
+
+
+include "codec_entries.pxi"

@@ -84,9 +84,8 @@ cdef object damaged(str what):
     return Corrupt(f"stored bytes are damaged: {what}")
 
 
-cdef object date_at(const unsigned char* body):
+cdef object date_of(int64_t micros):
     """The date of microseconds since 1970 (Hinnant, civil_from_days; the year is 1 to 9999)."""
-    cdef int64_t micros = <int64_t>load64(body)
     cdef int64_t days, rest, era, of_era, year, of_year, month, seconds
     if micros < <int64_t>-62135596800000000 or micros > <int64_t>253402300799999999:
         raise damaged("a date outside the years 1 to 9999")
@@ -109,7 +108,7 @@ cdef object date_at(const unsigned char* body):
 
 cdef object ext_at(Value* value):
     if value.code == DATETIME and value.size == 8:
-        return date_at(value.body)
+        return date_of(<int64_t>load64(value.body))
     return extension_value(value.code, PyBytes_FromStringAndSize(<const char*>value.body, value.size))
 
 

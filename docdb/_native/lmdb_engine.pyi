@@ -52,7 +52,8 @@ def join(
     program: Any = None,
     decode: Any = None,
     check: Callable[[], None] | None = None,
-) -> Iterator[tuple[int, list[Any]]] | None: ...
+    covered: Any = None,
+) -> Iterator[tuple[Any, ...]] | None: ...
 
 class EngineCore:
     environment: Any

@@ -25,7 +25,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 from posix.unistd cimport _SC_PAGESIZE, sysconf
 
-from docdb._native.codec cimport Decoder, decode_bytes
+from docdb._native.codec cimport Decoder, EntryDecoder, decode_bytes
 from docdb._native.lmdb_api cimport *
 from docdb._native.packed cimport load64
 from docdb._native.program cimport Program, program_match

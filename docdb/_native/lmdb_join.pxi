@@ -8,6 +8,7 @@ cdef enum:
     FETCHED_AHEAD = 512         # bytes of a document asked for before it is decoded
     DOCUMENTS = 0
     DAMAGED = 1                 # no code of LMDB's
+    INDEX_PREFIX = 4            # bytes before the components of an entry
 
 cdef enum State:
     UNKNOWN                     # left to the cursor
@@ -37,7 +38,7 @@ cdef struct Span:
 cdef class Join:
     """Yields (number of entries walked, their documents in the order of the entries); what is absent or refused is left out.
 
-    Without a decoder documents are their stored bytes.
+    Without a decoder documents are their stored bytes. With a decoder of entries only those documents are looked up that an entry does not tell.
     """
 
     cdef Transaction transaction
@@ -62,6 +63,7 @@ cdef class Join:
     cdef object check
     cdef void *native
     cdef Decoder decoder
+    cdef EntryDecoder covered   # None: every document is looked up
 
     def __dealloc__(self):
         free(self.ks)
@@ -88,6 +90,8 @@ cdef class Join:
         cdef int code
         cdef MDB_cursor *documents
         cdef list found = []
+        if self.covered is not None:
+            return self.next_covered()
         if self.ended():
             self.drop_cursor()
             raise StopIteration
@@ -101,11 +105,7 @@ cdef class Join:
                 with nogil:
                     code = self.step(documents, &taken)
             if code:
-                self.walk.over = True
-                self.at = self.span_count
-                if code == DAMAGED:
-                    raise_corrupt()
-                raise self.transaction.environment.failure(code, "reading")
+                self.fail(code)
             for n in range(taken):
                 if self.vs[n].mv_data != NULL:
                     found.append(bytes_of(&self.vs[n]) if self.decoder is None else decoded(self.decoder, &self.vs[n]))
@@ -119,6 +119,65 @@ cdef class Join:
             self.check()
         self.size = min(self.size * GROWTH, self.batch)
         return taken, found
+
+    cdef int fail(self, int code) except -1:
+        self.walk.over = True
+        self.at = self.span_count
+        if code == DAMAGED:
+            raise_corrupt()
+        raise self.transaction.environment.failure(code, "reading")
+
+    cdef object next_covered(self):
+        """Make the documents of a batch of their entries, and look up those whose entries do not tell."""
+        cdef Py_ssize_t taken = 0, left = 0
+        cdef Py_ssize_t n
+        cdef int code
+        cdef MDB_cursor *documents
+        cdef list found = []
+        cdef list places = []
+        cdef object made
+        if self.ended():
+            self.drop_cursor()
+            raise StopIteration
+        self.transaction.enter()
+        try:
+            self.ready()
+            with nogil:
+                code = self.walk_entries(&taken)
+            if code:
+                self.fail(code)
+            for n in range(taken):
+                if self.ks[n].mv_size < INDEX_PREFIX or self.vs[n].mv_size < 1:
+                    self.fail(DAMAGED)
+                made = self.covered.decode_pair(
+                    <const unsigned char *>self.ks[n].mv_data + INDEX_PREFIX, <Py_ssize_t>self.ks[n].mv_size - INDEX_PREFIX,
+                    <const unsigned char *>self.vs[n].mv_data, <Py_ssize_t>self.vs[n].mv_size,
+                )
+                found.append(made)
+                if made is None:
+                    places.append(n)
+                    self.ks[left], self.vs[left] = self.ks[n], self.vs[n]
+                    left += 1
+            if left:
+                documents = self.transaction.cursor(DOCUMENTS)
+                with nogil:
+                    code = self.look_up(documents, left)
+                if code:
+                    self.fail(code)
+                for n in range(left):
+                    if self.vs[n].mv_data != NULL:
+                        found[places[n]] = decoded(self.decoder, &self.vs[n])
+                found = [made for made in found if made is not None]
+        finally:
+            self.transaction.leave()
+        if self.ended():
+            self.drop_cursor()
+            if taken == 0:
+                raise StopIteration
+        if self.check is not None:
+            self.check()
+        self.size = min(self.size * GROWTH, self.batch)
+        return taken, found, left
 
     cdef int ready(self) except -1:
         """Have both trees, and room for the batch."""
@@ -142,12 +201,15 @@ cdef class Join:
 
     cdef int step(self, MDB_cursor *documents, Py_ssize_t *taken) noexcept nogil:
         """Walk the entries of a batch and put their documents in the place of the values; NULL where there is none."""
+        cdef int code = self.walk_entries(taken)
+        return code if code else self.look_up(documents, taken[0])
+
+    cdef int look_up(self, MDB_cursor *documents, Py_ssize_t count) noexcept nogil:
+        """Put the documents of the first entries in the place of the values; NULL where there is none."""
         cdef Py_ssize_t n
         cdef Probe *probe
-        cdef int code = self.walk_entries(taken)
-        if code:
-            return code
-        for n in range(taken[0]):
+        cdef int code
+        for n in range(count):
             probe = &self.probes[n]
             if self.vs[n].mv_size < 1:
                 return DAMAGED
@@ -155,11 +217,11 @@ cdef class Join:
             if probe.size > self.ks[n].mv_size:
                 return DAMAGED
             probe.id = <const char *>self.ks[n].mv_data + self.ks[n].mv_size - probe.size
-        self.descend(taken[0])
-        self.search(taken[0])
-        code = self.settle(documents, taken[0])
+        self.descend(count)
+        self.search(count)
+        code = self.settle(documents, count)
         if code == 0 and self.native != NULL:
-            for n in range(taken[0]):
+            for n in range(count):
                 if self.vs[n].mv_data != NULL and not program_matches(
                     self.native, <const unsigned char *>self.vs[n].mv_data, self.vs[n].mv_size
                 ):
@@ -319,16 +381,18 @@ cdef inline void ahead(MDB_val *value) noexcept nogil:
 
 
 def join(Transaction transaction not None, bytes low not None, bytes high not None, bytes prefix not None, *, more=(),
-         bint reverse=False, Py_ssize_t first=FIRST_BATCH, Py_ssize_t batch=256, program=None, decode=None, check=None):
+         bint reverse=False, Py_ssize_t first=FIRST_BATCH, Py_ssize_t batch=256, program=None, decode=None, check=None, covered=None):
     """Return the documents (keys: prefix and id) of the entries in low <= key < high, then of those in the ranges of ``more``; None where this cannot be done.
 
-    ``check()`` is called before each batch is given out.
+    ``check()`` is called before each batch is given out. With ``covered``, an ``EntryDecoder``, each batch has a third part: how many documents were looked up.
     """
     cdef Join made
     cdef Decoder decoder = native_decoder(decode, False)
     cdef bytes start, stop
     cdef Py_ssize_t n
     if transaction.write or (decoder is None and decode is not None) or (program is not None and native_program(program) == NULL):
+        return None
+    if covered is not None and (type(covered) is not EntryDecoder or decoder is None or program is not None):
         return None
     if first < 1 or batch < 1 or not 0 < PyBytes_GET_SIZE(prefix) <= 16:
         raise UsageError("a join has batches of at least 1 and a prefix of 1 to 16 bytes")
@@ -348,6 +412,7 @@ def join(Transaction transaction not None, bytes low not None, bytes high not No
     made.program = program
     made.native = native_program(program)
     made.decoder = decoder
+    made.covered = covered
     made.check = check
     made.size = min(first, batch)
     made.batch = batch

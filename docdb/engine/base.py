@@ -178,12 +178,14 @@ class Engine(ABC):
         program: Any = None,
         decode: Callable[[bytes], Any] | None = None,
         check: Callable[[], None] | None = None,
-    ) -> Iterator[tuple[int, list[Any]]] | None:
+        covered: Callable[[bytes, bytes], Any] | None = None,
+    ) -> Iterator[tuple[Any, ...]] | None:
         """Yield (number of entries walked, documents) for the index entries in low <= key < high, in the order of the entries, then for those in the
         ranges of ``more``.
 
         A document's key is the prefix and the id of its entry; what is absent or refused by the program is left out. Without ``decode`` documents are
-        their stored bytes. None: not in this engine or transaction.
+        their stored bytes. ``covered`` makes a document of an entry's components and id key, and its value; only where it gives None one is looked up,
+        and each batch tells as its third part how many were. None: not in this engine or transaction.
         """
         return None
 

@@ -11,7 +11,7 @@ is asked again above.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -160,25 +160,49 @@ class IndexScan(Access):
             found = self._joined(view, work, program, first, decode)
         return Access.read(self, view, work, program=program, decode=decode, first=first) if found is None else found
 
-    def _joined(self, view: View, work: Work, program: Any, first: int, decode: Any) -> Iterator[list[Any]] | None:
+    def covered(
+        self, view: View, work: Work, read: Callable[[bytes, bytes], Any], decode: Callable[[bytes], Any], first: int
+    ) -> Iterator[list[Any]]:
+        """Yield batches of what ``read`` makes of the entries; where it gives None the document is fetched, for ``decode``."""
+        found = None if self.merge else self._joined(view, work, None, first, decode, covered=read)
+        return self._told(view, work, read, decode, first) if found is None else found
+
+    def _told(
+        self, view: View, work: Work, read: Callable[[bytes, bytes], Any], decode: Callable[[bytes], Any], first: int
+    ) -> Iterator[list[Any]]:
+        for pairs in self.entries(view, work, batch=max(1, min(first, FETCH))):
+            made = [read(key, value) for key, value in pairs]
+            untold = [at for at, document in enumerate(made) if document is None]
+            if untold:
+                work.documents += len(untold)
+                fetched = view.fetch([id_of_entry(*pairs[at]) for at in untold], decode=decode)
+                for at, document in zip(untold, fetched, strict=True):
+                    made[at] = document
+            yield [document for document in made if document is not None]
+
+    def _joined(
+        self, view: View, work: Work, program: Any, first: int, decode: Any, covered: Any = None
+    ) -> Iterator[list[Any]] | None:
         """Return the documents by the engine's own join, where it has one."""
         join = getattr(view, "join", None)
         if join is None or self.bounds.empty:
             return None
         item, *rest = self._ordered()
         more = [(after.low, after.high) for after in rest]
-        how = {"reverse": self.reverse, "first": first, "program": program, "decode": decode}
+        how = {"reverse": self.reverse, "first": first, "program": program, "decode": decode, "covered": covered}
         found = join(self.index, item.low, item.high, more=more, **how)
-        return None if found is None else _documents(found, work)
+        if found is None:
+            return None
+        return _documents(found, work) if covered is None else _covered(found, work)
 
-    def entries(self, view: View, work: Work) -> Iterator[list[tuple[bytes, bytes]]]:
+    def entries(self, view: View, work: Work, batch: int = FETCH) -> Iterator[list[tuple[bytes, bytes]]]:
         """Yield batches of (components and id key, value) in the scan's order; a document may come more than once."""
         if self.merge:
             for pair in self._merged_entries(view, work):
                 yield [pair]
             return
         for item in self._ordered():
-            for pairs in view.entries(self.index, item.low, item.high, reverse=self.reverse):
+            for pairs in view.entries(self.index, item.low, item.high, reverse=self.reverse, batch=batch):
                 work.entries += len(pairs)
                 yield pairs
 
@@ -238,6 +262,13 @@ def _documents(batches: Iterator[tuple[int, list[Any]]], work: Work) -> Iterator
     for count, documents in batches:
         work.entries += count
         work.documents += count
+        yield documents
+
+
+def _covered(batches: Iterator[tuple[int, list[Any], int]], work: Work) -> Iterator[list[Any]]:
+    for count, documents, fetched in batches:
+        work.entries += count
+        work.documents += fetched
         yield documents
 
 

@@ -3,42 +3,51 @@
 What lives here: the test whether an index covers a query, and the reading of entries as documents. What it must not know: how the
 index was chosen.
 
-An entry whose type bytes do not give the stored value back (Decimal, objects, cut keys...) sends the reader to the document, one by one.
+An entry whose type bytes do not give the stored value back (Decimal, objects, ids that are numbers...) sends the reader to the document. Entries become
+documents in a kernel (``_native/codec_entries.pxi``), in the engine where it has a join; the law is ``_document``.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from docdb import _native
 from docdb.engine.base import id_of_entry
+from docdb.errors import CorruptError, DocumentError
 from docdb.language import tree
 from docdb.language.metadata import FIELD, INDEX_KEY
 from docdb.language.order import MAX_KEY, NULL_KEY, order_key
 from docdb.language.tree import Node, Path
 from docdb.language.values import MISSING
-from docdb.planner.access import Access, IndexScan, Work
+from docdb.planner.access import IndexScan, Work
 from docdb.planner.choice import is_ordinary, scan_of
 from docdb.planner.components import covered_values, id_value, split_entry
 from docdb.planner.conditions import conjuncts
 from docdb.planner.intervals import Bound, Intervals
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.views import View
+from docdb.store import codec
 
 if TYPE_CHECKING:
     from docdb.planner.plan import Plan
 
 __all__ = [
-    "covered_documents", "covers", "distinct_from_index", "filter_paths", "index_keys", "is_single_key", "reached", "value_key", "with_index_key",
+    "covered_documents", "covers", "distinct_from_index", "entry_reader", "filter_paths", "index_keys", "is_single_key", "reached", "value_key",
+    "with_index_key",
 ]  # fmt: skip
 
 Document = dict[str, Any]
+
+_DAMAGE = (DocumentError, IndexError, KeyError, OverflowError, RecursionError, ValueError, struct.error)
 
 
 def covers(query: FindQuery, scan: IndexScan, sort: SortKeys, view: View) -> bool:
     """Tell whether the entries of the scan hold all that the query reads."""
     projection = query.projection
-    if projection is None or projection.fields is None or projection.needs_position:
+    if projection is None or projection.fields is None or projection.needs_position or query.metadata:
         return False
     index = scan.index
     if not is_ordinary(index):
@@ -65,26 +74,36 @@ def filter_paths(node: Node) -> set[Path] | None:
 
 
 def covered_documents(
-    access: Access, view: View, work: Work, matches: Callable[[Document], bool] | None
+    scan: IndexScan, view: View, work: Work, names: frozenset[str], first: int
 ) -> Iterator[list[Document]]:
-    """Yield batches of documents that hold the index's fields and ``_id`` only (or are whole, where the entry was not enough)."""
-    assert isinstance(access, IndexScan)
-    names = [path[0] if len(path) == 1 else None for path, _ in access.index.keys]
-    for pairs in access.entries(view, work):
-        batch = []
-        for key, value in pairs:
-            document = _document(access, names, key, value) or _fetched(view, work, key, value)
-            if document is not None and (matches is None or matches(document)):
-                batch.append(document)
-        yield batch
+    """Yield batches of documents that hold those of ``names`` they have, all fields of the index or ``_id``; of ``first`` documents at first."""
+    return scan.covered(view, work, entry_reader(scan.index, names), codec.FieldsDecoder(names), first)
 
 
-def _document(access: IndexScan, names: list[str | None], key: bytes, value: bytes) -> Document | None:
-    identity = id_value(id_of_entry(key, value))
-    values = covered_values(access.index, key, value)
-    if values is None or identity is MISSING:
+def entry_reader(index: Any, names: frozenset[str]) -> Callable[[bytes, bytes], Document | None]:
+    """Return the function from an entry (components and id key, value) to the document of these fields, None where the entry does not tell them."""
+    shown = tuple([path[0] if len(path) == 1 and path[0] in names else None for path, _ in index.keys])
+    shows_id = "_id" in names
+    reference = partial(_document, index, shown, shows_id)
+    if not _native.AVAILABLE:
+        return reference
+    from docdb._native.codec import EntryDecoder
+
+    return EntryDecoder(shown, tuple([way for _, way in index.keys]), shows_id, reference)
+
+
+def _document(index: Any, names: tuple[str | None, ...], shows_id: bool, key: bytes, value: bytes) -> Document | None:
+    document: Document = {}
+    try:
+        if shows_id:
+            document["_id"] = id_value(id_of_entry(key, value))
+            if document["_id"] is MISSING:
+                return None
+        values = covered_values(index, key, value)
+    except _DAMAGE as error:
+        raise CorruptError(f"an entry of index {index.name!r} is damaged") from error
+    if values is None:
         return None
-    document: Document = {"_id": identity}
     for name, item in zip(names, values, strict=True):
         if name is not None and item is not MISSING:
             document[name] = item

@@ -85,16 +85,16 @@ class Plan:
             yield from covering.index_keys(self, view, _watched(self._documents(view, work), deadline))
             return
         project = _projector(query)
-        names = None if self.covered else self._wanted_names()
         arranged = self._first_of_all(view, work, deadline)
         if arranged is not None:
-            read = self._names_of_first(names)
+            read = self._names_of_first(self._wanted_names())
         else:
-            source = self._covered(view, work) if self.covered else self._documents(view, work, names)
+            names = self._wanted_names()
+            read = None if names is None else self._reads(names, view)
+            source = self._covered(view, work, read) if self.covered else self._documents(view, work, names)
             arranged = self._arranged(_watched(source, deadline))
             if self.sort and not self.ordered:
                 arranged = _watched(arranged, deadline)
-            read = None if names is None else self._reads(names, view)
         if read is not None and query.projection is not None and read == query.projection.names:
             project = None  # nothing else was decoded
         for batch in _page(arranged, query):
@@ -246,12 +246,13 @@ class Plan:
             return None
         if self.sort == NEAR_ORDER:
             return None
-        if not self.exact and self._filter(view)[1] is not None:
+        if not self.exact and (self.covered or self._filter(view)[1] is not None):
             paths = covering.filter_paths(self.query.node)
             if paths is None:
                 return None
             names |= {path[0] for path in paths if path}  # within $elemMatch a path may be empty
-        names |= {path[0] for path, _ in self.sort}
+        if not self.ordered or self.query.after is not None:  # a page's token is made of the last document
+            names |= {path[0] for path, _ in self.sort}
         return names if len(names) <= codec.MOST_FIELDS else None
 
     @property
@@ -312,9 +313,14 @@ class Plan:
             return batches
         return ([pair for pair in batch if matches(codec.decode(pair[1]))] for batch in batches)
 
-    def _covered(self, view: View, work: Work) -> Iterator[list[dict[str, Any]]]:
-        matches = None if self.exact else matching.matcher(self.query.node)
-        return covering.covered_documents(self.access, view, work, matches)
+    def _covered(self, view: View, work: Work, names: frozenset[str] | None) -> Iterator[list[dict[str, Any]]]:
+        assert isinstance(self.access, IndexScan) and names is not None
+        first = self._first() if self.exact else FIRST_FETCH
+        batches = covering.covered_documents(self.access, view, work, names, first)
+        if self.exact:
+            return batches
+        matches = matching.matcher(self.query.node)
+        return ([document for document in batch if matches(document)] for batch in batches)
 
     # ---- order
 

@@ -203,7 +203,7 @@ def _finished(query: FindQuery, view: View, candidate: Candidate, parts: int, so
     access = candidate.access
     exact = isinstance(access, Nothing) or candidate.sources >= frozenset(range(parts))
     ordered = not sort or candidate.ordered or isinstance(access, Nothing)
-    covered = isinstance(access, IndexScan) and covers(query, access, sort, view)
+    covered = ordered and isinstance(access, IndexScan) and covers(query, access, sort, view)
     leads = 0 if ordered else candidate.leads
     access = _behind_token(query, access, sort, ordered, leads)
     return Plan(query, access, exact, ordered, sort, covered, considered=[candidate], leads=leads)

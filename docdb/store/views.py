@@ -99,10 +99,12 @@ class View:
         first: int = 16,
         program: Any = None,
         decode: Any = True,
-    ) -> Iterator[tuple[int, list[Any]]] | None:
+        covered: Callable[[bytes, bytes], Any] | None = None,
+    ) -> Iterator[tuple[Any, ...]] | None:
         """Yield (number of entries, their documents) of a range of an index, then of those of ``more``, in one step; None where the engine cannot.
 
-        Absent documents and those the program refuses are left out.
+        Absent documents and those the program refuses are left out. ``covered`` makes documents of entries, or None: these alone are looked up, and counted
+        as the third part of each batch.
         """
         if self._join is None:
             return None
@@ -110,7 +112,7 @@ class View:
         return self._join(  # type: ignore[no-any-return]
             self._txn, prefix + low, prefix + high, self._documents,
             more=[(prefix + start, prefix + stop) for start, stop in more],
-            reverse=reverse, first=first, program=program, decode=_decoder(decode), check=self._check,
+            reverse=reverse, first=first, program=program, decode=_decoder(decode), check=self._check, covered=covered,
         )  # fmt: skip
 
     def entry_ids(

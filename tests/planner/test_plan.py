@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from docdb.errors import QueryError, TimeoutExpired
+from docdb.language.projection import parse_projection
 from docdb.pipeline.spill import ordered
 from docdb.planner.ordering import decode_token
 from docdb.planner.planner import plan
@@ -16,18 +17,6 @@ from docdb.planner.queries import FindQuery
 from tests.planner.fakes import FakeView, find, ids, index, query
 
 ROWS = [{"_id": n, "a": n * 10, "b": str(n % 3)} for n in range(1, 8)]
-
-
-class Inclusion:
-    """A projection of some fields."""
-
-    needs_position = False
-
-    def __init__(self, *fields: str) -> None:
-        self.fields = frozenset(fields)
-
-    def apply(self, document: dict[str, Any]) -> dict[str, Any]:
-        return {name: document[name] for name in sorted(self.fields) if name in document}
 
 
 def view(*more: Any) -> FakeView:
@@ -134,7 +123,7 @@ def test_a_page_begins_in_the_index_where_the_last_one_ended(way: int) -> None:
 def test_a_covered_read_touches_no_document() -> None:
     rows = [{"_id": f"id{n:03}", "a": n % 5, "b": float(n), "c": "big"} for n in range(100)]
     wide = FakeView(rows, index(1, {"a": 1, "b": 1}))
-    asked = query({"a": 2, "b": {"$lt": 20}}, projection=Inclusion("_id", "b"))
+    asked = query({"a": 2, "b": {"$lt": 20}}, projection=parse_projection(["_id", "b"]))
     made = plan(asked, wide)
     assert made.explain(wide)["documents_examined"] == 0
     assert find(wide, asked) == [{"_id": f"id{n:03}", "b": float(n)} for n in (2, 7, 12, 17)]
@@ -143,7 +132,7 @@ def test_a_covered_read_touches_no_document() -> None:
 def test_a_covered_read_fetches_what_the_entry_does_not_tell() -> None:
     rows = [{"_id": "x", "a": {"deep": 1}}, {"_id": "y", "a": 5}, {"_id": "z", "a": None}, {"_id": "zz"}]
     some = FakeView(rows, index(1, {"a": 1}))
-    asked = query(projection=Inclusion("_id", "a"), hint="a_1")
+    asked = query(projection=parse_projection(["_id", "a"]), hint="a_1")
     assert sorted(map(str, find(some, asked))) == sorted(
         map(str, [{"_id": r["_id"], "a": r["a"]} if "a" in r else {"_id": "zz"} for r in rows])
     )
