@@ -302,6 +302,10 @@ class DocumentReference(Generic[T]):
 
     def update(self, data: Mapping[str, Any]) -> UpdateOutcome:
         """Change the document: plain data is merged in, commands and ``$`` operators do as they say. Absent: ``updated`` is 0."""
+        if type(data) is dict and self._binding.change is not None:
+            changed = self._binding.change(self.id, data)
+            if changed >= 0:
+                return UpdateOutcome(int(changed > 1), int(changed > 0))
         update, merge = native_update(data)
         done = self._binding.execute(UpdateOp(self._filter(), update, merge=merge))
         return UpdateOutcome(done.modified, done.matched)

@@ -55,6 +55,7 @@ cdef extern from "lmdb_table.h" nogil:
         size_t (*txn_id)(MDB_txn *) noexcept nogil
         int (*dbi_open)(MDB_txn *, const char *, unsigned int, MDB_dbi *) noexcept nogil
         int (*get)(MDB_txn *, MDB_dbi, MDB_val *, MDB_val *) noexcept nogil
+        int (*put)(MDB_txn *, MDB_dbi, MDB_val *, MDB_val *, unsigned int) noexcept nogil
         int (*stat)(MDB_txn *, MDB_dbi, MDB_stat *) noexcept nogil
         int (*cursor_open)(MDB_txn *, MDB_dbi, MDB_cursor **) noexcept nogil
         void (*cursor_close)(MDB_cursor *) noexcept nogil

@@ -73,3 +73,20 @@ class PointReader:
     def learn(self, txn: EngineTransaction, prefix: bytes, space: int, key: bytes, value: bytes) -> None: ...
     def forget(self) -> None: ...
     def find(self, id: Any) -> Any: ...
+
+class PointWriter:
+    last_end: tuple[bytes, bytes] | None
+    def __init__(
+        self,
+        engine: EngineCore,
+        gate: Gate,
+        store: Any,
+        object_id: type,
+        *,
+        check_s: float,
+        check_commits: int,
+        room: int,
+        most_bytes: int,
+    ) -> None: ...
+    def learn(self, catalog: Any, prefix: bytes, watched: frozenset[str] | None) -> None: ...
+    def change(self, id: Any, fields: Any) -> int: ...

@@ -495,3 +495,6 @@ include "lmdb_join.pxi"
 
 
 include "lmdb_points.pxi"
+
+
+include "lmdb_changes.pxi"

@@ -89,7 +89,7 @@ cdef class PointReader:
         cdef Py_ssize_t size
         if environment is None or self.gate.is_shut or self.engine.environment is not environment or not environment.usable():
             return self.slow(id)
-        size = self.put_key(id, key)
+        size = put_id(id, self.object_id, key)
         if size == 0:
             return self.plain(id)
         memcpy(key, self.prefix, PREFIX)
@@ -139,38 +139,39 @@ cdef class PointReader:
         self.seen = api.txn_id(txn)
         return True
 
-    cdef Py_ssize_t put_key(self, id, unsigned char *key) except -1:
-        """Write the id's order key behind the prefix; return the size of both, 0 for an id of another kind."""
-        cdef Buffer out
-        cdef const char *text
-        cdef Py_ssize_t size = 0
-        cdef long long number
-        cdef int overflow = 0
-        cdef object kind = type(id)
-        if kind is str:
-            try:
-                text = PyUnicode_AsUTF8AndSize(id, &size)
-            except UnicodeEncodeError:
-                return 0
-            if size > LONGEST_TEXT or memchr(text, 0, size) != NULL:
-                return 0
-            key[PREFIX] = TEXT_TAG
-            memcpy(key + PREFIX + 1, text, size)
-            key[PREFIX + 1 + size] = 0
-            return PREFIX + size + 2
-        if kind is int:
-            number = PyLong_AsLongLongAndOverflow(id, &overflow)
-            if overflow:
-                return 0
-            # The key of a number has at most 30 bytes, so that the buffer never grows.
-            out.data = key
-            out.size = PREFIX
-            out.capacity = LONGEST_KEY
-            return 0 if key_of_int(number, &out) < 0 else out.size
-        if kind is self.object_id:
-            binary = id.binary
-            if PyBytes_CheckExact(binary) and PyBytes_GET_SIZE(binary) == 12:
-                key[PREFIX] = OBJECT_ID_TAG
-                memcpy(key + PREFIX + 1, PyBytes_AS_STRING(binary), 12)
-                return PREFIX + 13
-        return 0
+
+cdef inline Py_ssize_t put_id(object id, object object_id, unsigned char *key) except -1:
+    """Write an id's order key behind the place for a prefix; return the size of both, 0 for an id of another kind."""
+    cdef Buffer out
+    cdef const char *text
+    cdef Py_ssize_t size = 0
+    cdef long long number
+    cdef int overflow = 0
+    cdef object kind = type(id)
+    if kind is str:
+        try:
+            text = PyUnicode_AsUTF8AndSize(id, &size)
+        except UnicodeEncodeError:
+            return 0
+        if size > LONGEST_TEXT or memchr(text, 0, size) != NULL:
+            return 0
+        key[PREFIX] = TEXT_TAG
+        memcpy(key + PREFIX + 1, text, size)
+        key[PREFIX + 1 + size] = 0
+        return PREFIX + size + 2
+    if kind is int:
+        number = PyLong_AsLongLongAndOverflow(id, &overflow)
+        if overflow:
+            return 0
+        # The key of a number has at most 30 bytes, so that the buffer never grows.
+        out.data = key
+        out.size = PREFIX
+        out.capacity = LONGEST_KEY
+        return 0 if key_of_int(number, &out) < 0 else out.size
+    if kind is object_id:
+        binary = id.binary
+        if PyBytes_CheckExact(binary) and PyBytes_GET_SIZE(binary) == 12:
+            key[PREFIX] = OBJECT_ID_TAG
+            memcpy(key + PREFIX + 1, PyBytes_AS_STRING(binary), 12)
+            return PREFIX + 13
+    return 0

@@ -197,6 +197,10 @@ class Engine(ABC):
         """Return a callable from an id to its document, which is to be taught (``learn``, ``forget``); see ``_native/lmdb_points.pxi``."""
         raise InvalidOperation(f"the engine {self.name} has no point readers")
 
+    def point_writer(self, gate: Any, store: Any, object_id: type, **limits: Any) -> Any:
+        """Return what changes documents by id in commits of their own, which is to be taught (``learn``), or None; see ``_native/lmdb_changes.pxi``."""
+        return None
+
     def get_latest(
         self, space: int, key: bytes, decode: Callable[[bytes], Any] | None = None
     ) -> tuple[int, Any | None]:

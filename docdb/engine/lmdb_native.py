@@ -16,6 +16,7 @@ from docdb._native import lmdb_engine
 from docdb.engine import files, lmdb, shared
 from docdb.engine.base import SPACES, EngineTransaction
 from docdb.engine.failures import failure
+from docdb.engine.growth import LEAST_BYTES
 
 __all__ = ["NativeEngine", "open_environment", "refusal"]
 
@@ -39,6 +40,15 @@ class NativeEngine(lmdb_engine.EngineCore, shared.SharedEngine):
         self, gate: lmdb_engine.Gate, slow: Callable[[Any], Any], plain: Callable[[Any], Any], object_id: type
     ) -> lmdb_engine.PointReader:
         return lmdb_engine.PointReader(self, gate, slow, plain, object_id)
+
+    def point_writer(
+        self, gate: lmdb_engine.Gate, store: Any, object_id: type, **limits: Any
+    ) -> lmdb_engine.PointWriter | None:
+        if self.read_only:
+            return None
+        return lmdb_engine.PointWriter(
+            self, gate, store, object_id, check_s=shared.READER_CHECK_S, room=LEAST_BYTES, **limits
+        )
 
     def _revive(self) -> shared.Environment:
         return self._require().live()

@@ -54,7 +54,7 @@ PLAIN = CollectionOptions()
 class Binding(Generic[T]):
     """A collection's name in a session, and how its documents look to the user."""
 
-    __slots__ = ("match_id", "name", "read", "session", "settings")
+    __slots__ = ("change", "match_id", "name", "read", "session", "settings")
 
     def __init__(self, session: Session, name: str, settings: CollectionOptions = PLAIN) -> None:
         self.session = session
@@ -67,6 +67,10 @@ class Binding(Generic[T]):
             self.read, self.match_id = readers(name)
         else:
             self.read = self.match_id = partial(session.get, name)
+
+        changer = getattr(session, "changer", None)
+        # Sets plain fields of the document with this _id: 2 changed, 1 was so, 0 absent; -1: nothing was done, ``execute`` does it.
+        self.change: Callable[[Any, Any], int] | None = None if changer is None else changer(name)
 
     def execute(self, operation: Operation, max_time_ms: float | None = None) -> Outcome:
         """Carry out one operation in a commit of its own and return its outcome, or raise its error."""

@@ -296,6 +296,9 @@ class FixedSession(StoreSession):
         """Return ``get`` and ``match_id`` for one collection."""
         return partial(self.get, name), partial(self.match_id, name)
 
+    def changer(self, name: str) -> None:
+        """Return the short road for changes: none, nothing is committed here."""
+
     def find(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of documents; with ``after`` a ``Page``."""
         self.store.check()

@@ -44,7 +44,7 @@ from docdb.store import records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo, IndexInfo
 from docdb.store.columns import Wanted
-from docdb.store.points import Points, Reader
+from docdb.store.points import Changer, Points, Reader
 from docdb.store.store import Snapshot, Store
 from docdb.store.views import View
 
@@ -134,6 +134,13 @@ class StoreSession(Administering):
     def readers(self, name: str) -> tuple[Reader, Reader]:
         """Return ``get`` and ``match_id`` for one collection, as fast as its engine can make them."""
         return self._points.readers(name)
+
+    def changer(self, name: str) -> Changer | None:
+        """Return the short road for changes of one document, or None; see ``store/points.py``."""
+        return self._points.changer(name, self.settings.commit_bytes, self._note_change)
+
+    def _note_change(self, name: str, began: float) -> None:
+        self._note("write", name, began, None, None)
 
     def get(self, name: str, id: Any) -> dict[str, Any] | None:
         """Return a document by ``_id``. Cost: one point read, no plan."""

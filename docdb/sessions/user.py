@@ -131,6 +131,9 @@ class Gated(StoreSession):
         """Return ``get`` and ``match_id`` for one collection: judged, so by the long road."""
         return partial(self.get, name), partial(self.match_id, name)
 
+    def changer(self, name: str) -> None:
+        """Return the short road for changes: none, each is judged."""
+
     def get(self, name: str, id: Any) -> dict[str, Any] | None:
         """Return a document by ``_id``; DeniedError for one that may not be read, and where the rule looks at documents for an absent one alike."""
         self._open()

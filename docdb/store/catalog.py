@@ -115,7 +115,8 @@ class IndexInfo:
         )
 
     @cached_property
-    def _roots(self) -> frozenset[str] | None:
+    def roots(self) -> frozenset[str] | None:
+        """The fields of a document that the index looks into; None for all."""
         if self.partial is not None:
             return None
         roots = frozenset(path[0] for path, _ in self.keys)
@@ -126,7 +127,7 @@ class IndexInfo:
 
     def may_change(self, paths: Iterable[Path]) -> bool:
         """Tell whether a change of these paths can change the index's entries; by their first parts, so it may say yes in vain."""
-        roots = self._roots
+        roots = self.roots
         return roots is None or not roots.isdisjoint([path[0] for path in paths])
 
     def describe(self) -> dict[str, Any]:

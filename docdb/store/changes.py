@@ -6,7 +6,8 @@ not know: who reads it, and why. Format: ARCHITECTURE.md, "Change log".
 A commit's records stand under (commit, 0), (commit, 1) ... and are closed by (commit, FFFFFFFF), which holds the wall clock in microseconds
 and the number of changes. Commits below ``State.oldest_commit`` are history that is already lost; their bytes go
 step by step, so that no writer ever waits for a cap: a commit removes a bounded number of records, and at least as many bytes as it adds while the log is
-over its cap. So a log within its cap stays there, the newest commit apart, which is never removed.
+over its cap, and a little more: pages at the old end are touched once for many commits. So a log within its cap stays there, the newest commit apart, which
+is never removed.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ END_INDEX: Final = 0xFFFFFFFF
 TRIM_STEPS: Final = 1_000  # records removed a commit at most, besides what it adds
 FEW: Final = 64  # records of a storage transaction that are looked at once more
 AGE_STEPS: Final = 128  # commits given up for their age a commit at most
+SLACK_SHARE: Final = (
+    64  # a log over its cap is cut to this part below it, so that the next commits have nothing to remove
+)
+MOST_SLACK: Final = 2**16
 
 _KEY = struct.Struct(">QI")
 _HEAD = struct.Struct(">cII")
@@ -164,12 +169,15 @@ class LogWriter:
             state.tidy = True
             return
         state.tidy = False
+        cap = self._cap
+        if state.log_bytes > cap:
+            cap -= min(cap // SLACK_SHARE, MOST_SLACK)
         doomed: list[bytes] = []
         freed = 0
         for batch in txn.scan(CHANGES, b"", _KEY.pack(state.last_commit, 0)):
             for key, value in batch:
                 commit, _ = unpack_key(key)
-                over = state.log_bytes - freed > self._cap
+                over = state.log_bytes - freed > cap
                 if commit >= state.oldest_commit and not over:
                     break
                 if len(doomed) >= steps and (freed >= added or not over):

@@ -1,27 +1,35 @@
-"""Reading by ``_id`` past all layers: callables by collection name.
+"""Reading and changing by ``_id`` past all layers: callables by collection name.
 
-What lives here: ``Points``, which makes the readers of one session and teaches them. What it must not know: models, filters, plans.
+What lives here: ``Points``, which makes the readers and changers of one session and teaches them. What it must not know: models, filters, plans.
 
 A reader answers by itself as long as the catalog has the version it was taught at; an engine without readers of its own (memory, py-lmdb's
 public interface) gets the session's method. A collection that does not exist or has an expiring index is never taught: those
 always take the session's road.
+
+A changer sets plain fields of one document where nobody else writes at the moment, no index looks at the fields, and the collection has no validator; it
+says where the session's road is to be taken instead, and has put nothing then.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from docdb.engine.base import CATALOG
+from docdb.errors import StorageError
 from docdb.language.values import ObjectId
-from docdb.store.catalog import version_item
+from docdb.store.catalog import CollectionInfo, version_item
 from docdb.store.keyspace import collection_prefix
-from docdb.store.store import Store
+from docdb.store.store import READER_CHECK_COMMITS, Store
 
-__all__ = ["Points", "Reader"]
+__all__ = ["Changer", "Points", "Reader"]
 
 Reader = Callable[[Any], dict[str, Any] | None]
+Changer = Callable[[Any, Any], int]  # id, fields -> one of the following
+BY_THE_LONG_ROAD, ABSENT, SAME, CHANGED = -1, 0, 1, 2
+_UNTAUGHT: Final = -2
 Road = Callable[[str, Any], dict[str, Any] | None]
 MOST_READERS: Final = 1_000
 
@@ -38,6 +46,7 @@ class Points:
         self._roads = (get, match)
         self._gate = store.engine.gate()
         self._readers: dict[str, tuple[Reader, Reader]] = {}
+        self._changers: dict[str, Changer | None] = {}
 
     def readers(self, name: str) -> tuple[Reader, Reader]:
         """Return the callables for a name (which may stand for no collection yet): get and match."""
@@ -48,6 +57,14 @@ class Points:
             get, match = self._roads
             readers = self._readers[name] = self._make(name, get, False), self._make(name, match, True)
         return readers
+
+    def changer(self, name: str, most_bytes: int, note: Callable[[str, float], None]) -> Changer | None:
+        """Return what changes documents of a name, None where the engine has no such thing. ``note(name, began)`` is told of each change."""
+        if name not in self._changers:
+            if len(self._changers) >= MOST_READERS:
+                self._changers.clear()
+            self._changers[name] = self._make_changer(name, most_bytes, note)
+        return self._changers[name]
 
     def shut(self) -> None:
         """Send every later read to the session, which refuses it."""
@@ -74,3 +91,37 @@ class Points:
                 reader.forget()
             else:
                 reader.learn(snapshot.txn, collection_prefix(info.number), CATALOG, *version_item(snapshot.catalog))
+
+    def _make_changer(self, name: str, most_bytes: int, note: Callable[[str, float], None]) -> Changer | None:
+        store = self._store
+        limits = {"check_commits": READER_CHECK_COMMITS, "most_bytes": most_bytes}
+        writer = store.engine.point_writer(self._gate, store, ObjectId, **limits)
+        if writer is None:
+            return None
+        kernel = writer.change
+
+        def change(id: Any, fields: Any) -> int:
+            began = time.perf_counter()
+            try:
+                done: int = kernel(id, fields)
+            except StorageError as error:
+                store.recover(error, *writer.last_end)
+                return BY_THE_LONG_ROAD
+            if done == _UNTAUGHT:
+                catalog = store.catalog()
+                info = catalog.get(name)
+                prefix = collection_prefix(0 if info is None else info.number)
+                writer.learn(catalog, prefix, None if info is None else _watched(info))
+                return BY_THE_LONG_ROAD
+            note(name, began)
+            return done
+
+        return change
+
+
+def _watched(info: CollectionInfo) -> frozenset[str] | None:
+    """Return the fields of a collection that indexes look at; None where a change has more to ask than that."""
+    if info.expiring or info.collation is not None or info.validator is not None:
+        return None
+    roots = [index.roots for index in info.indexes]
+    return None if None in roots else frozenset(name for root in roots for name in root or ())

@@ -306,11 +306,18 @@ class Store:
             self.engine.reopen()
         self.forget()
 
+    def recover(self, error: StorageError, key: bytes, value: bytes) -> None:
+        """Open the storage again after a commit outside a batch has failed; raise its error when it is in the file all the same."""
+        with Shield():
+            self._repair()
+            if self._is_there(key, value):
+                raise error
+
     def _landed(self, batch: WriteBatch) -> bool:
         """Tell whether a commit that raised is in the file all the same: by its end record, whose clock no other commit shares."""
-        if batch.log.last_end is None:
-            return False
-        key, value = batch.log.last_end
+        return batch.log.last_end is not None and self._is_there(*batch.log.last_end)
+
+    def _is_there(self, key: bytes, value: bytes) -> bool:
         try:
             txn = self.engine.begin()
         except StorageError:

@@ -97,6 +97,9 @@ class Writer:
         self._leading = False
         self._last_callers = 1
         self._usual_commit_s = 0.0
+        self.lone = Ticket(
+            _nothing
+        )  # who leads without a batch: a change by the short road (``_native/lmdb_changes.pxi``)
         self.commits = 0
         self.callers = 0
 
@@ -275,6 +278,10 @@ class Writer:
         self._mutex = threading.Lock()
         self._queue.clear()
         self._leading = False
+
+
+def _nothing(batch: WriteBatch) -> None:
+    """Do nothing."""
 
 
 def _outcome(ticket: Ticket) -> str:

@@ -47,7 +47,7 @@ def new_document(n: int) -> dict[str, Any]:
 def operation(number: int) -> tuple[str, int]:
     """Return what the script does at a place: kind and number."""
     special = {40: "index tag_1", 70: "index list_1", 100: "index n_1", 160: "unindex tag_1"}
-    kinds = ("insert", "insert three", "inc one", "insert", "inc many", "delete", "insert", "replace")
+    kinds = ("insert", "insert three", "inc one", "insert", "inc many", "delete", "insert", "set one", "replace")
     return special.get(number, kinds[number % len(kinds)]), number
 
 
@@ -61,6 +61,8 @@ def perform(db: docdb.Database, what: str, n: int) -> None:
         items.insert_many([new_document(n * 10 + i) for i in range(3)])
     elif what == "inc one":
         items.update_one({"_id": (n - 1) * 10}, {"$inc": {"count": 1}})
+    elif what == "set one":
+        items.update_one({"_id": (n - 1) * 10}, {"$set": {"count": n}})
     elif what == "inc many":
         items.update_many({"tag": n % 7}, {"$inc": {"count": 1}})
     elif what == "delete":
@@ -90,7 +92,8 @@ def after(state: State, what: str, n: int) -> State:
         indexes -= {name}
     elif (n - 1) * 10 in documents:
         key = (n - 1) * 10
-        documents[key] = inc(documents[key]) if what == "inc one" else {"_id": key, "n": -n, "tag": 1}
+        made = {"inc one": inc(documents[key]), "set one": documents[key] | {"count": n}}
+        documents[key] = made.get(what, {"_id": key, "n": -n, "tag": 1})
     return documents, indexes
 
 

@@ -52,6 +52,9 @@ class Model:
         elif kind == "delete":
             for n in range(numbers[0], numbers[1]):
                 self.documents.pop(f"{self.writer}-{n}", None)
+        elif kind == "mark":
+            if f"{self.writer}-{numbers[0]}" in self.documents:
+                self.documents[f"{self.writer}-{numbers[0]}"]["mark"] = numbers[1]
         elif kind == "group":
             for document in self.documents.values():
                 if document.get("group") == numbers[0]:
@@ -71,6 +74,8 @@ def perform(collection: Any, writer: int, operation: list[str]) -> None:
         collection.insert_many([new_document(writer, n) for n in range(numbers[0], numbers[1])])
     elif kind == "delete":
         collection.delete_many({"w": writer, "n": {"$gte": numbers[0], "$lt": numbers[1]}})
+    elif kind == "mark":
+        collection.update_one({"_id": f"{writer}-{numbers[0]}"}, {"$set": {"mark": numbers[1]}})
     else:
         collection.update_many({"w": writer, "group": numbers[0]}, {"$set": {"seq": numbers[1]}})
 
@@ -91,6 +96,8 @@ def write(path: str, notes: str, writer: int, start: int, seed: int) -> None:
             elif pick < 0.6 and n > 0:
                 first = chance.randrange(n)
                 operation = ["delete", str(first), str(first + chance.choice((1, 5)))]
+            elif pick < 0.8 and n > 0:
+                operation = ["mark", str(chance.randrange(n)), str(chance.randrange(10**9))]
             else:
                 operation = ["group", str(chance.randrange(GROUPS)), str(chance.randrange(10**9))]
             os.write(fd, f"intent {' '.join(operation)}\n".encode())

@@ -53,6 +53,12 @@ def insert_many(db: Any) -> Call:
 
 
 @case
+def update_one(db: Any) -> Call:
+    db["a"].update_one({"_id": 1}, {"$set": {"n": -1}})  # from now on the short road is open
+    return lambda: db["a"].update_one({"_id": 1}, {"$set": {"n": 1_000}})
+
+
+@case
 def update_many(db: Any) -> Call:
     return lambda: db["a"].update_many({"k": 2}, {"$inc": {"n": 1}})
 
