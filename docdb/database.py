@@ -422,9 +422,12 @@ class Database:
         }
 
     def backup(self, path: str | os.PathLike[str], *, compact: bool = True) -> None:
-        """Write a consistent copy to a folder that is absent or empty, while others read and write."""
+        """Write a consistent copy to a folder that is absent or empty, while others read and write.
+
+        The copy is a database with a history of its own: it refuses positions of this one, because what is written to either is not in the other.
+        """
         self._session.snapshot().close()  # refuses when closed
-        self._store.engine.copy(os.fspath(path), compact=compact)
+        self._store.engine.copy(os.fspath(path), compact=compact, finish=_begin_epoch)
 
     def compact(self) -> None:
         """Rewrite the file without free pages; BusyError while another process, or another open of this one, has it open."""
@@ -433,6 +436,7 @@ class Database:
             raise BusyError(f"{self._location} is open more than once in this process")
         scratch = f"{self._location.rstrip(os.sep)}.compacting"
         with self._store.engine.exclusive():
+            shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
             try:
                 self._store.engine.copy(scratch, compact=True)
                 self._store.engine.replace(scratch)
@@ -484,7 +488,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
 
     ``replace`` puts it in the place of one that nobody has open.
 
-    The backup is verified first. The copy begins a new history epoch: positions of the original are refused.
+    The backup is verified first. The copy begins a new history epoch before it takes its place: positions of the original are refused.
     Raises CorruptError, BusyError (naming the processes) or UsageError.
     """
     target = os.fspath(path)
@@ -492,15 +496,25 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, rep
     if exists and not replace:
         raise UsageError(f"{target} is not empty", hint="replace=True puts the backup in its place")
     with open(backup, read_only=True, verify=True) as source:
-        scratch = f"{target.rstrip(os.sep)}.restoring" if exists else target
-        source.backup(scratch)
-    if exists:
+        original = source._store.engine
+        if not exists:
+            original.copy(target, compact=True, finish=_begin_epoch)
+            return
+        scratch = f"{target.rstrip(os.sep)}.restoring"
         engine = open_engine(target, create=False)
         try:
             with engine.exclusive():
-                engine.replace(scratch)
+                shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+                try:
+                    original.copy(scratch, compact=True, finish=_begin_epoch)
+                    engine.replace(scratch)
+                finally:
+                    shutil.rmtree(scratch, ignore_errors=True)
         finally:
             engine.close()
-            shutil.rmtree(scratch, ignore_errors=True)
-    with open(target) as restored:
-        restored._store.begin_epoch()
+
+
+def _begin_epoch(folder: str) -> None:
+    """Let a database begin a new history."""
+    with open(folder, sweep_s=None) as copy:
+        copy._store.begin_epoch()

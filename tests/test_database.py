@@ -7,17 +7,21 @@ import datetime as dt
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import docdb
+from docdb.engine import files
+from docdb.engine.shared import SharedEngine
 from docdb.store import changes, codec
+from docdb.store.store import Store
 
 
 @pytest.fixture(params=["memory", "lmdb", "default"])
@@ -216,6 +220,97 @@ def test_restore_begins_a_new_epoch(tmp_path: Path) -> None:
         assert copy._store.about["database_id"] == first["database_id"]
         assert copy._store.about["epoch"] != first["epoch"]
         assert copy["items"].count_documents({}) == 1
+
+
+@pytest.mark.parametrize("way", ["backup", "restore", "replace"])
+def test_a_copy_refuses_positions_of_the_original_wherever_it_is_opened(tmp_path: Path, way: str) -> None:
+    with docdb.open(tmp_path / "db") as db:
+        db["items"].insert_one({"_id": 1})
+        position = db.changes().position
+        db.backup(tmp_path / "backup")
+        db["items"].insert_one({"_id": 2})
+    target = {"backup": "backup", "restore": "copy", "replace": "db"}[way]
+    if way != "backup":
+        docdb.restore(tmp_path / "backup", tmp_path / target, replace=way == "replace")
+    with docdb.open(tmp_path / target) as copy:
+        copy["items"].insert_one({"_id": 3})
+        with pytest.raises(docdb.HistoryLost, match="before a restore") as lost:
+            copy.changes(resume_after=position)
+        told = copy["items"].changes(resume_after=lost.value.oldest, operations="insert")
+        assert [change.id for change in iter(told.try_next, None)] == [1, 3]
+
+
+def test_compacting_keeps_the_epoch_and_its_positions(tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "db") as db:
+        db["items"].insert_one({"_id": 1})
+        position = db.changes().position
+        db["items"].insert_one({"_id": 2})
+        db.compact()
+        assert [change.id for change in iter(db.changes(resume_after=position).try_next, None)] == [2]
+
+
+def killed_in(step: str, call: Callable[[], Any]) -> None:
+    """Run a call in a child that kills itself in front of a step, and wait for it."""
+    child = os.fork()
+    if child == 0:
+        owner, name = {
+            "copy": (SharedEngine, "copy"),
+            "epoch": (Store, "begin_epoch"),
+            "place": (files, "_rename"),
+            "replace": (SharedEngine, "replace"),
+        }[step]
+        setattr(owner, name, lambda *arguments, **named: os.kill(os.getpid(), signal.SIGKILL))
+        call()
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize(
+    ("step", "replace"),
+    [
+        ("copy", False),
+        ("epoch", False),
+        ("place", False),
+        ("copy", True),
+        ("epoch", True),
+        ("place", True),
+        ("replace", True),
+    ],
+)
+def test_a_restore_that_is_killed_leaves_no_copy_with_the_old_epoch(tmp_path: Path, step: str, replace: bool) -> None:
+    with docdb.open(tmp_path / "db") as db:
+        db["items"].insert_one({"_id": 1})
+        db.backup(tmp_path / "backup")
+        db["items"].insert_one({"_id": 2})
+        epoch = db._store.about["epoch"]
+    target = tmp_path / ("db" if replace else "copy")
+    killed_in(step, lambda: docdb.restore(tmp_path / "backup", target, replace=replace))
+    assert target.exists() == replace
+    if replace:
+        with docdb.open(target) as db:  # the old one, untouched
+            assert (db._store.about["epoch"], db["items"].distinct("_id")) == (epoch, [1, 2])
+    docdb.restore(tmp_path / "backup", target, replace=replace)
+    with docdb.open(target) as db:
+        assert db._store.about["epoch"] != epoch
+        assert db["items"].distinct("_id") == [1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"backup", "db", target.name})
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize("step", ["copy", "place", "replace"])
+def test_compacting_that_is_killed_can_be_done_again(tmp_path: Path, step: str) -> None:
+    def compact() -> None:
+        with docdb.open(tmp_path / "db") as db:
+            db.compact()
+
+    with docdb.open(tmp_path / "db") as db:
+        db["items"].insert_one({"_id": 1})
+    killed_in(step, compact)
+    compact()
+    with docdb.open(tmp_path / "db") as db:
+        assert db["items"].distinct("_id") == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
 
 def test_restore_takes_a_place_only_when_told(tmp_path: Path) -> None:

@@ -143,8 +143,11 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def copy(self, path: str, *, compact: bool = False) -> None:
-        """Write a consistent copy to the folder ``path`` (which must be absent or empty) while others read and write."""
+    def copy(self, path: str, *, compact: bool = False, finish: Callable[[str], None] | None = None) -> None:
+        """Write a consistent copy to the folder ``path`` (which must be absent or empty) while others read and write.
+
+        ``finish`` gets the folder in which it is made, before it takes its place.
+        """
 
     @abstractmethod
     def stats(self) -> dict[str, Any]:

@@ -268,7 +268,7 @@ class MemoryEngine(Engine):
         self._require_open()
         return self._last
 
-    def copy(self, path: str, *, compact: bool = False) -> None:
+    def copy(self, path: str, *, compact: bool = False, finish: Callable[[str], None] | None = None) -> None:
         self._require_open()
         raise InvalidOperation("a database in memory has no files to copy", hint="export it instead")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -313,12 +314,24 @@ class SharedEngine(Engine):
     def last_id(self) -> int:
         return self._require().live().last_id()
 
-    def copy(self, path: str, *, compact: bool = False) -> None:
+    def copy(self, path: str, *, compact: bool = False, finish: Callable[[str], None] | None = None) -> None:
         environment = self._require().live()
         target = Path(path).absolute()
         if target.is_dir() and any(target.iterdir()):
             raise UsageError(f"{target} is not empty")
-        files.create(target, lambda folder: environment.copy_data(str(folder), compact))
+
+        def build(folder: Path) -> None:
+            if finish is None:
+                environment.copy_data(str(folder), compact)
+                return
+            scratch = folder / "finishing"  # the folder itself is held by its builder, so nobody can open it
+            scratch.mkdir()
+            environment.copy_data(str(scratch), compact)
+            finish(str(scratch))
+            os.rename(scratch / files.DATA, folder / files.DATA)
+            shutil.rmtree(scratch)
+
+        files.create(target, build)
 
     def stats(self) -> dict[str, Any]:
         storage = self._require()
