@@ -233,3 +233,83 @@ def test_a_thousand_and_one_documents_at_once() -> None:
             assert len(t["a"].where({"n": _.gte(1_000)}).limit(1_000).get()) == 1_000
             assert t["a"].where({"n": _.gte(1_000)}).update({"n": _.inc(1)}).updated == 1_001
         assert db["a"].count_documents({"n": {"$gte": 1_001}}) == 1_001
+
+
+# References
+
+
+def test_asyncio_takes_references_of_the_database() -> None:
+    async def main() -> None:
+        async with aio.open(":memory:") as db:
+            await db["a"].insert_many([{"_id": id, "n": 1} for id in "abc"])
+            a, b, c, z = (db["a"].doc(id) for id in "abcz")
+            async with db.transaction() as t:
+                assert await t.get(a) == {"_id": "a", "n": 1}
+                assert await t.get(z) is None
+                assert (await t.update(a, {"n": _.inc(1)})).updated == 1
+                assert (await t.set(z, {"n": 9})).upserted_id == "z"
+                assert (await t.remove(b)).removed == 1
+                assert (await t.delete(t["a"].doc("c"))).removed == 1
+                assert await c.get() == {"_id": "c", "n": 1}
+            assert [document async for document in db["a"].find()] == [{"_id": "a", "n": 2}, {"_id": "z", "n": 9}]
+
+    asyncio.run(main())
+
+
+# The clock: one value a statement outside, one a transaction inside
+
+
+CLOCKS: dict[str, Call] = {
+    "insert_many": lambda c: c.insert_many([{"_id": n, "at": docdb.server_date()} for n in range(9)]),
+    "add": lambda c: c.add([{"_id": n, "at": docdb.server_date()} for n in range(9)]),
+    "bulk_write": lambda c: c.bulk_write([docdb.InsertOne({"_id": n, "at": docdb.server_date()}) for n in range(9)]),
+    "$currentDate": lambda c: c.update_many({}, {"$currentDate": {"at": True, "too": True}}),
+    "$$NOW": lambda c: c.update_many({}, [{"$set": {"at": "$$NOW", "too": {"at": "$$NOW"}}}]),
+    "where.update": lambda c: c.where({}).update({"at": docdb.server_date(), "too": [docdb.server_date()]}),
+    "doc.set": lambda c: c.doc("a").set({"at": docdb.server_date(), "too": {"at": docdb.server_date()}}),
+    "upsert": lambda c: c.update_one(
+        {"_id": "x"}, {"$set": {"at": docdb.server_date()}, "$currentDate": {"too": True}}, upsert=True
+    ),
+    "$out": lambda c: c.aggregate([{"$set": {"at": "$$NOW"}}, {"$out": "a"}]),
+}
+
+
+def dates(value: Any) -> set[dt.datetime]:
+    """Return all dates anywhere in a value."""
+    if isinstance(value, dt.datetime):
+        return {value}
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {date for part in parts for date in dates(part)}
+
+
+class Ticking:
+    """A clock that goes on with every look."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __call__(self) -> dt.datetime:
+        self.looks += 1
+        return NOW + dt.timedelta(seconds=self.looks)
+
+
+@pytest.mark.parametrize("call", CLOCKS.values(), ids=CLOCKS)
+def test_now_is_one_value_a_statement(call: Call) -> None:
+    with filled() as db:
+        db._session.settings.clock = Ticking()
+        call(db["a"])
+        (first,) = dates(db["a"].find().to_list())
+        db["b"].insert_one({"at": docdb.server_date()})
+        assert dates(db["b"].find().to_list()) != {first}
+
+
+def test_now_is_one_value_a_transaction() -> None:
+    with filled() as db:
+        db._session.settings.clock = Ticking()
+        with db.transaction() as t:
+            for call in CLOCKS.values():
+                t["a"].delete_many({})
+                call(t["a"])
+                t["kept"].insert_one({"kept": t["a"].find().to_list()})
+            seen = t.aggregate([{"$documents": [{"at": "$$NOW"}]}]).to_list()
+        assert len(dates(seen) | dates(db["kept"].find().to_list())) == 1

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import docdb
-from docdb.consumer import _Consuming
+from docdb.consumer import STORE_CALLS, _Consuming
 from docdb.sessions.transactions import TransactionStore
 from docdb.store.batch import WriteBatch
 from docdb.store.progress import Step
@@ -158,6 +158,31 @@ def test_a_forked_child_does_not_go_on_with_its_parents_consumer(tmp_path: Path)
     assert consumer.catch_up(SOON_S)
     assert db["log"].distinct("_id") == [1]
     db.close()
+
+
+TOLD = """
+    import os, signal, sys, docdb
+    db = docdb.open(sys.argv[1])
+    calls = 0
+    def fn(change):
+        global calls
+        calls += 1
+        if calls == 250:
+            os.kill(os.getpid(), signal.SIGKILL)
+    db.trigger("a", "insert", fn, name="t", from_="oldest").catch_up(60)
+"""
+
+
+def test_a_killed_trigger_repeats_its_last_calls_and_leaves_none_out(tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "d", durability="relaxed") as db:
+        db["a"].insert_many([{"_id": n} for n in range(600)])
+        with start(TOLD, tmp_path / "d") as first:
+            assert first.wait(SOON_S) == -signal.SIGKILL
+        told: list[int] = []
+        with db.trigger("a", "insert", lambda change: told.append(change.id), name="t") as trigger:
+            assert trigger.catch_up(SOON_S)
+    assert 249 - STORE_CALLS <= told[0] <= 249
+    assert told == list(range(told[0], 600))
 
 
 SWEPT = """

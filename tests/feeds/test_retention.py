@@ -180,3 +180,24 @@ def test_who_is_older_than_the_age_is_lost(tmp_path: Path) -> None:
         assert db.stats()["feeds"]["consumers"]["c"]["lost"] is True
         with db.consume("c", lambda change, t: None, collection="a") as again, pytest.raises(HistoryLost):
             again.catch_up(SOON_S)
+
+
+def test_a_trigger_that_falls_behind_is_told_and_goes_on_only_when_restarted(db: docdb.Database, caplog: Any) -> None:
+    db.trigger("a", "update", lambda change: None, name="t").close()
+    with db.trigger("a", "update", lambda change: None, name="t") as trigger:
+        assert trigger.catch_up(SOON_S)
+    write(db, 2)
+    assert db.stats()["feeds"]["triggers"]["t"]["lost"] is True
+    told: list[int] = []
+    with db.trigger("a", "update", lambda change: told.append(change.commit), name="t") as trigger:
+        with pytest.raises(HistoryLost):
+            trigger.catch_up(SOON_S)
+        shown = db.stats()["feeds"]["triggers"]["t"]
+        assert (shown["state"], shown["lost"], told) == ("stopped", True, [])
+        assert [record.levelno for record in caplog.records if record.name == "docdb.feeds"] == [logging.ERROR]
+        trigger.restart(from_="now")
+        assert trigger.catch_up(SOON_S)
+        assert told == []
+        db["a"].update_one({"_id": 0}, {"$inc": {"n": 1}})
+        assert trigger.catch_up(SOON_S)
+    assert told == [db.stats()["history"]["commits"]]
