@@ -47,8 +47,4 @@ def kernels() -> list[Extension]:
     return built
 
 
-setup(
-    ext_modules=kernels(),
-    package_dir={"docdb.grammar": "grammar"},
-    options={"build_ext": {"parallel": os.cpu_count() or 1}},
-)
+setup(ext_modules=kernels(), package_dir={"docdb.grammar": "grammar"})
