@@ -47,4 +47,8 @@ def kernels() -> list[Extension]:
     return built
 
 
-setup(ext_modules=kernels(), package_dir={"docdb.grammar": "grammar"})
+setup(
+    ext_modules=kernels(),
+    package_dir={"docdb.grammar": "grammar"},
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
+)

@@ -228,6 +228,20 @@ def test_the_removal_is_an_ordinary_change(db: docdb.Database, clock: Clock) -> 
     assert told == [(1, before)]
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a transaction"])
+def test_the_unique_key_of_an_expired_document_is_free(db: docdb.Database, clock: Clock, inside: bool) -> None:
+    clock.now = NOW + dt.timedelta(seconds=LIFE_S) - MICROSECOND
+    with pytest.raises(docdb.DuplicateKeyError), db.transaction() as t:
+        t["a"].insert_one({"_id": 3, "u": 1})
+    clock.now += MICROSECOND
+    stream = db.changes()
+    with db.transaction() as t:
+        (t if inside else db)["a"].insert_one({"_id": 3, "u": 1})
+    told = [(change.operation, change.id) for change in iter(stream.try_next, None)]
+    assert told == [("delete", 1), ("insert", 3)]
+    assert db.sweep() == 0
+
+
 def test_a_clock_that_stands_still_keeps_what_a_transaction_has_seen(db: docdb.Database, clock: Clock) -> None:
     """``now`` is one value a transaction: what has not expired at its first operation does not vanish between two reads, nor is it lost at commit."""
     with db.transaction() as t, db.snapshot() as view:

@@ -8,6 +8,7 @@ cdef enum:
     OF_INT = 1              # the low nibble of a field's type byte, as ARCHITECTURE.md lists them
     OF_LONG = 2
     OF_FLOAT = 3
+    OF_DECIMAL = 4
     OF_ABSENT = 5
     OF_NEGATIVE_ZERO = 6
 
@@ -54,7 +55,7 @@ cdef class EntryDecoder:
         if value_size != <Py_ssize_t>self.count + 1 or value[0] > key_size:
             return None
         for at in range(self.count):
-            if value[1 + at] > OF_NEGATIVE_ZERO:
+            if value[1 + at] > OF_NEGATIVE_ZERO or value[1 + at] == OF_DECIMAL:
                 return None
         end = key + key_size - value[0]
         result = {}

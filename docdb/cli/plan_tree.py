@@ -84,7 +84,8 @@ def _about_path(plan: Mapping[str, Any]) -> list[Node]:
         kernel = "in the kernel" if "filter" in plan["kernel"] else "by the matcher"
         found.append((f"filter: {'partly ' if plan['program'] == 'partial' else ''}{kernel}", ()))
     if plan.get("sort", "none") != "none":
-        order = "first ones in the kernel" if "top" in plan["kernel"] else plan["sort"]
+        kernels = {"sort": "in the kernel", "top": "first ones in the kernel"}
+        order = next((text for name, text in kernels.items() if name in plan["kernel"]), plan["sort"])
         within = f", within equal {', '.join(plan['sorted_by_index'])}" if "sorted_by_index" in plan else ""
         found.append((f"sort: {order}{within}", ()))
     return found

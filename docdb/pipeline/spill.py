@@ -22,7 +22,18 @@ from typing import IO, Any, Final
 
 from docdb.errors import FullError
 
-__all__ = ["HEAP_LIMIT", "OBJECT_FACTOR", "SORT_BYTES", "Doubles", "Partitions", "Rows", "Weight", "between", "ordered"]
+__all__ = [
+    "HEAP_LIMIT",
+    "OBJECT_FACTOR",
+    "SORT_BYTES",
+    "Doubles",
+    "Partitions",
+    "Rows",
+    "Weight",
+    "between",
+    "external",
+    "ordered",
+]
 
 SORT_BYTES: Final = 64 * 2**20  # what one sort holds in memory before it writes a run
 HEAP_LIMIT: Final = 10_000  # above this many results a full sort costs less than a heap
@@ -153,14 +164,15 @@ def ordered(
     rows = ((key(item), number, item) for number, item in enumerate(item for batch in items for item in batch))
     if limit is not None and limit <= HEAP_LIMIT:
         return iter([row[2] for row in heapq.nsmallest(limit, rows, key=_rank)])
-    return islice(_external(rows, memory, check), None if limit is None else min(limit, sys.maxsize))
+    return islice(external(rows, memory, check), None if limit is None else min(limit, sys.maxsize))
 
 
 def _rank(row: Row) -> tuple[Any, int]:
     return row[:2]
 
 
-def _external(rows: Iterator[Row], memory: int, check: Check | None) -> Iterator[Any]:
+def external(rows: Iterator[Row], memory: int, check: Check | None) -> Iterator[Any]:
+    """Yield the items of rows (key, number, item) in the order of keys and numbers, which are no two alike; memory and ``check`` as in ``ordered``."""
     held: list[Row] = []
     files: list[list[_File]] = [[]]  # runs, runs of merged runs and so on: none is rewritten more often than it must
     weight = Weight()

@@ -175,8 +175,8 @@ def _program(plan: Plan, view: View) -> str:
 
 
 def kernels(plan: Plan, view: View) -> list[str]:
-    """Return what of a plan runs on stored bytes, in compiled code: its filter (at least a part), its first documents of an order."""
-    found = [("filter", _program(plan, view) != "none"), ("top", plan.takes_top)]
+    """Return what of a plan runs on stored bytes, in compiled code: its filter (at least a part), the first documents of its order, its sort."""
+    found = [("filter", _program(plan, view) != "none"), ("top", plan.takes_top), ("sort", plan.takes_sort)]
     return [name for name, runs in found if runs and _native.AVAILABLE]
 
 

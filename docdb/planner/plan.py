@@ -41,7 +41,7 @@ from docdb.planner.nearness import NEAR_ORDER, near_key
 from docdb.planner.ordering import decode_token, encode_token
 from docdb.planner.presorted import sorted_within
 from docdb.planner.queries import FindQuery, SortKeys
-from docdb.planner.top import smallest
+from docdb.planner.top import CAN_SORT, smallest, whole
 from docdb.planner.views import View
 from docdb.store import codec
 
@@ -85,19 +85,19 @@ class Plan:
             yield from covering.index_keys(self, view, _watched(self._documents(view, work), deadline))
             return
         project = _projector(query)
-        arranged = self._first_of_all(view, work, deadline)
-        if arranged is not None:
-            read = self._names_of_first(self._wanted_names())
-        else:
+        read = self._names_of_sorted()
+        found = self._sorted_stored(view, work, deadline, read)
+        if found is None:
             names = self._wanted_names()
             read = None if names is None else self._reads(names, view)
             source = self._covered(view, work, read) if self.covered else self._documents(view, work, names)
             arranged = self._arranged(_watched(source, deadline))
             if self.sort and not self.ordered:
                 arranged = _watched(arranged, deadline)
+            found = _page(arranged, query)
         if read is not None and query.projection is not None and read == query.projection.names:
             project = None  # nothing else was decoded
-        for batch in _page(arranged, query):
+        for batch in found:
             if batch:
                 self.last = batch[-1]
                 shown = batch if project is None else [project(document) for document in batch]
@@ -121,7 +121,7 @@ class Plan:
         if self._masks:
             return ([codec.encode(document) for document in batch] for batch in self.run(view, deadline))
         plan = self.fallback or self
-        stored = plan.stored(view, deadline)
+        stored = plan.stored(view, deadline) or plan._sorted_stored(view, Work(), deadline, None, plain=True)
         if stored is not None:
             return stored
         return ([data for _, data in pairs] for pairs in plan.select(view, deadline))
@@ -336,27 +336,46 @@ class Plan:
     @property
     def takes_top(self) -> bool:
         """Whether it is a sort + limit over a path that gives stored bytes."""
+        return self._sorts_stored and 0 < (_end(self.query) or 0) <= HEAP_LIMIT
+
+    @property
+    def takes_sort(self) -> bool:
+        """Whether it is a sort of everything that a path gives as stored bytes, by a kernel."""
+        return self._sorts_stored and CAN_SORT and not self.takes_top and not (self.leads and self.query.limit)
+
+    @property
+    def _sorts_stored(self) -> bool:
         query = self.query
-        if not self.sort or self.ordered or not 0 < (_end(query) or 0) <= HEAP_LIMIT:
-            return False
-        if self.covered or query.after or query.collation is not None or query.metadata:
+        if (
+            not self.sort
+            or self.ordered
+            or self.covered
+            or query.after
+            or query.collation is not None
+            or query.metadata
+        ):
             return False
         if self.sort == NEAR_ORDER or any(path[0] in ("$natural", FIELD) for path, _ in self.sort):
             return False
         return self._reads_stored
 
-    def _first_of_all(self, view: View, work: Work, deadline: float | None) -> Iterator[list[dict[str, Any]]] | None:
-        """Return the documents of sort + limit over a path that gives stored bytes, else None."""
-        wanted = _end(self.query)
-        if wanted is None or not self.takes_top:
-            return None
-        names = self._names_of_first(self._wanted_names())
-        decode = codec.decode if names is None else codec.FieldsDecoder(names)
+    def _sorted_stored(
+        self, view: View, work: Work, deadline: float | None, names: frozenset[str] | None, *, plain: bool = False
+    ) -> Iterator[list[Any]] | None:
+        """Return the documents within skip and limit, or their stored bytes, of a sort over a path that gives stored bytes; else None."""
+        query, wanted = self.query, _end(self.query)
         read = partial(self._stored_matches, view, deadline, work)
-        return iter((smallest(read, self.sort, wanted, decode, self.leads),))
+        if wanted is not None and self.takes_top:
+            decode = bytes if plain else codec.decode if names is None else codec.FieldsDecoder(names)
+            return iter((smallest(read, self.sort, wanted, decode, leads=self.leads, skip=query.skip),))
+        if not self.takes_sort:
+            return None
+        found = whole(read, self.sort, names, skip=query.skip, end=wanted, plain=plain)
+        return _watched(found, deadline)
 
-    def _names_of_first(self, names: frozenset[str] | None) -> frozenset[str] | None:
-        """Return the fields that are decoded of the first of an order, None for all."""
+    def _names_of_sorted(self) -> frozenset[str] | None:
+        """Return the fields that are decoded of what a sort over stored bytes gives, None for all."""
+        names = self._wanted_names()
         if names is not None and self.query.after is not None:
             names |= {path[0] for path, _ in self.sort}  # the page's token is made of the last document
         return None if names is None or len(names) > codec.MOST_FIELDS else names

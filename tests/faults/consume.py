@@ -11,6 +11,7 @@ processes are inside at once.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import fcntl
 import os
 import random
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import docdb
+import docdb.aio
 from tests.faults.crash import child
 
 DOCUMENTS = 20
@@ -110,6 +112,38 @@ def consumer(db: docdb.Database, told: str, batch: int | None = None) -> docdb.C
     return db.consume("c", fn, collection="source", from_="oldest", batch=batch, times=0)
 
 
+async def apply_async(item: Any, t: Any) -> None:
+    """Do what ``apply`` does, with asyncio."""
+    for change in item if isinstance(item, list) else [item]:
+        order = (await t["state"].find_one({"_id": "order"}) or {"n": 0})["n"]
+        await t["state"].update_one({"_id": "order"}, {"$set": {"n": order + 1}}, upsert=True)
+        await t["counts"].update_one({"_id": change.id}, {"$inc": {change.operation: 1}}, upsert=True)
+        await t["applied"].insert_one({"_id": f"{change.commit}.{change.index}", "order": order})
+
+
+def consume_async(path: str, told: str, batch: int | None) -> None:
+    """Be a consumer of a coroutine function and a trigger of one until killed."""
+    fd = os.open(told, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    of_consumer, of_trigger = Alone(told, "consumer"), Alone(told, "trigger")
+
+    async def consuming(item: Any, t: Any) -> None:
+        with of_consumer.inside():
+            await apply_async(item, t)
+
+    async def triggered(change: Any) -> None:
+        with of_trigger.inside():
+            await asyncio.sleep(0)
+            os.write(fd, f"{os.getpid()} {change.commit}.{change.index}\n".encode())
+
+    async def main() -> None:
+        db = await docdb.aio.open(path, durability="relaxed")
+        db.consume("c", consuming, collection="source", from_="oldest", batch=batch, times=0)
+        db.trigger("source", None, triggered, name="t", from_="oldest")
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
 def consume(path: str, told: str, batch: int | None) -> None:
     """Be a consumer and a trigger until killed."""
     with docdb.open(path, durability="relaxed") as db:
@@ -178,7 +212,8 @@ def run(seed: int, cycles: int, progress: bool = False) -> dict[str, int]:
         for cycle in range(cycles):
             pids = [child(partial(write, path, chance.randrange(2**32)))]
             for _ in range(CONSUMERS):
-                pids.append(child(partial(consume, path, told, chance.choice((None, None, 3, 100)))))
+                kind = chance.choice((consume, consume, consume_async))
+                pids.append(child(partial(kind, path, told, chance.choice((None, None, 3, 100)))))
             _wait(told, chance)
             chance.shuffle(pids)
             for pid in pids:
