@@ -47,7 +47,8 @@ cdef extern from *:
 
     static void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet, uint32_t own)
     {
-        const int64_t until = bell_clock_ns() + timeout_ns;
+        const int64_t began = bell_clock_ns();
+        const int64_t until = timeout_ns < INT64_MAX - began ? began + timeout_ns : INT64_MAX;
         struct timespec limit;
         limit.tv_sec = until / 1000000000;
         limit.tv_nsec = until % 1000000000;

@@ -35,6 +35,7 @@ cdef object name_at(const unsigned char* name, uint32_t size):
     cdef object made
     cdef PyObject* raw
     cdef PyObject* old
+    cdef const char* text
     cdef Py_ssize_t length
     if size == 0 or size > LONGEST_NAME:
         return PyUnicode_DecodeUTF8(<const char*>name, size, NULL)
@@ -42,15 +43,17 @@ cdef object name_at(const unsigned char* name, uint32_t size):
     if slot.size == size and memcmp(slot.text, name, size) == 0:
         return <object>slot.name
     made = PyUnicode_DecodeUTF8(<const char*>name, size, NULL)
-    PyUnicode_AsUTF8AndSize(made, &length)
     raw = <PyObject*>made
     Py_INCREF(made)
     PyUnicode_InternInPlace(&raw)
-    old = slot.name
-    slot.name = raw
-    slot.text = PyUnicode_AsUTF8AndSize(<object>raw, &length)
-    slot.size = size
     made = <object>raw
+    Py_XDECREF(raw)
+    text = PyUnicode_AsUTF8AndSize(made, &length)  # the last that may fail: a slot's name and text belong together
+    old = slot.name
+    Py_INCREF(made)
+    slot.name = <PyObject*>made
+    slot.text = text
+    slot.size = size
     Py_XDECREF(old)
     return made
 

@@ -478,8 +478,8 @@ def fill(list documents not None, keep, drop, text, Py_ssize_t most):
     cdef bytes data
     cdef list names = [name.encode() for name in (drop if keep is None else keep)]
     cdef list texts = [name.encode() for name in text]
-    start(&table, rows, most)
     try:
+        start(&table, rows, most)
         starts = <const unsigned char**>malloc((rows + 1) * sizeof(const unsigned char*))
         sizes = <Py_ssize_t*>malloc((rows + 1) * sizeof(Py_ssize_t))
         if starts == NULL or sizes == NULL:

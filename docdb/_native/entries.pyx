@@ -155,7 +155,7 @@ cdef class EntryKernel:
         self.sparse = sparse
         self.names = []
         self.count = 0
-        self.usable = len(fields) <= FIELDS and all(len(path) <= PARTS for path, _ in fields)
+        self.usable = len(fields) <= FIELDS and all(0 < len(path) <= PARTS for path, _ in fields)
         if not self.usable:
             return
         for i, (path, way) in enumerate(fields):
@@ -189,7 +189,10 @@ cdef class EntryKernel:
         cdef Rows rows
         cdef list made = []
         cdef bytes id_key, data
-        if buffer_start(&work, 1024) < 0 or rows_start(&rows, 1024) < 0:
+        if buffer_start(&work, 1024) < 0:
+            raise MemoryError
+        if rows_start(&rows, 1024) < 0:
+            buffer_end(&work)
             raise MemoryError
         try:
             for id_key, data in zip(id_keys, datas, strict=True):

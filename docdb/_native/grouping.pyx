@@ -85,9 +85,9 @@ cdef struct Group:
 cdef extern from *:
     """
     static inline void docdb_add_wide(int64_t *high, int64_t *low, int64_t value) {
-        __int128 sum = ((__int128)*high << 64) + (unsigned __int128)(uint64_t)*low + value;
+        unsigned __int128 sum = ((unsigned __int128)(uint64_t)*high << 64) + (uint64_t)*low + (unsigned __int128)(__int128)value;
         *low = (int64_t)(uint64_t)sum;
-        *high = (int64_t)(sum >> 64);
+        *high = (int64_t)(uint64_t)(sum >> 64);
     }
     """
     void docdb_add_wide(int64_t* high, int64_t* low, int64_t value) nogil
@@ -220,7 +220,7 @@ cdef class Groups(Decoder):
         if self.states != NULL:
             for number in range(self.count):
                 for fold in range(self.fold_count):
-                    free(self.states[number * self.fold_count + fold].held.data)
+                    free(self.states[<size_t>number * self.fold_count + fold].held.data)
         free(self.names)
         free(self.routes)
         free(self.reached)

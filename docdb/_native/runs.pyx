@@ -357,7 +357,8 @@ cdef class Documents:
         run.rows.pairs = <Pair*>malloc(self.ordered.size * sizeof(Pair) + 1)
         if run.rows.pairs == NULL:
             raise MemoryError
-        memcpy(run.rows.pairs, self.ordered.pairs, self.ordered.size * sizeof(Pair))
+        if self.ordered.size:
+            memcpy(run.rows.pairs, self.ordered.pairs, self.ordered.size * sizeof(Pair))
         run.rows.size = run.rows.room = self.ordered.size
         return run
 
