@@ -9,7 +9,7 @@ SEED ?= 1
 MINUTES ?= 10
 SHARED := ../shared/conformance
 
-.PHONY: demo test test-pure conformance check docs fmt attacks bench fuzz crash images isolation soak clean
+.PHONY: demo test test-pure conformance check docs fmt attacks bench fuzz sanitize crash images isolation soak clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/cities.py
@@ -43,6 +43,9 @@ fuzz: $(VENV)/.ready
 	$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT)
 	-$(BIN)/pip -q install --only-binary :all: atheris
 	$(BIN)/python -m tests.fuzz.guided -runs=$$(( $(COUNT) * 10 )) -seed=$(SEED)
+
+sanitize: $(VENV)/.ready
+	$(BIN)/python -m tests.fuzz.sanitized --seed $(SEED) --count $(COUNT)
 
 attacks: $(VENV)/.ready
 	DOCDB_ATTACKS=all $(BIN)/python -m pytest tests/rules/attacks

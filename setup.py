@@ -10,10 +10,16 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 NATIVE = Path("docdb/_native")
-KERNELS = sorted(path.stem for path in NATIVE.glob("*.pyx"))
+# Names of kernels with commas, or "all": what tests/fuzz/sanitized.py builds, beside and never instead of the usual ones.
+SANITIZED = os.environ.get("DOCDB_SANITIZED")
+KERNELS = sorted(
+    path.stem for path in NATIVE.glob("*.pyx") if SANITIZED in (None, "all") or path.stem in str(SANITIZED).split(",")
+)
 # No fused multiply-add: the kernels compute what Python's floats give.
 FLAGS = ["-O3", "-fno-strict-aliasing", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type",
          "-Wno-missing-field-initializers"]  # fmt: skip
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]  # the first finding ends the process
+SANITIZED_FLAGS = [*FLAGS[1:], "-fno-wrapv", "-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
 
 
 def kernels() -> list[Extension]:
@@ -29,7 +35,8 @@ def kernels() -> list[Extension]:
             f"docdb._native.{name}",
             [str(NATIVE / f"{name}.pyx")],
             include_dirs=[str(NATIVE)],
-            extra_compile_args=FLAGS,
+            extra_compile_args=SANITIZED_FLAGS if SANITIZED else FLAGS,
+            extra_link_args=SANITIZERS if SANITIZED else [],
             libraries=["dl"],
         )
         for name in KERNELS
