@@ -186,3 +186,15 @@ def test_the_kernel_refuses_memory_that_is_too_short() -> None:
 
     with pytest.raises(ValueError, match="eight aligned bytes"):
         kernel.ring(memoryview(mmap.mmap(-1, 4096))[:4], 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not native.AVAILABLE or sys.platform != "linux", reason="the compiled form, with a futex")
+def test_the_longest_time_does_not_lie_in_the_past() -> None:
+    from docdb._native import bell
+
+    memory = mmap.mmap(-1, room.SIZE)
+    ringing = threading.Timer(0.05, bell.ring, (memory, 1))
+    ringing.start()
+    bell.wait(memory, 0, 2**63 - 1, array("I", [0, 1]), 1)
+    assert bell.value(memory) == 1
+    ringing.join()
