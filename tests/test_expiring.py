@@ -242,6 +242,29 @@ def test_the_unique_key_of_an_expired_document_is_free(db: docdb.Database, clock
     assert db.sweep() == 0
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda d: d["a"].insert_one({"_id": 1, "owner": "ann"}),
+        lambda d: d["a"].bulk_write([docdb.InsertOne({"_id": 1, "owner": "ann"}), docdb.InsertOne({"_id": 5, "owner": "ann"})]),
+        lambda d: d.run_transaction(lambda t: t["a"].insert_one({"_id": 1, "owner": "ann"})),
+    ],
+    ids=["alone", "bulk", "in a transaction"],
+)  # fmt: skip
+def test_a_caller_who_may_not_delete_takes_the_place_of_what_has_expired(
+    db: docdb.Database, clock: Clock, write: Any
+) -> None:
+    own = "doc.owner == auth.openid"
+    db.set_rules("a", {"read": own, "create": own, "update": own, "delete": False})
+    db["a"].drop_index("u_1")
+    clock.now = NOW + dt.timedelta(seconds=LIFE_S)
+    stream = db.changes()
+    write(db.as_user({"openid": "ann"}))
+    told = [(change.operation, change.id) for change in iter(stream.try_next, None)]
+    assert told[:2] == [("delete", 1), ("insert", 1)]
+    assert db.check().problems == []
+
+
 def test_a_clock_that_stands_still_keeps_what_a_transaction_has_seen(db: docdb.Database, clock: Clock) -> None:
     """``now`` is one value a transaction: what has not expired at its first operation does not vanish between two reads, nor is it lost at commit."""
     with db.transaction() as t, db.snapshot() as view:
