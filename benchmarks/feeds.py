@@ -222,7 +222,7 @@ def _against(databases: dict[str, Any], title: str) -> Row:
     rounds: dict[str, list[float]] = {name: [] for name in databases}
     spent: dict[str, list[float]] = {name: [] for name in databases}
     for turn in range(ROUNDS + 1):
-        for name, db in databases.items():
+        for name, db in sorted(databases.items(), reverse=turn % 2 == 1):  # whose turn comes second is a little slower
             messages = db["messages"]
             used = time.process_time()
             times = []

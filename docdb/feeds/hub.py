@@ -97,7 +97,7 @@ class Hub:
         self._lock = threading.Lock()
         self._looking = Inside()
         self._streams: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()
-        self._awaited: weakref.WeakSet[Feed[Any]] = weakref.WeakSet()  # streams that somebody waits for
+        self._awaited: dict[int, weakref.ref[Feed[Any]]] = {}  # streams that somebody waits for
         self._held = 0
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -179,16 +179,16 @@ class Hub:
             return
         with self._lock:
             self._streams.discard(feed)
-            self._awaited.discard(feed)
+            self._awaited.pop(id(feed), None)
         self._end_when_idle()
 
     def heed(self, feed: Feed[Any]) -> None:
         """Note whether anybody waits for a stream: only then it is rung."""
         with self._lock:  # asked under the lock: two threads may begin and end to wait at once
             if feed.awaited and feed.alive:
-                self._awaited.add(feed)
+                self._awaited[id(feed)] = weakref.ref(feed)
             else:
-                self._awaited.discard(feed)
+                self._awaited.pop(id(feed), None)
 
     def committed(self, log: LogWriter, last: int, storage_id: int) -> bool:
         """Hand a commit of this process to those it concerns; tell whether the thread may sleep on, having nothing to do for them.
@@ -204,7 +204,8 @@ class Hub:
             if handed and followed and self._store.engine.last_id() == storage_id:
                 self._seen_id = storage_id
                 self._ring_streams()
-                if not any(lane.work for lane in self._lanes):
+                quick, slow = self._lanes
+                if not (quick.work or slow.work):
                     self._quiet[0] = last & 0xFFFFFFFF
                     return True
             self._quiet[1] = 1
@@ -357,9 +358,13 @@ class Hub:
         if not self._awaited:
             return
         with self._lock:
-            feeds = list(self._awaited)
-        for feed in feeds:
-            feed.ring()
+            feeds = [(key, ref()) for key, ref in self._awaited.items()]
+            for key, feed in feeds:
+                if feed is None:  # collected while somebody waited: its task was dropped
+                    del self._awaited[key]
+        for _, feed in feeds:
+            if feed is not None:
+                feed.ring()
 
     def _sweep(self) -> None:
         while self._buried:

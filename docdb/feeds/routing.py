@@ -44,6 +44,7 @@ MOST_BYTES_TOGETHER: Final = 64 * 2**20  # for all readers, an image counted as 
 LENSES: Final = 2_048  # kept; a lens takes one to two kilobytes and is made in some microseconds
 OVERHEAD: Final = 200  # bytes of a change that waits, besides its images
 _CATALOG: Final = ord(log.CATALOG_CHANGE)
+_END: Final = END.to_bytes(4, "big")
 _BINDING: Final = ("create", "drop", "rename")
 _INDEXING: Final = ("build", "index", "drop index")
 
@@ -241,28 +242,44 @@ class LiveRouter:
             if place != (first - 1, END):
                 return False
             rung: list[Query] = []
-            found = _Found()
+            commit, changes = first, list[tuple[int, _Interest, Changed]]()
             for key, value in records:
-                commit, index = log.unpack_key(key)
-                number = int.from_bytes(value[1:5], "big")
-                if index == END:
-                    if found.twice and found.by_key:
+                if key.endswith(_END):
+                    if not self._hand_out(commit, changes, rung):
                         return False
-                    self._offer_all(commit, found, rung)
-                    found = _Found()
+                    commit, changes = commit + 1, []
                 elif value[0] == _CATALOG:
                     return False
-                elif (interest := self._numbers.get(number)) is not None:
-                    if interest.readers:
-                        return False
-                    change = log.unpack_images(commit, index, value)
-                    found.meet(number, change)
-                    self._find(found, interest, change)
+                else:
+                    number = int.from_bytes(value[1:5], "big")
+                    interest = self._numbers.get(number)
+                    if interest is not None:
+                        if interest.readers:
+                            return False
+                        changes.append((number, interest, log.unpack_images(commit, len(changes), value)))
         for query in rung:
             query.ring()
         with self._lock:
             if self._place == place:
                 self._place = last, END
+        return True
+
+    def _hand_out(self, commit: int, changes: list[tuple[int, _Interest, Changed]], rung: list[Query]) -> bool:
+        if len(changes) == 1:  # as most have: the same in fewer steps
+            _, interest, change = changes[0]
+            for key in interest.index.candidates(change[1], change[2]):
+                query = self._query(key)
+                if query is not None:
+                    self._offer(query, (commit, [change]), len(change[1]) + len(change[2]) + OVERHEAD)
+                    rung.append(query)
+            return True
+        found = _Found()
+        for number, interest, change in changes:
+            found.meet(number, change)
+            self._find(found, interest, change)
+        if found.twice and found.by_key:
+            return False
+        self._offer_all(commit, found, rung)
         return True
 
     def advance(self, snapshot: Snapshot) -> int | None:

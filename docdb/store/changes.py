@@ -135,9 +135,10 @@ class LogWriter:
 
     def few(self) -> Iterable[tuple[bytes, bytes]] | None:
         """Return the records of a storage transaction of a few changes; None: there are many."""
-        if sum(map(len, self._parts)) > FEW:
-            return None
-        return self._parts[0] if len(self._parts) == 1 else [pair for part in self._parts for pair in part]
+        parts = self._parts
+        if len(parts) == 1:
+            return parts[0] if len(parts[0]) <= FEW else None
+        return None if sum(map(len, parts)) > FEW else [pair for part in parts for pair in part]
 
     def commit(self) -> int:
         """Close the commit of this caller; return its number."""

@@ -117,7 +117,7 @@ def test_only_streams_that_somebody_waits_for_are_rung(db: docdb.Database) -> No
     reader.start()
     wait_for(lambda: len(hub._awaited) == 1)
     ring = hub._ring_streams
-    hub._ring_streams = lambda: (rung.extend(hub._awaited), ring())
+    hub._ring_streams = lambda: (rung.extend(ref() for ref in hub._awaited.values()), ring())
     db["a"].insert_one({"_id": 1})
     reader.join(SOON_S)
     assert [change.id for change in came] == [1]
@@ -162,7 +162,7 @@ def test_an_own_commit_behind_an_unseen_one_is_left_to_the_hub(tmp_path: Path) -
         assert told(query) == [("enqueue", 1), ("enqueue", 2)]
 
 
-@pytest.mark.parametrize("point", ["_find", "_offer_all", "_offer"])
+@pytest.mark.parametrize("point", ["_hand_out", "_query", "_offer"])
 @pytest.mark.parametrize("behind", [False, True])
 def test_what_interrupts_the_handing_over_loses_nothing(
     db: docdb.Database, point: str, behind: bool, monkeypatch: pytest.MonkeyPatch
