@@ -12,14 +12,14 @@ keyed hashes. Of the id it keeps the stored values of the document that came fir
 from os import urandom
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.math cimport fabs, isfinite
+from libc.math cimport ceil, fabs, floor, fmod, isfinite, trunc
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from docdb._native.buffer cimport Buffer, buffer_byte, buffer_end, buffer_put, buffer_reserve, buffer_start
 from docdb._native.codec cimport Decoder, decode_bytes
-from docdb._native.keys cimport key_of_packed
+from docdb._native.keys cimport key_of_double, key_of_packed
 from docdb._native.packed cimport (
     DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, Value, find_field, is_array, is_map, load64, open_array, open_map,
     read_name, read_value, skip_value, store64,
@@ -97,6 +97,9 @@ cdef uint64_t SECRET_1 = int.from_bytes(urandom(8), "little")
 
 include "grouping_dates.pxi"
 include "grouping_folds.pxi"
+include "grouping_numbers.pxi"
+
+cdef dict READINGS = {"bins": Bins, "date": DateReading, "number": Computing}
 
 
 cdef class Groups(Decoder):
@@ -151,7 +154,7 @@ cdef class Groups(Decoder):
         for at, (route, reading, absent_is_null) in enumerate(terms):
             self.terms[at] = self.checked(route)
             self.absent_is_null[at] = absent_is_null
-            self.dates.append(None if reading is None else (Bins if reading[0] == "bins" else DateReading)(*reading[1:]))
+            self.dates.append(None if reading is None else READINGS[reading[0]](*reading[1:]))
         for at, (kind, route) in enumerate(folds):
             if not SUM <= kind <= LAST:
                 raise ValueError("no such fold")

@@ -3,8 +3,8 @@
 What lives here: ``compile_grouping``. What it must not know: where the bytes come from. The law is ``stages_group.group``; whatever the kernel
 declines, at compile time or on the way, is grouped by that from the beginning.
 
-An id is made of paths, constants and readings of dates, in objects too. The kernel tells groups apart; an id that is more than a path is the
-expression's value for a document of the paths it reads, as the first document of the group had them.
+An id is made of paths, constants, readings of dates and numbers computed of a field, in objects too. The kernel tells groups apart; an id that is more
+than a path is the expression's value for a document of the paths it reads, as the first document of the group had them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from docdb.language.expressions import compile_expression, read_path
 from docdb.language.order import order_key
 from docdb.language.values import MISSING
 from docdb.pipeline.grouping_dates import DATES, Reading, read_date
+from docdb.pipeline.grouping_numbers import NUMBERS, Computed, read_number
 
 __all__ = ["Grouping", "compile_bucket", "compile_grouping", "distinct_values"]
 
@@ -72,7 +73,7 @@ class Grouping:
 
     unwinds: tuple[Path, bool] | None
     paths: list[Path] = field(default_factory=list)
-    terms: list[tuple[int, Reading | _Bins | None, bool]] = field(default_factory=list)
+    terms: list[tuple[int, Reading | Computed | _Bins | None, bool]] = field(default_factory=list)
     kept: list[tuple[int, int]] = field(default_factory=list)
     fields: list[_Fold] = field(default_factory=list)
     identity: Callable[[dict[str, Any]], Any] | None = None
@@ -220,7 +221,11 @@ def _add_terms(made: Grouping, spec: Any, whole: bool) -> bool:
         name = next(iter(spec), "")
         if not name.startswith("$"):
             return all(_add_terms(made, item, whole=False) for item in spec.values())
-        found = read_date(name, spec[name]) if name in DATES else None
+        found: tuple[Any, Reading | Computed] | None = None
+        if name in DATES:
+            found = read_date(name, spec[name])
+        elif name in NUMBERS:
+            found = read_number(spec)
         path = None if found is None else _path(found[0])
         if found is None or path is None:
             return False

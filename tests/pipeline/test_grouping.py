@@ -42,6 +42,12 @@ GROUPS: list[dict[str, Any]] = [
         "again": {"$min": "$c"},
         "s": {"$sum": "$c"},
     },
+    {"_id": {"$floor": {"$divide": ["$a", 500]}}, "n": {"$sum": 1}},
+    {"_id": {"m": {"$mod": [{"$trunc": "$a"}, 7]}, "b": "$b"}, "s": {"$sum": "$c"}},
+    {"_id": {"$multiply": [{"$floor": [{"$divide": [{"$subtract": ["$a", 0.5]}, 0.1]}]}, 3]}, "n": {"$count": {}}},
+    {"_id": {"$add": [{"$abs": "$a"}, {"$ceil": {"$mod": ["$a", -2.5]}}]}, "l": {"$last": "$a"}},
+    {"_id": {"$divide": [1, "$a.b"]}, "n": {"$sum": 1}},
+    {"_id": {"$multiply": ["$a", "$a"]}, "n": {"$sum": 1}},
     {"_id": {"ab": "$a.b", "b": "$b"}, "high": {"$max": "$a.b.c"}, "m": {"$avg": "$a.b"}},
 ]
 ELEMENTS = st.one_of(SCALARS, st.dictionaries(st.sampled_from("xy"), VALUES, max_size=2), RARE)
@@ -79,6 +85,48 @@ def test_it_gives_what_the_stage_gives_or_declines(spec: dict[str, Any], documen
     documents = numbered(documents)
     found = grouped(compile_grouping(spec), documents)
     assert found is None or repr(found) == repr(run(documents, [{"$group": spec}]))
+
+
+COMPUTED = [spec for spec in GROUPS if "$" in str(list(spec["_id"])[:1] if isinstance(spec["_id"], dict) else "")] + [
+    {"_id": {"x": {"$mod": ["$a", 3]}, "y": {"$subtract": [10, {"$trunc": "$a"}]}}, "n": {"$sum": 1}}
+]
+PLAIN = st.one_of(
+    st.integers(-1000, 1000), st.floats(-1e6, 1e6), st.integers(-(2**53), 2**53), st.just(Int64(3)), st.none()
+)
+
+
+@pytest.mark.parametrize("spec", COMPUTED, ids=str)
+@given(st.lists(st.fixed_dictionaries({"a": PLAIN}, optional={"b": PLAIN, "c": PLAIN}), max_size=40))
+def test_ids_computed_of_numbers(spec: dict[str, Any], documents: list[dict[str, Any]]) -> None:
+    documents = numbered(documents)
+    found = grouped(compile_grouping(spec), documents)
+    try:
+        expected = run(documents, [{"$group": spec}])
+    except QueryError:  # a division by zero
+        assert found is None
+        return
+    assert found is None or repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize("spec", COMPUTED, ids=str)
+def test_ids_computed_of_plain_numbers_are_not_declined(spec: dict[str, Any]) -> None:
+    documents = [{"_id": n, "a": n / 4 if n % 3 else n + 1, "b": n % 2} for n in range(1, 3000)]
+    documents = [d | {"a": {"b": d["a"]}} if "a.b" in str(spec) else d for d in documents]
+    found = grouped(compile_grouping(spec), documents)
+    assert found is not None
+    assert repr(found) == repr(run(documents, [{"$group": spec}]))
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        {"$floor": {"$divide": ["$a", "$b"]}}, {"$add": ["$a", 1, 2]}, {"$multiply": ["$a", 2**53 + 1]}, {"$multiply": ["$a", True]},
+        {"$floor": {"$toInt": "$a"}}, {"$trunc": ["$a", 1]}, {"$add": ["$$NOW", 1]}, {"$add": [1, 2]}, {"$subtract": ["$a", {"$literal": 1}]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_other_computed_ids_take_the_stage(id: Any) -> None:
+    assert compile_grouping({"_id": id}) is None
 
 
 @pytest.mark.parametrize(("unwind", "spec"), UNWINDS, ids=str)
