@@ -60,6 +60,7 @@ __all__ = ["Collection", "is_point"]
 T = TypeVar("T")
 M = TypeVar("M")
 Document = Mapping[str, Any]
+_new = object.__new__
 _POINT_IDS = frozenset({ObjectId, int, str})
 
 
@@ -104,7 +105,10 @@ class Collection(Binding[T]):
         """Return a reference to the document with this ``_id``; no request."""
         if type(id) not in _POINT_IDS:
             check_id(id)
-        return DocumentReference(self, id)
+        # As the constructor does, without its frame: a third of what a hot read spends in Python.
+        reference: DocumentReference[T] = _new(DocumentReference)
+        reference._binding, reference.id, reference._fields = self, id, None
+        return reference
 
     def where(self, condition: Any) -> Query[T]:
         """Return a query; nested plain objects mean dotted paths, ``_.eq({...})`` an exact object. QueryError when it is wrong."""
