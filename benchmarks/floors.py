@@ -109,14 +109,19 @@ class Floors:
     def __init__(self, db: Any, folder: Path, room_bytes: int = 0) -> None:
         self._free, self._held = _library()
         db.backup(folder, compact=False)
-        if room_bytes:
-            with open(folder / "data.mdb", "ab") as file:
-                file.write(bytes(room_bytes))
+        with open(folder / "data.mdb", "r+b") as file:  # which the copy has left to the disk alone
+            while file.read(2**20):
+                pass
+            file.write(bytes(room_bytes))
         names = (ctypes.c_char_p * len(SPACES))(*SPACES)
         extension = os.fsencode(lmdb.cpython.__file__)
         self._handle = self._free.floor_open(extension, os.fsencode(folder), names, MAP_BYTES)
         if not self._handle:
             raise RuntimeError("LMDB's functions are not where they were")
+
+    def warm(self, keys: Sequence[bytes]) -> None:
+        """Touch the pages of these documents, as whoever loaded or scanned them has."""
+        self.get_us(keys)
 
     def commit_us(self, steps: Sequence[tuple[int, int, bytes, bytes]]) -> float:
         """Return what a durable commit of (space, flags, key, value) takes."""
@@ -159,6 +164,13 @@ class Stage(AnyStage):
         self.own, self.hand = self.contestants
         self.floors = Floors(self.own.db, self.folder / "floors")
         self.number, self.index = _numbers(self.own.db)
+        for contestant in self.contestants:
+            contestant.filter("city123", 5_000)
+        self.floors.warm(self.keys())
+
+    def keys(self) -> list[bytes]:
+        """Return the keys of all documents."""
+        return [document_key(self.number, component(document["_id"])) for document in self.documents]
 
     def close(self) -> None:
         """Close everything and remove the folder."""
@@ -187,6 +199,7 @@ def update(stage: Stage) -> list[Row]:
     """The puts of a durable update in C, without and with the entries of two indexes; then flushes of as many pages alone."""
     small = Stage(Settings(min(len(stage.documents), MOST_FOR_UPDATES)))
     floors = Floors(small.own.db, small.folder / "updated", room_bytes=2**26)
+    floors.warm(small.keys())
     try:
         fresh = itertools.count(1_000_000)
         first, pages = _updates(small, floors, lambda: {"visits": next(fresh)}, with_hand=True)
@@ -227,6 +240,7 @@ def _updates(
         ]
         if with_hand:
             turns.append((ByHand.name, _timed(lambda id=id, change=change: stage.hand.update(id, change["visits"]))))  # type: ignore[misc]
+        random.shuffle(turns)  # whoever comes first meets what others have left to the disk
         for name, act in turns:
             before = _written()
             times.setdefault(name, []).append(act())

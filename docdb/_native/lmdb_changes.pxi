@@ -6,12 +6,12 @@ put, or undoes what it has put. It must not know filters, sessions, validators; 
 
 Laws:
 - Between taking the lead and giving it on nothing of Python runs but C functions, so that no interruption and no signal's handler comes between; the
-  exceptions are the hand-over of the lead to somebody who waits, and the bells, which come when all is done.
+  exceptions are the hand-over of the lead to somebody who waits, the feeds and the bells, all of which come when the commit is done.
 - The lead is taken only where nobody leads and nobody waits, and only where the last batch held one caller: several are the group commit's.
 - The numbers (commit, log) are those this process left behind: whenever the newest commit is not its own, the long road reads them.
-- What it reads and sets of the objects above. store: ``_catalog``, ``_latest``, ``_seen_id``, ``bell``, ``bells``, ``history_age_s``, ``history_bytes``,
-  ``hub``, ``writer``. writer: ``_last_callers``, ``_leading``, ``_pass_on``, ``_queue``, ``callers``, ``commits``, ``lone``. storage (engine/shared.py):
-  ``_checked_s``, ``_room``, ``_writer``, ``_writer_thread``, ``environment``.
+- What it reads and sets of the objects above. store: ``_catalog``, ``_latest``, ``_seen_id``, ``announce``, ``bell``, ``bells``, ``history_age_s``,
+  ``history_bytes``, ``hub``, ``writer``. writer: ``_last_callers``, ``_leading``, ``_pass_on``, ``_queue``, ``callers``, ``commits``, ``lone``. storage
+  (engine/shared.py): ``_checked_s``, ``_room``, ``_writer``, ``_writer_thread``, ``environment``.
 """
 
 from libc.stdint cimport int64_t
@@ -57,6 +57,7 @@ cdef enum:
     AGE_SHARE = 100             # this part of the history's age is left to whoever comes the long road next, a minute at most
 
 cdef bytes state_key = b"m:state"
+cdef bytes FIRST_INDEX = bytes(4)
 
 
 @cython.final
@@ -163,8 +164,9 @@ cdef class PointWriter:
         """Take lead and turn, carry it out, give both back, ring the bells."""
         cdef Environment environment = self.engine.environment
         cdef int done = IS_UNUSUAL
+        cdef list records = []      # of the commit, where feeds are to be told of it
         writer, latest, storage = store.writer, store._latest, self.engine._storage
-        if latest is None or latest[1] is not self.catalog or store.hub is not None or not self.trims_nothing(store, latest[2]):
+        if latest is None or latest[1] is not self.catalog or not self.trims_nothing(store, latest[2]):
             return IS_UNUSUAL
         if environment is None or not environment.usable() or storage is None or storage.environment is not environment:
             return IS_UNUSUAL
@@ -179,7 +181,9 @@ cdef class PointWriter:
         writer._leading = lone.leads = True
         environment.inside += 1
         try:
-            done = self.carry_out(environment, storage, store, latest, key, size, assigned, count)
+            done = self.carry_out(environment, storage, store, latest, key, size, assigned, count, records)
+            if records:  # commit by commit, so before anybody else can lead
+                announce(store, records)
         finally:
             environment.inside -= 1
             storage._writer_thread = 0
@@ -188,7 +192,7 @@ cdef class PointWriter:
                 lone.leads = writer._leading = False
             else:
                 hand_on(writer, lone, done)
-        if done == IS_CHANGED:
+        if done == IS_CHANGED and not records:
             ring(store, latest[2].last_commit)
         return done
 
@@ -202,7 +206,8 @@ cdef class PointWriter:
         return age == 0 or <int64_t>state.oldest_us >= docdb_clock_us() - age - slack
 
     cdef int carry_out(
-        self, Environment environment, storage, store, latest, unsigned char *key, Py_ssize_t size, Assigned *assigned, int count
+        self, Environment environment, storage, store, latest, unsigned char *key, Py_ssize_t size, Assigned *assigned, int count,
+        list records
     ) except? -3:
         """Begin, change, commit; whatever goes wrong in front of the commit undoes it and is the long road's to meet again."""
         cdef Buffer log
@@ -223,6 +228,9 @@ cdef class PointWriter:
                 done = self.change_in(environment, txn, &log, key, size, assigned, count)
                 if done == IS_CHANGED:
                     done = self.note(environment, txn, &log, state, store.history_bytes, end, &added)
+                if done == IS_CHANGED and store.hub is not None:
+                    records.append(((<char *>end)[:8] + FIRST_INDEX, (<char *>log.data)[:log.size]))
+                    records.append(((<char *>end)[:CHANGE_KEY], (<char *>end + CHANGE_KEY)[:END_SIZE]))
         except BaseException:
             done = IS_UNUSUAL
             raise
@@ -235,6 +243,7 @@ cdef class PointWriter:
         with nogil:
             code = api.txn_commit(txn)
         if code:
+            records.clear()
             environment.is_live = False
             self.last_end = (<char *>end)[:CHANGE_KEY], (<char *>end + CHANGE_KEY)[:END_SIZE]
             raise environment.failure(code, "committing")
@@ -362,6 +371,16 @@ cdef int hand_on(writer, lone, int done) except -1:
     if interruption is not None:
         interruption.add_note("docdb: the write is committed" if done == IS_CHANGED else "docdb: nothing was written")
         raise interruption
+    return 0
+
+
+cdef int announce(store, list records) except -1:
+    """Tell the feeds; what an interruption meets is done."""
+    try:
+        store.announce(records)
+    except BaseException as interruption:
+        interruption.add_note("docdb: the write is committed")
+        raise
     return 0
 
 

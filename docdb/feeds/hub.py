@@ -32,7 +32,7 @@ from typing import Any, Final, Protocol
 from docdb.engine.forks import Inside
 from docdb.errors import DocdbError
 from docdb.feeds.waiting import Feed
-from docdb.store.changes import LogWriter
+from docdb.store.changes import Few, LogWriter
 from docdb.store.store import Snapshot, Store
 
 __all__ = ["Hub", "Router"]
@@ -190,7 +190,7 @@ class Hub:
             else:
                 self._awaited.pop(id(feed), None)
 
-    def committed(self, log: LogWriter, last: int, storage_id: int) -> bool:
+    def committed(self, log: LogWriter | Few, last: int, storage_id: int) -> bool:
         """Hand a commit of this process to those it concerns; tell whether the thread may sleep on, having nothing to do for them.
 
         Called on the writer's thread, before the bell is rung. A large commit, one of the catalog, and one behind which another process has

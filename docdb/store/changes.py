@@ -82,6 +82,20 @@ def record(operation: str, collection: int, before: bytes, after: bytes) -> byte
     return _HEAD.pack(operation.encode("ascii"), collection, len(before)) + before + after
 
 
+class Few:
+    """The records of one commit that was made outside a batch, as its feeds are told of them (see ``LogWriter.few``)."""
+
+    __slots__ = ("first", "last", "records")
+
+    def __init__(self, records: list[tuple[bytes, bytes]]) -> None:
+        self.records = records
+        self.first = self.last = unpack_key(records[0][0])[0]
+
+    def few(self) -> list[tuple[bytes, bytes]]:
+        """Return the records."""
+        return self.records
+
+
 class LogWriter:
     """Collects the records of one storage transaction and puts them at its end.
 

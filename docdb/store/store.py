@@ -25,6 +25,7 @@ from docdb.store import catalog as catalog_room
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import Catalog, CollectionInfo, State
+from docdb.store.changes import Few, LogWriter
 from docdb.store.keyspace import FORMAT_KEY, document_key
 from docdb.store.signals import Shield
 from docdb.store.views import View
@@ -293,10 +294,25 @@ class Store:
             self._latest = batch.txn.id + 1, batch.catalog, batch.state
         if self.writer.commits % READER_CHECK_COMMITS == 0:
             self.engine.reader_check()
-        told = self.hub is not None and self.hub.committed(batch.log, batch.state.last_commit, batch.txn.id + 1)
-        self.bell.ring(batch.state.last_commit, others=told)
+        self._announce(batch.log, batch.state.last_commit, batch.txn.id + 1)
+
+    def _announce(self, log: LogWriter | Few, last: int, storage_id: int) -> None:
+        """Tell the feeds and whoever listens of what was committed."""
+        told = self.hub is not None and self.hub.committed(log, last, storage_id)
+        self.bell.ring(last, others=told)
         for bell in self.bells:
             bell()
+
+    def announce(self, records: list[tuple[bytes, bytes]]) -> None:
+        """Tell of a commit outside a batch, by its records; what goes wrong with that does not concern its caller."""
+        with Shield():
+            try:
+                log = Few(records)
+                self._announce(log, log.last, self._latest[0] if self._latest else -1)
+            except Exception:
+                import logging  # seldom needed, and slow to load
+
+                logging.getLogger("docdb.store").exception("after a commit")
 
     def _repair(self) -> None:
         """After a failed flush: what the environment holds in memory can no longer be trusted."""

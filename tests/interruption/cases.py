@@ -59,6 +59,18 @@ def update_one(db: Any) -> Call:
 
 
 @case
+def update_one_beside_a_stream(db: Any) -> Call:
+    stream = db["a"].changes()
+    db["a"].update_one({"_id": 1}, {"$set": {"n": -1}})
+
+    def call() -> None:
+        assert stream is not None
+        db["a"].update_one({"_id": 1}, {"$set": {"n": 1_000}})
+
+    return call
+
+
+@case
 def update_many(db: Any) -> Call:
     return lambda: db["a"].update_many({"k": 2}, {"$inc": {"n": 1}})
 

@@ -210,10 +210,19 @@ def test_a_closed_database_is_left_alone(tmp_path: Path) -> None:
         collection.update_one({"_id": 1}, {"$set": {"n": 1}})
 
 
-def test_feeds_are_told(db: docdb.Database) -> None:
-    with db["c"].changes() as stream:
-        assert db["c"].update_one({"_id": 1}, {"$set": {"n": 7}}).modified_count == 1
-        assert next(stream).after["n"] == 7
+def test_feeds_are_told_in_order(db: docdb.Database) -> None:
+    roads: list[int] = []
+    collection = db["c"]
+    collection.change = _noting(collection.change, roads)
+    with collection.changes() as stream, collection.where({"n": {"$gt": 1_000}}).watch() as live:
+        assert [d["_id"] for d in next(live).docs] == []
+        for n in range(1_000, 1_020):
+            collection.update_one({"_id": 1}, {"$set": {"n": n}})
+        assert [next(stream).after["n"] for _ in range(20)] == [*range(1_000, 1_020)]
+        snapshot = next(live)
+        while [d["n"] for d in snapshot.docs] != [1_019]:
+            snapshot = next(live)
+    assert roads.count(CHANGED) == 20
 
 
 def test_transactions_and_users_do_not_take_it(db: docdb.Database) -> None:
