@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -58,7 +58,7 @@ def command(
     asked = {"--sort": sort, "--limit": limit, "--skip": skip, "--projection": projection}
     as_result = not changes and (live or filter is not None or any(value for value in asked.values()))
     _check(collection, asked, changes, live, since, as_result)
-    with opened(path, snapshot_limit_s=None) as database:
+    with _naming_the_oldest(), opened(path, snapshot_limit_s=None) as database:
         if as_result:
             assert collection is not None
             query = database.collection(collection).where({}).options(raw=True).where(filter or {})
@@ -68,6 +68,17 @@ def command(
         form, output = Form("ndjson", canonical), standard_output()
         for line in islice(lines, count):
             write_documents([line], form, output)
+
+
+@contextmanager
+def _naming_the_oldest() -> Iterator[None]:
+    """Say in terms of the command line how to go on behind a lost history."""
+    try:
+        yield
+    except docdb.HistoryLost as lost:
+        if lost.oldest is not None:
+            lost.hint = f"--since {lost.oldest} is the oldest position left"
+        raise
 
 
 def _check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,38 @@ def test_a_result_follows_another_process(shop: Path) -> None:
             "removed_fields": [],
         }
     ]
+
+
+def test_changes_follow_another_process(shop: Path) -> None:
+    """As they are committed, one a line, with positions to go on from."""
+    command = [sys.executable, "-m", "docdb", "watch", str(shop), "users", "--since", "oldest"]
+    watching = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    with docdb.open(shop) as db:
+        for n in range(3):
+            db["users"].insert_one({"_id": 100 + n})
+            lines = []
+            while not any(line.get("id") == 100 + n for line in lines):
+                lines.append(json.loads(watching.stdout.readline()))
+        assert (lines[-1]["operation"], lines[-1]["after"]) == ("insert", {"_id": 102})
+        db["users"].doc(102).remove()
+        removed = json.loads(watching.stdout.readline())
+        assert (removed["operation"], removed["before"]) == ("delete", {"_id": 102})
+        assert next(db.changes(resume_after=lines[-1]["position"])).position == removed["position"]
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(SOON_S) != 0
+    watching.stdout.close()
+
+
+def test_a_lost_position_is_one_line_with_a_way_on(program: Program, tmp_path: Path) -> None:
+    with docdb.open(tmp_path / "d", history_bytes=20_000) as db:
+        db["a"].insert_one({"_id": -1})
+        position = db.changes().position
+        for n in range(100):
+            db["a"].insert_one({"_id": n, "text": "x" * 1_000})
+        oldest = db.changes(from_="oldest").position
+    ran = program("watch", tmp_path / "d", "--since", position, "--timeout", 0)
+    assert (ran.code != 0, len(ran.err.splitlines()), "older than the change log reaches" in ran.err) == (True, 1, True)
+    assert oldest in ran.err
+    left = program("watch", tmp_path / "d", "--since", oldest, "--timeout", 0).documents
+    assert left[-1]["id"] == 99

@@ -216,6 +216,97 @@ def test_a_window_runs_short_and_is_filled_at_its_commit(db: docdb.Database) -> 
     assert sorted(told(found[1])) == sorted([("remove", "dequeue", n) for n in range(3)] + [("limit", "enqueue", n) for n in (60, 61, 62)])  # fmt: skip
 
 
+def test_more_than_5000_documents(db: docdb.Database) -> None:
+    """CloudBase ends a listener there; here neither the first result nor what follows has a cap."""
+    rooms, count = db["a"], 12_000
+    rooms.insert_many([{"_id": n, "n": count - n} for n in range(count)])
+    everything = rooms.where({"n": {"$gt": 0}}).watch()
+    sorted_by = rooms.where({}).order_by("n").watch()
+    far = rooms.where({}).order_by("n").skip(6_000).limit(5_500).watch()
+    for query, expected in (
+        (everything, range(count)), (sorted_by, range(count - 1, -1, -1)), (far, range(count - 6_001, count - 11_501, -1)),
+    ):  # fmt: skip
+        first = query.next()
+        assert ids(first) == list(expected)
+        assert told(first) == [("init", "init", n) for n in expected]
+    rooms.insert_one({"_id": -1, "n": 0.5})
+    rooms.update_one({"_id": 7_000}, {"$set": {"m": 1}})
+    rooms.update_many({"_id": {"$gte": 0, "$lt": 100}}, {"$set": {"n": 0}})
+    rooms.delete_one({"_id": 5_999})
+    asked = [
+        rooms.where({"n": {"$gt": 0}}).order_by("_id"), rooms.where({}).order_by("n").order_by("_id"),
+        rooms.where({}).order_by("n").order_by("_id").skip(6_000).limit(5_500),
+    ]  # fmt: skip
+    found = [taken(db, query) for query in (everything, sorted_by, far)]
+    assert [ids(snapshots[-1]) for snapshots in found] == [
+        [document["_id"] for document in query.get().to_list()] for query in asked
+    ]
+    assert not any(snapshot.coalesced for snapshots in found for snapshot in snapshots)
+    assert [sorted(told(snapshot)) for snapshot in found[0]] == [
+        [("add", "enqueue", -1)], [("update", "update", 7_000)], [("update", "dequeue", n) for n in range(100)], [("remove", "dequeue", 5_999)],
+    ]  # fmt: skip
+    assert [len(snapshot) for snapshot in found[0]] == [count + 1, count + 1, count - 99, count - 100]
+
+
+def test_more_than_5000_documents_that_come_and_go_at_once(db: docdb.Database) -> None:
+    query = db["a"].where({}).watch()
+    found = taken(db, query)
+    db["a"].insert_many([{"_id": n} for n in range(7_000)])
+    found += taken(db, query)
+    db["a"].update_many({}, {"$set": {"n": 1}})
+    found += taken(db, query)
+    db["a"].delete_many({})
+    found += taken(db, query)
+    assert [(len(snapshot), len(snapshot.doc_changes), snapshot.coalesced) for snapshot in found] == [
+        (0, 0, False), (7_000, 7_000, False), (7_000, 7_000, False), (0, 7_000, False),
+    ]  # fmt: skip
+    assert [{change.data_type for change in snapshot.doc_changes} for snapshot in found[1:]] == [
+        {"add"}, {"update"}, {"remove"},
+    ]  # fmt: skip
+
+
+def test_a_position_is_where_a_stream_goes_on(db: docdb.Database) -> None:
+    """What a stream tells behind a snapshot is what the snapshot does not show."""
+    db["a"].insert_one({"_id": 0})
+    query = db["a"].where({}).watch()
+    for n in range(1, 4):
+        db["a"].insert_one({"_id": n})
+    for snapshot in taken(db, query):
+        behind = [change.id for change in iter(db["a"].changes(resume_after=snapshot.position).try_next, None)]
+        assert [*ids(snapshot), *behind] == [0, 1, 2, 3]
+
+
+def test_a_change_of_one_snapshot_is_nobody_elses(db: docdb.Database) -> None:
+    db["a"].insert_one({"_id": 1, "n": [1]})
+    one, other = db["a"].where({}).watch(), db["a"].where({}).watch()
+    first = one.next()
+    first.docs[0]["n"].append("mine")
+    first.docs.clear()
+    assert (other.next().docs, first.doc_changes[0].doc) == ([{"_id": 1, "n": [1]}], {"_id": 1, "n": [1]})
+    db["a"].doc(1).update({"m": 1})
+    assert [snapshot.docs for snapshot in taken(db, one)] == [[{"_id": 1, "n": [1], "m": 1}]]
+
+
+def test_queries_that_no_index_finds_are_counted(db: docdb.Database) -> None:
+    kept = [
+        db["a"].where(condition).watch()
+        for condition in ({"k": 1}, {"k": {"$in": [1, 2]}}, {"k": {"$gt": 1, "$lt": 5}}, {"tags": "x"}, {"k": 1, "m": {"$ne": 2}})
+    ]  # fmt: skip
+    assert db.stats()["feeds"]["live_queries"]["unindexed"] == 0
+    unindexed = [
+        db[name].where({}).options(raw=True).where(condition).watch()
+        for name, condition in (("a", {}), ("a", {"k": {"$ne": 1}}), ("b", {"$expr": {"$gt": ["$k", "$m"]}}), ("b", {"$nor": [{"k": 1}]}))
+    ]  # fmt: skip
+    stats = db.stats()["feeds"]["live_queries"]
+    assert (stats["open"], stats["unindexed"]) == (len(kept) + 4, 4)
+    db["a"].insert_one({"_id": 1, "k": 9, "m": 1})
+    db["b"].insert_one({"_id": 1, "k": 9, "m": 1})
+    assert [len(taken(db, query)[-1]) for query in unindexed] == [1, 1, 1, 1]
+    unindexed[0].close()
+    unindexed[2].close()
+    assert db.stats()["feeds"]["live_queries"]["unindexed"] == 2
+
+
 def test_what_does_not_touch_the_result_is_not_told(db: docdb.Database) -> None:
     db["a"].insert_many([{"_id": n, "n": n} for n in range(9)])
     query = db["a"].where({}).order_by("n").limit(2).field({"n": 1}).watch()
@@ -493,6 +584,39 @@ def test_a_coroutine_function_without_a_loop(db: docdb.Database) -> None:
     db["a"].where({}).watch(on_change=note)
     db["a"].insert_one({})
     wait_for(lambda: len(seen) == 2)
+
+
+def test_a_coroutine_function_for_errors_without_a_loop(db: docdb.Database) -> None:
+    errors: list[BaseException] = []
+
+    async def complain(error: BaseException) -> None:
+        await asyncio.sleep(0)
+        errors.append(error)
+
+    async def fail(snapshot: Any) -> None:
+        await asyncio.sleep(0)
+        raise ValueError(f"at {snapshot.id}")
+
+    db["a"].where({}).watch(on_change=fail, on_error=complain)
+    wait_for(lambda: [str(error) for error in errors] == ["at 0"])
+
+
+def test_a_callback_may_write_and_watch(db: docdb.Database) -> None:
+    """It holds nothing that others wait for: plain writes, a transaction, a live query of its own."""
+    seen: list[Any] = []
+
+    def follow(snapshot: Any) -> None:
+        if snapshot.id < 3:
+            db["a"].insert_one({"_id": snapshot.id})
+            with db.transaction() as t:
+                t["counts"].doc(1).set({"n": len(snapshot)})
+            with db["a"].where({}).watch() as query:
+                seen.append(ids(query.next()))
+
+    db["a"].where({}).watch(on_change=follow)
+    wait_for(lambda: len(seen) == 3)
+    assert seen == [[0], [0, 1], [0, 1, 2]]
+    assert db["counts"].find_one({"_id": 1}) == {"_id": 1, "n": 2}
 
 
 def test_async_iteration(db: docdb.Database) -> None:

@@ -143,6 +143,84 @@ def test_a_pipeline_makes_documents(db: docdb.Database) -> None:
     assert taken(db["a"].changes(pipeline=[], resume_after=found[0]["_id"]))[0]["documentKey"] == {"_id": 3}
 
 
+def test_a_filter_and_a_pipeline_together(db: docdb.Database) -> None:
+    stream = db["a"].changes(
+        {"room": "x"},
+        operations=["update", "delete"],
+        pipeline=[
+            {"$match": {"operationType": {"$ne": "delete"}}},
+            {"$set": {"was": "$fullDocumentBeforeChange.n", "is": "$fullDocument.n", "fields": "$updateDescription.updatedFields"}},
+            {"$unset": ["fullDocument", "fullDocumentBeforeChange", "clusterTime", "wallTime", "updateDescription"]},
+        ],
+    )  # fmt: skip
+    db["a"].insert_many([{"_id": 1, "room": "x", "n": 1}, {"_id": 2, "room": "y", "n": 1}])
+    db["a"].update_many({}, {"$inc": {"n": 1}})
+    db["a"].delete_one({"_id": 1})
+    db["a"].update_one({"_id": 2}, {"$set": {"room": "x"}})
+    found = taken(stream)
+    assert [(item["documentKey"], item["was"], item["is"], item["fields"]) for item in found] == [
+        ({"_id": 1}, 1, 2, {"n": 2}),
+        ({"_id": 2}, 2, 2, {"room": "x"}),
+    ]
+    assert [sorted(item) for item in found] == [
+        ["_id", "documentKey", "fields", "is", "ns", "operationType", "was"],
+    ] * 2  # fmt: skip
+    again = db["a"].changes({"room": "x"}, operations="delete", resume_after=found[0]["_id"])
+    assert told(again) == [("delete", 1)]
+
+
+def test_a_pipeline_over_all_collections(db: docdb.Database) -> None:
+    stream = db.changes(pipeline=[{"$match": {"ns.coll": {"$in": ["a", "c"]}, "operationType": "insert"}}])
+    for name in ("a", "b", "c"):
+        db[name].insert_one({"_id": name})
+    assert [item["fullDocument"] for item in taken(stream)] == [{"_id": "a"}, {"_id": "c"}]
+
+
+def test_a_commit_over_collections_comes_whole_and_in_one_piece(db: docdb.Database) -> None:
+    """Amid threads that write elsewhere, what one transaction did stands together, in its order."""
+    for name in ("a", "b", "c"):
+        db[name].insert_one({"_id": -1})
+    stream = db.changes()
+
+    def write(place: int) -> None:
+        for n in range(30):
+            with db.transaction() as t:
+                for name in ("a", "b", "c"):
+                    t[name].insert_one({"_id": 100 * place + n})
+
+    threads = [threading.Thread(target=write, args=(place,)) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON_S)
+    found = taken(stream)
+    groups = [found[at : at + 3] for at in range(0, len(found), 3)]
+    assert len(groups) == 90
+    assert all(sorted(change.collection for change in group) == ["a", "b", "c"] for group in groups)
+    assert all(len({(change.commit, change.id, change.time) for change in group}) == 1 for group in groups)
+    positions = [(change.commit, change.index) for change in found]
+    assert positions == sorted(set(positions))
+    assert len({change.position for change in found}) == 270
+
+
+def test_history_that_is_too_old_is_lost_and_says_what_is_left(tmp_path: Path) -> None:
+    """The cap of age, as the cap of bytes below."""
+    with docdb.open(tmp_path / "d", history_age_s=0.05) as db:
+        stream = db["a"].changes()
+        db["a"].insert_one({"_id": 0})
+        stored = stream.position
+        time.sleep(0.1)
+        for n in range(1, 4):
+            db["a"].insert_one({"_id": n})
+        with pytest.raises(HistoryLost) as lost:
+            stream.try_next()
+        with pytest.raises(HistoryLost, match="older than the change log reaches") as refused:
+            db["a"].changes(resume_after=stored)
+        assert refused.value.oldest == lost.value.oldest is not None
+        assert "restart" in str(refused.value)
+        assert told(db["a"].changes(resume_after=lost.value.oldest))[-1] == ("insert", 3)
+
+
 def test_watch_is_pymongos(db: docdb.Database) -> None:
     plain, full = (
         db["a"].watch(batch_size=5),
