@@ -65,7 +65,7 @@ soak: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard docdb/_native/*.pyx) $(wildcard docdb/_native/*.pxd)
 	@echo "setting up $(VENV): packages, then the kernels, which take the C compiler a minute or two"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip -q install --disable-pip-version-check "setuptools>=68" wheel "cython>=3.0.10"
+	$(BIN)/pip -q install --disable-pip-version-check "setuptools>=77" wheel "cython>=3.0.10"
 	$(BIN)/pip -q install --disable-pip-version-check --no-build-isolation -e ".[cli,test]"
 	touch $@
 
