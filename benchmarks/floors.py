@@ -204,6 +204,8 @@ def update(stage: Stage) -> list[Row]:
         fresh = itertools.count(1_000_000)
         first, pages = _updates(small, floors, lambda: {"visits": next(fresh)}, with_hand=True)
         both, more = _updates(small, floors, lambda: {"age": next(fresh), "email": f"{next(fresh)}@example.com"})
+        counts = [round(pages[name]) for name in (OWN, ByHand.name)]
+        flushed = _flushes(small, counts, lambda: {"visits": next(fresh)})
     finally:
         floors.close()
         small.close()
@@ -212,9 +214,8 @@ def update(stage: Stage) -> list[Row]:
         floor_row("one durable update: its puts in C", first, f"{part:.2f} of by hand; {_pages(pages)}"),
         floor_row("one durable update of two indexed fields: its puts in C", both, _pages(more)),
     ]
-    for name in (OWN, ByHand.name):
-        count = round(pages[name])
-        times = Times({OWN: [first[OWN]], FLOOR: _flushes(stage.folder, count)})
+    for name, count in zip((OWN, ByHand.name), counts, strict=True):
+        times = Times({OWN: flushed[0], FLOOR: flushed[count]})
         rows.append(floor_row(f"one durable update: writing and flushing {count} pages ({name}'s) alone", times))
     return rows
 
@@ -317,19 +318,24 @@ class _Log:
         ]
 
 
-def _flushes(folder: Path, count: int) -> list[float]:
-    """Return the times of writing so many scattered pages and a meta page, each with its flush, into a file that has its length."""
+def _flushes(stage: Stage, counts: Sequence[int], fields: Callable[[], dict[str, Any]]) -> dict[int, list[float]]:
+    """Return the times of writing so many scattered pages and a meta page, each with its flush, into a file that has its length; 0: of docdb's update."""
     free, _ = _library()
-    path, size = folder / "flushed", 2**26
+    path, size = stage.folder / "flushed", 2**26
     path.write_bytes(bytes(size))
     data, meta = os.open(path, os.O_RDWR), os.open(path, os.O_RDWR | os.O_DSYNC)
     os.fsync(data)
-    chance, times = random.Random(6), []
+    times: dict[int, list[float]] = {0: [], **{count: [] for count in counts}}
     for round_ in range(UPDATES):
-        places = sorted(4096 * place for place in chance.sample(range(2, size // 4096), count))
-        page = bytes((round_ % 256,)) * 4096
-        spent = free.floor_flush(data, meta, page, (ctypes.c_long * count)(*places), count, META_BYTES)
-        times.append(_checked(spent) / 1e3)
+        id = random.choice(stage.documents)["_id"]
+        for count in random.sample([*times], len(times)):
+            if count == 0:
+                times[0].append(_timed(lambda: stage.own.docs.update_one({"_id": id}, {"$set": fields()}))())  # noqa: B023 (called at once)
+                continue
+            places = sorted(4096 * place for place in random.sample(range(2, size // 4096), count))
+            page = bytes((round_ % 256,)) * 4096
+            spent = free.floor_flush(data, meta, page, (ctypes.c_long * count)(*places), count, META_BYTES)
+            times[count].append(_checked(spent) / 1e3)
     os.close(data)
     os.close(meta)
     path.unlink()
