@@ -24,7 +24,7 @@ from docdb.faces.arguments import (
 )
 from docdb.faces.conditions import encode_find
 from docdb.language.collation import Collation, parse_collation
-from docdb.language.filters import parse
+from docdb.language.filters import parse, parse_comparisons
 from docdb.language.linear_patterns import is_linear_only, linear_only
 from docdb.language.projection import Projection, parse_projection
 from docdb.language.sorting import parse_sort
@@ -73,6 +73,10 @@ class Selection(NamedTuple):
         linear: bool = False,
     ) -> Selection:
         """Return the selection of a filter in MongoDB's sense and a projection; QueryError when either is wrong. ``linear``: its patterns are RE2's."""
+        if type(filter) is dict and fields is None and collation is None and let is None:
+            plain = parse_comparisons(filter)
+            if plain is not None:
+                return Selection._make((filter, plain, *_NOTHING_MORE, naive_utc, linear))
         if linear and not is_linear_only():  # constants are evaluated while they are read
             with linear_only():
                 return Selection.of(filter, fields, collation=collation, let=let, naive_utc=naive_utc, linear=True)
@@ -195,6 +199,7 @@ class Selection(NamedTuple):
         return {name: value for name, value in named.items() if value is not None}
 
 
+_NOTHING_MORE: Final = Selection()[2:-2]  # what stands between the filter's tree and the two settings
 _ORDER: Final = Selection._fields.index("order")  # the keys stand behind it
 _LIMIT: Final = Selection._fields.index("limit")
 

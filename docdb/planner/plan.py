@@ -10,7 +10,7 @@ batches, so memory stays flat but for a sort and for the ids a path must not giv
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -42,10 +42,10 @@ from docdb.planner.ordering import decode_token, encode_token
 from docdb.planner.presorted import sorted_within
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.top import CAN_SORT, smallest, whole
-from docdb.planner.views import View
+from docdb.planner.views import Index, View
 from docdb.store import codec
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "page_of"]
 
 _BATCH = 256
 _PLAIN = (FullScan, IdLookup, IndexIntersection, IndexScan, IndexUnion)  # paths that read a document for the plan alone
@@ -94,7 +94,7 @@ class Plan:
             arranged = self._arranged(_watched(source, deadline))
             if self.sort and not self.ordered:
                 arranged = _watched(arranged, deadline)
-            found = _page(arranged, query)
+            found = page_of(arranged, query)
         if read is not None and query.projection is not None and read == query.projection.names:
             project = None  # nothing else was decoded
         for batch in found:
@@ -110,11 +110,11 @@ class Plan:
             return
         if not self.sort or self.ordered:
             batches = self._pairs(view, Work())
-            yield from _page(_watched(batches, deadline, writes=True), self.query)
+            yield from page_of(_watched(batches, deadline, writes=True), self.query)
             return
         rows = _watched(self._pairs(view, Work()), deadline, writes=True)
         found = self._sorted(rows, lambda pair: codec.decode(pair[1]))
-        yield from _page(_watched(_batches(found), deadline, writes=True), self.query)
+        yield from page_of(_watched(_batches(found), deadline, writes=True), self.query)
 
     def rows(self, view: View, deadline: float | None = None) -> Iterator[list[bytes]]:
         """Return batches of the result as stored bytes, in its order; keyset and projection do not apply, but for a mask."""
@@ -137,7 +137,7 @@ class Plan:
             return None
         if not self.query.skip and not self.query.limit:
             return self._stored_matches(view, deadline, Work(), take)
-        found = _page(self._stored_matches(view, deadline, Work(), None), self.query)
+        found = page_of(self._stored_matches(view, deadline, Work(), None), self.query)
         return found if take is None else ([take(data) for data in batch] for batch in found)
 
     @property
@@ -195,6 +195,16 @@ class Plan:
         from docdb.planner.explain import explain
 
         return explain(self, view, execute)
+
+    @property
+    def indexes(self) -> Sequence[Index]:
+        """The indexes that are read, also by one path of several."""
+        return _indexes(self.access)
+
+    @property
+    def path(self) -> str:
+        """The kind of the access path."""
+        return type(self.access).__name__
 
     def token(self) -> str | None:
         """Return the keyset token of the last document delivered; None before the first."""
@@ -447,6 +457,14 @@ class Plan:
         return self._arranged(self._documents(view, Work())) if self.query.after else self._filtered(view, Work())
 
 
+def _indexes(access: Access) -> list[Index]:
+    if isinstance(access, IndexScan | CountedAccess):
+        return [access.index]
+    if isinstance(access, IndexUnion | IndexIntersection):
+        return [index for part in access.parts for index in _indexes(part)]
+    return []
+
+
 def _judged(batches: Iterator[list[bytes]], matches: Callable[[Any], bool], paths: Any) -> Iterator[list[bytes]]:
     """Drop the stored documents that do not match; of each only what the filter reads is decoded, where that is known."""
     names = None if paths is None else frozenset(path[0] for path in paths if path)
@@ -482,8 +500,8 @@ def _end(query: FindQuery) -> int | None:
     return query.skip + query.limit if query.limit else None
 
 
-def _page(batches: Iterator[list[Any]], query: FindQuery) -> Iterator[list[Any]]:
-    """Drop the first ``skip`` items and end after ``limit``."""
+def page_of(batches: Iterator[list[Any]], query: FindQuery) -> Iterator[list[Any]]:
+    """Yield batches without the first ``skip`` items, up to ``limit``."""
     skip, left = query.skip, query.limit or None
     for batch in batches:
         if skip:

@@ -35,6 +35,7 @@ from docdb.planner.nearness import NEAR_ORDER, check_near
 from docdb.planner.ordering import decode_token
 from docdb.planner.plan import Plan
 from docdb.planner.queries import FindQuery, SortKeys
+from docdb.planner.shapes import bind
 from docdb.planner.shortcuts import quick_scan
 from docdb.planner.views import View
 
@@ -54,6 +55,15 @@ def plan(query: FindQuery, view: View) -> Plan:
     collection = view.collection
     if collection is None:
         return Plan(query, Nothing(), exact=True, ordered=True)
+    free = query.hint is None and query.min is None and query.max is None
+    bound = bind(query, view, _thought) if free else None
+    return _thought(query, view) if bound is None else bound
+
+
+def _thought(query: FindQuery, view: View) -> Plan:
+    """Return the plan of a query whose shape is not known."""
+    collection = view.collection
+    assert collection is not None
     if query.hint is None and query.min is None and query.max is None:
         quick = _by_one_id(query) or _everything(query) or quick_scan(query, view)
         if quick is not None:

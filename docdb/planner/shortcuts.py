@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from docdb.language.tree import And, Compare, In, Node, Not, Path, TypeIs
+from docdb.language.tree import And, Compare, In, Node
 from docdb.planner.access import FullScan, IndexScan
 from docdb.planner.bounds import IndexBounds, ranges_of
-from docdb.planner.choice import FETCH_COST, FIRST_STEP, SORT_COST, Candidate, is_ordinary
+from docdb.planner.choice import FETCH_COST, FIRST_STEP, SORT_COST, Candidate
 from docdb.planner.conditions import conditions
 from docdb.planner.intervals import EVERYTHING, is_point
 from docdb.planner.plan import Plan
 from docdb.planner.queries import FindQuery
+from docdb.planner.shapes import excludes_array, only_index
 from docdb.planner.views import View
 
 __all__ = ["quick_scan"]
@@ -28,7 +29,6 @@ _SCALARS: Final = frozenset({bool, float, int, str})
 _LONGEST: Final = 240  # bytes of a bound that needs no cut
 _PROVED: Final = frozenset({0})
 _BOTH_PROVED: Final = frozenset({0, 1})
-_ARRAY: Final = frozenset({"array"})
 _NOTHING: Final[frozenset[int]] = frozenset()
 _ID: Final = ("_id",)
 _MOST_VALUES: Final = 100
@@ -44,7 +44,7 @@ def quick_scan(query: FindQuery, view: View) -> Plan | None:
     sort = query.sort
     if sort and (len(sort) > 1 or sort[0][0] != node.path):
         return None
-    index = _only_index(view.collection, node.path)
+    index = only_index(view.collection, node.path)
     if index is None:
         return None
     counters = view.counters(index)
@@ -93,31 +93,9 @@ def _comparison(node: Node) -> tuple[Compare | In | None, frozenset[int]]:
     if type(node) is not And or len(node.parts) != 2:
         return None, _PROVED
     first, second = node.parts
-    if type(first) is not Compare or type(first.value) not in _SCALARS or type(second) is not Not:
+    if type(first) is not Compare or type(first.value) not in _SCALARS or not excludes_array(second, first):
         return None, _PROVED
-    said = second.part
-    if type(said) is TypeIs and said.path == first.path and said.names == _ARRAY:
-        return first, _BOTH_PROVED
-    return None, _PROVED
-
-
-def _only_index(collection: Any, path: Path) -> Any | None:
-    """Return the index that holds the field first, when it holds every document and no other index holds the field."""
-    found = None
-    for index in collection.indexes:
-        if index.building or index.hidden:
-            continue
-        for known, _ in index.keys:
-            if "$**" in known:
-                return None
-            if known == path:
-                if found is not None:
-                    return None
-                found = index
-    if found is None or found.keys[0][0] != path or not is_ordinary(found):
-        return None
-    plain = not found.sparse and found.partial_node is None and found.collation is None
-    return found if plain else None
+    return first, _BOTH_PROVED
 
 
 def _bounds(node: Compare | In, index: Any) -> IndexBounds | None:

@@ -6,7 +6,7 @@ fulfils them (``store/catalog.py`` and ``store/views.py``; in tests a small fake
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from docdb.language.tree import Node, Path
@@ -44,6 +44,8 @@ class Collection(Protocol):
     def name(self) -> str: ...
     @property
     def indexes(self) -> tuple[Any, ...]: ...
+    @property
+    def shapes(self) -> dict[Any, Any]: ...
 
 
 class Counters(Protocol):
@@ -88,7 +90,22 @@ class View(Protocol):
 
     def entry_count(self, index: Any, low: bytes, high: bytes, limit: int | None = None) -> int: ...
 
+    def join(
+        self,
+        index: Any,
+        low: bytes,
+        high: bytes,
+        *,
+        more: Sequence[tuple[bytes, bytes]] = (),
+        reverse: bool = False,
+        first: int = 16,
+        program: Any = None,
+        decode: Any = True,
+    ) -> Iterator[tuple[int, list[Any]]] | None: ...
+
     def counters(self, index: Any) -> Any: ...
+
+    def is_plain(self, index: Any) -> bool: ...
 
     def document_count(self) -> int: ...
 

@@ -31,7 +31,6 @@ from docdb.language.order import order_key
 from docdb.language.projection import parse_projection
 from docdb.language.tree import TRUE, And
 from docdb.language.values import canonical
-from docdb.planner.access import Access, CountedAccess, IndexIntersection, IndexScan, IndexUnion
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
@@ -42,7 +41,7 @@ from docdb.sessions.operations import Operation, Outcome
 from docdb.sessions.setting import COMMIT_BYTES, Guard, Setting, TooLarge
 from docdb.store import records
 from docdb.store.batch import WriteBatch
-from docdb.store.catalog import CollectionInfo, IndexInfo
+from docdb.store.catalog import CollectionInfo
 from docdb.store.columns import Wanted
 from docdb.store.points import Changer, Points, Reader
 from docdb.store.store import Snapshot, Store
@@ -181,7 +180,7 @@ class StoreSession(Administering):
 
     def stored(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[bytes]]:
         """Yield batches of the stored bytes of the documents, whole; the query has no keyset token and asks for no metadata."""
-        return self._found(name, query, max_time_ms, None, Plan.rows)
+        return self._found(name, query, max_time_ms, None, stored=True)
 
     def _found(
         self,
@@ -189,7 +188,8 @@ class StoreSession(Administering):
         query: FindQuery,
         max_time_ms: float | None,
         page: Page | None,
-        read: Callable[[Plan, View, float | None], Iterator[list[Any]]] = Plan.run,
+        *,
+        stored: bool = False,
     ) -> Iterator[list[Any]]:
         deadline = _deadline(max_time_ms)
         self._open()
@@ -201,7 +201,7 @@ class StoreSession(Administering):
             if page is not None:
                 page.plan = chosen
             try:
-                for batch in read(chosen, view, deadline):
+                for batch in chosen.rows(view, deadline) if stored else chosen.run(view, deadline):
                     spent += time.perf_counter() - began
                     yield batch
                     began = time.perf_counter()  # what the reader does with a batch is his own time
@@ -299,7 +299,7 @@ class StoreSession(Administering):
 
     def note_uses(self, chosen: Plan) -> None:
         """Count the use of each index of a plan."""
-        for index in _indexes(chosen.access):
+        for index in chosen.indexes:
             self.store.note_use(index.number)
 
     def complete(self, name: str, query: FindQuery, snapshot: Snapshot, also: Sequence[str] = ()) -> FindQuery:
@@ -477,8 +477,8 @@ class StoreSession(Administering):
             return
         import logging
 
-        path = f", {type(chosen.access).__name__}" if chosen is not None else ""
-        names = [index.name for index in _indexes(chosen.access)] if chosen is not None else []
+        path = f", {chosen.path}" if chosen is not None else ""
+        names = [index.name for index in chosen.indexes] if chosen is not None else []
         path += f" on {', '.join(names)}" if names else ""
         text = repr(query.filter)[:500] if query is not None else ""
         logger = logging.getLogger("docdb.slow")
@@ -504,14 +504,6 @@ def _collated(query: FindQuery, collation: Collation, naive_utc: bool) -> FindQu
     if query.fields is not None:
         shown = parse_projection(query.fields, node=node, collation=collation, let=query.let, naive_utc=naive_utc)
     return query._replace(node=node, collation=collation, projection=shown)
-
-
-def _indexes(access: Access) -> list[IndexInfo]:
-    if isinstance(access, IndexScan | CountedAccess):
-        return [access.index]
-    if isinstance(access, IndexUnion | IndexIntersection):
-        return [index for part in access.parts for index in _indexes(part)]
-    return []
 
 
 def _attempt(step: writing.Step, batch: WriteBatch) -> Outcome | DocdbError:

@@ -82,7 +82,7 @@ class Gated(StoreSession):
         return self._closed or self.root.closed
 
     def _open(self) -> None:
-        if self._closed or self.root.closed:
+        if self._closed or self.root._closed:
             self._refuse()
 
     def left_s(self) -> float | None:
@@ -161,7 +161,9 @@ class Gated(StoreSession):
 
     def find(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of documents that may be read."""
-        return super().find(name, self.filled_query(name, query), max_time_ms=max_time_ms)
+        if query.projection is not None or not is_plain(query.filter):
+            query = self.filled_query(name, query)
+        return super().find(name, query, max_time_ms=max_time_ms)
 
     def stored(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> Iterator[list[bytes]]:
         """Yield batches of the stored bytes of documents that may be read."""
@@ -223,8 +225,7 @@ class Gated(StoreSession):
             if self._asked is not None:
                 self._asked.add(name)
             if node is not query.node:
-                filter, _, *others = query
-                query = FindQuery(filter, node, *others)
+                query = FindQuery._make((query.filter, node, *query[2:]))  # in half of _replace's time
         return super().complete(name, query, snapshot)
 
     def sources(self, snapshot: Snapshot, deadline: float | None) -> PipelineSources:

@@ -43,6 +43,7 @@ GARBAGE_PREFIX: Final = b"g:"
 _U64 = struct.Struct(">Q")
 _STATE = struct.Struct(">QIIQQ")
 _COUNTERS = struct.Struct(">QQQ")
+_NO_MORE: Final = bytes(16)
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,11 @@ class CollectionInfo:
         return tuple(index for index in self.indexes if index.expire_after_s is not None)
 
     @cached_property
+    def shapes(self) -> dict[Any, Any]:
+        """What the planner has learnt of queries by their shape while this definition holds (``planner/shapes.py``)."""
+        return {}
+
+    @cached_property
     def validator(self) -> Node | None:
         """What every written document must match, or None."""
         spec = self.options.get("validator")
@@ -343,6 +349,12 @@ class Counters:
         if self.first < 0 or self.second < 0 or self.third < 0:
             raise CorruptError("a counter record is damaged or missing", hint="check() tells which")
         return _COUNTERS.pack(self.first, self.second, self.third)
+
+    @staticmethod
+    def only_first(txn: EngineTransaction, key: bytes) -> bool:
+        """Tell whether the second and the third count under a key are 0."""
+        data = txn.get(CATALOG, key)
+        return data is None or (len(data) == _COUNTERS.size and data[8:] == _NO_MORE)
 
     @staticmethod
     def read(txn: EngineTransaction, key: bytes) -> Counters:

@@ -150,6 +150,10 @@ class View:
         """Return how many entries the index has, how many of them are cut and multikey."""
         return Counters.read(self._txn, index_counters_key(index.number))
 
+    def is_plain(self, index: IndexInfo) -> bool:
+        """Tell whether no entry of the index is cut or comes from an array."""
+        return Counters.only_first(self._txn, index_counters_key(index.number))
+
     def document_count(self) -> int:
         """Return the number of documents; one get, expired documents included."""
         if self.collection is None:

@@ -43,7 +43,7 @@ class FakeView:
     applies_programs = False
 
     def __init__(self, documents: list[dict[str, Any]], *indexes: SimpleNamespace) -> None:
-        self.collection = SimpleNamespace(name="things", indexes=indexes)
+        self.collection = SimpleNamespace(name="things", indexes=indexes, shapes={})
         self.documents = sorted((order_key(d["_id"]), codec.encode(d)) for d in documents)
         self.stored = dict(self.documents)
         self.made = {i.number: self._entries(i, documents) for i in indexes}
@@ -113,6 +113,13 @@ class FakeView:
         cut = sum(value[1] & 15 == 15 for value in values)
         multikey = sum(value[1] & 0xF0 == 0x10 for value in values)
         return SimpleNamespace(entries=len(values), cut=cut, multikey=multikey)
+
+    def is_plain(self, definition: Any) -> bool:
+        counters = self.counters(definition)
+        return not counters.cut and not counters.multikey
+
+    def join(self, *_: Any, **__: Any) -> None:
+        return None
 
     def document_count(self) -> int:
         return len(self.documents)

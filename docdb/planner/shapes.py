@@ -1,0 +1,231 @@
+"""Plans kept by the shape of a query: the tree of its filter with the constants taken out, and its order.
+
+What lives here: ``bind``, which gives a known shape new constants, and ``BoundPlan``, what comes of it. What it must not know: how candidates are
+weighed (``choice``).
+
+A shape is one comparison of one field, beside which may be said that the field is no array, in that field's order or none. What is learnt of it is which
+index serves it; the collection's definition keeps that (``CollectionInfo.shapes``), so that it ends with it. What depends on the documents is asked
+each time: whether entries of the index come from arrays or are cut, and without a limit whether the entries are few.
+
+Law: what is read is what the plan of ``think``, the planner without this room, reads. A bound plan becomes that plan as soon as anything but its documents is
+asked of it. That entries are few is not counted where they were few the last time: reading begins, and who meets more asks ``think``, and goes on where
+that plan reads the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from docdb.engine import interrupts
+from docdb.language.order import TAGS, order_key
+from docdb.language.tree import And, Compare, Not, Path, TypeIs
+from docdb.planner.access import FIRST_FETCH, IndexScan, Work
+from docdb.planner.bounds import IndexBounds
+from docdb.planner.choice import FETCH_COST, FIRST_STEP, is_ordinary
+from docdb.planner.plan import Plan, page_of
+from docdb.planner.queries import FindQuery, SortKeys
+from docdb.planner.views import View
+
+__all__ = ["BoundPlan", "bind", "only_index"]
+
+Think = Callable[[FindQuery, View], Plan]
+
+MOST_SHAPES: Final = 256
+_ID: Final = ("_id",)
+_ARRAY: Final = frozenset({"array"})
+_LONGEST: Final = 240  # bytes of a bound that needs no cut
+_NUMBERS: Final = order_key(float("nan")) + b"\xff"  # where the other numbers begin
+# The first component that has the type of a constant, and what lies behind the last.
+_BRACKETS: Final[dict[type, tuple[bytes, bytes]]] = {
+    bool: (bytes((TAGS["bool"],)), bytes((TAGS["bool"] + 1,))),
+    float: (_NUMBERS, bytes((TAGS["int"] + 1,))),
+    int: (_NUMBERS, bytes((TAGS["int"] + 1,))),
+    str: (bytes((TAGS["string"],)), bytes((TAGS["string"] + 1,))),
+}
+
+
+class Shape:
+    """What is known of one shape: the index that serves it (None: it has to be thought about), and how its entries are bounded."""
+
+    __slots__ = ("behind", "bottom", "few", "index", "one", "reverse", "top")
+
+    def __init__(self, compare: Compare, sort: SortKeys, collection: Any) -> None:
+        self.index = _serving(compare, sort, collection)
+        if self.index is None:
+            return
+        alone = len(self.index.keys) == 1
+        self.reverse = bool(sort) and sort[0][1] < 0
+        self.behind = b"\x01" if alone else b""  # what follows a whole component: the id's key, or another component
+        self.bottom, self.top = _BRACKETS[type(compare.value)]
+        self.one = alone and self.index.unique and compare.op == "eq"  # there is one entry at most
+        self.few = False  # whether the last to ask without a limit met few entries
+
+    def bounds(self, op: str, key: bytes) -> tuple[bytes, bytes]:
+        """Return low and high of the components that compare so with a constant's key."""
+        if op == "eq":
+            return key + self.behind, key + b"\xff"
+        if op == "gte":
+            return key, self.top
+        if op == "gt":
+            return key + b"\xff", self.top
+        return self.bottom, key if op == "lt" else key + b"\xff"
+
+
+class BoundPlan(Plan):
+    """A plan of a known shape: a range of one index whose documents are the matches, in the order asked for.
+
+    All other fields of a plan are made when they are first asked for.
+    """
+
+    __slots__ = ("_high", "_low", "_shape", "_sure", "_think", "_view")
+
+    def __init__(  # not the fields of a plan: the slots stay empty until __getattr__ fills them
+        self, query: FindQuery, view: View, shape: Shape, bounds: tuple[bytes, bytes], sure: bool, think: Think
+    ) -> None:
+        self.query = query
+        self._view = view
+        self._shape = shape
+        self._low, self._high = bounds
+        self._sure = sure  # nothing is left to weigh
+        self._think = think
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in Plan.__slots__:
+            raise AttributeError(name)
+        made = self._think(self.query, self._view)
+        for field in Plan.__slots__:
+            setattr(self, field, getattr(made, field))
+        return getattr(self, name)
+
+    @property
+    def indexes(self) -> Sequence[Any]:
+        return (self._shape.index,)
+
+    @property
+    def path(self) -> str:
+        return IndexScan.__name__
+
+    def run(
+        self, view: View, deadline: float | None = None, *, work: Work | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        if work is not None or deadline is not None or interrupts.possible():
+            return Plan.run(self, view, deadline, work=work)
+        query, shape = self.query, self._shape
+        limit = query.limit
+        first = query.skip + limit if limit else FIRST_FETCH if shape.one else FIRST_STEP
+        batches = view.join(shape.index, self._low, self._high, reverse=shape.reverse, first=first)
+        if batches is None:
+            return Plan.run(self, view)
+        found = (documents for _, documents in batches) if self._sure else self._hoped(view, batches)
+        return page_of(found, query)
+
+    def _hoped(self, view: View, batches: Iterator[tuple[int, list[Any]]]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the documents when they have turned out to be few, or when the planner would read them in any case."""
+        held: list[list[dict[str, Any]]] = []
+        met = 0
+        for count, documents in batches:
+            met += count
+            held.append(documents)
+            if met >= FIRST_STEP:
+                break
+        if met >= FIRST_STEP:
+            self._shape.few = False
+            made = self._think(self.query._replace(skip=0), view)
+            if not self._is_read_by(made):
+                yield from made.run(view)
+                return
+        yield from held
+        for _, documents in batches:
+            yield documents
+
+    def _is_read_by(self, plan: Plan) -> bool:
+        access = plan.access
+        if not isinstance(access, IndexScan) or access.index is not self._shape.index or plan.fallback is not None:
+            return False
+        read: IndexBounds = access.bounds
+        same = [(item.low, item.high) for item in read.ranges] == [(self._low, self._high)]
+        return same and plan.exact and plan.ordered and access.reverse == self._shape.reverse and not access.merge
+
+
+def bind(query: FindQuery, view: View, think: Think) -> BoundPlan | None:
+    """Return the plan of a query without hint, ``min`` and ``max`` when its shape is one of those that are kept, else None.
+
+    ``think`` makes the plan without this room. Cost: one read of the index's counters, without a limit one of the collection's, too.
+    """
+    node = query.node
+    if type(node) is And:
+        if len(node.parts) != 2 or not excludes_array(node.parts[1], node.parts[0]):
+            return None
+        node = node.parts[0]
+    if type(node) is not Compare or node.collation is not None:
+        return None
+    if query.projection is not None or query.after is not None or query.collation is not None:
+        return None
+    if query.names is not None or query.metadata or query.return_key:
+        return None
+    shape = _shape_of(node, query.sort, view.collection)
+    index, value = shape.index, node.value
+    if index is None or value != value:
+        return None
+    key = order_key(value)
+    if len(key) > _LONGEST or not view.is_plain(index):
+        return None
+    bounds = shape.bounds(node.op, key)
+    sure = bool(query.limit) or shape.one
+    if not sure:
+        if view.document_count() < FETCH_COST * FIRST_STEP:
+            return None  # reading all of them may be cheaper than few entries
+        if not shape.few:
+            shape.few = sure = view.entry_count(index, *bounds, FIRST_STEP) < FIRST_STEP
+            if not sure:
+                return None
+    return BoundPlan(query, view, shape, bounds, sure, think)
+
+
+def excludes_array(node: Any, compare: Any) -> bool:
+    """Tell whether a node says that the field of a comparison is no array, and nothing else."""
+    if type(node) is not Not or type(compare) is not Compare:
+        return False
+    said = node.part
+    return type(said) is TypeIs and said.path == compare.path and said.names == _ARRAY
+
+
+def _shape_of(compare: Compare, sort: SortKeys, collection: Any) -> Shape:
+    known: dict[Any, Shape] = collection.shapes
+    key = compare.path, compare.op, type(compare.value), sort
+    shape = known.get(key)
+    if shape is None:
+        if len(known) >= MOST_SHAPES:
+            known.clear()
+        shape = known[key] = Shape(compare, sort, collection)
+    return shape
+
+
+def _serving(compare: Compare, sort: SortKeys, collection: Any) -> Any | None:
+    """Return the one index that serves a comparison, in an order, whatever the constant; its first field ascends."""
+    if type(compare.value) not in _BRACKETS or compare.path == _ID or any(map(str.isdigit, compare.path)):
+        return None
+    if sort and (len(sort) > 1 or sort[0][0] != compare.path):
+        return None
+    index = only_index(collection, compare.path)
+    return index if index is not None and index.keys[0][1] == 1 else None
+
+
+def only_index(collection: Any, path: Path) -> Any | None:
+    """Return the index that holds the field first, when it holds every document and no other index holds the field."""
+    found = None
+    for index in collection.indexes:
+        if index.building or index.hidden:
+            continue
+        for known, _ in index.keys:
+            if "$**" in known:
+                return None
+            if known == path:
+                if found is not None:
+                    return None
+                found = index
+    if found is None or found.keys[0][0] != path or not is_ordinary(found):
+        return None
+    plain = not found.sparse and found.partial_node is None and found.collation is None
+    return found if plain else None
