@@ -1,5 +1,14 @@
 """The open environment and its pool of read transactions. Part of lmdb_engine.pyx."""
 
+cdef struct Root:           # of a tree, in one commit
+    size_t commit
+    const unsigned char *map    # NULL: none was found
+    size_t page_size
+    size_t last_page
+    size_t page
+    int depth
+
+
 cdef class Environment:
     """An open environment. ``live`` turns False when it is shut, has failed, or belongs to the parent of a fork."""
 
@@ -11,6 +20,7 @@ cdef class Environment:
     cdef MDB_txn *idle[POOLED]
     cdef int idle_count
     cdef int inside             # calls that are running now
+    cdef Root roots[SPACE_COUNT]
     cdef unsigned int forks
     cdef bint is_live
     cdef object failure

@@ -217,8 +217,7 @@ cdef class Join:
             if probe.size > self.ks[n].mv_size:
                 return DAMAGED
             probe.id = <const char *>self.ks[n].mv_data + self.ks[n].mv_size - probe.size
-        self.descend(count)
-        self.search(count)
+        self.find_all(count)
         code = self.settle(documents, count)
         if code == 0 and self.native != NULL:
             for n in range(count):
@@ -274,28 +273,24 @@ cdef class Join:
         memcpy(self.wanted + self.prefix_size, probe.id, probe.size)
         return self.prefix_size + probe.size
 
-    cdef void descend(self, Py_ssize_t count) noexcept nogil:
-        """Find the leaf of each document, and ask the memory for its head: the leaves lie apart, and none waits for the one before."""
+    cdef void find_all(self, Py_ssize_t count) noexcept nogil:
+        """Find the place of each document, all of them on one level of the tree after the other: none waits for the memory that another one needs."""
         cdef Tree *tree = &self.tree
-        cdef Probe *probe
         cdef Py_ssize_t n
-        cdef size_t size
-        cdef long long child
+        cdef int depth
         for n in range(count):
-            probe = &self.probes[n]
-            probe.state = UNKNOWN
-            if tree.refused:
-                continue
-            size = self.want(probe)
-            child = leaf_of(tree, self.wanted, size)
-            if child < 2 or <size_t>child > tree.last_page:
-                continue
-            probe.page = <size_t>child
-            probe.state = SOUGHT
-            docdb_prefetch(tree.map + probe.page * tree.page_size)
+            self.probes[n].state = UNKNOWN if tree.refused else SOUGHT
+            self.probes[n].page = tree.root
+        if tree.refused:
+            return
+        for depth in range(tree.depth):
+            self.search(count, depth)
+            if depth < tree.depth - 1:
+                for n in range(count):
+                    descend(tree, &self.probes[n])
 
-    cdef void search(self, Py_ssize_t count) noexcept nogil:
-        """Halve all leaves in turn, one step each, so that the memory brings the nodes of all at the same time."""
+    cdef void search(self, Py_ssize_t count, int depth) noexcept nogil:
+        """Halve the pages of a level in turn, one step each, so that the memory brings the nodes of all at the same time."""
         cdef Tree *tree = &self.tree
         cdef Py_ssize_t n, left = 0
         cdef Probe *probe
@@ -303,14 +298,17 @@ cdef class Join:
             probe = &self.probes[n]
             if probe.state != SOUGHT:
                 continue
-            if enter_page(tree, tree.depth - 1, probe.page) < 0:
+            if enter_page(tree, depth, probe.page) < 0:
                 probe.state = UNKNOWN
                 continue
-            probe.leaf = tree.levels[tree.depth - 1]
-            probe.low = 0
+            probe.leaf = tree.levels[depth]
+            probe.low = 0 if depth == tree.depth - 1 else 1     # the first key of a branch is below all, whatever it says
             probe.high = probe.leaf.count
+            if probe.low >= probe.high:
+                probe.state = ABSENT
+                continue
             left += 1
-            prefetch_node(&probe.leaf, probe.high >> 1)
+            prefetch_node(&probe.leaf, (probe.low + probe.high) >> 1)
         while left:
             left = 0
             for n in range(count):
@@ -344,8 +342,30 @@ cdef class Join:
         return 0
 
 
+cdef inline void descend(Tree *tree, Probe *probe) noexcept nogil:
+    """Go from where a probe came to stand in a branch to the page below, and ask the memory for its head."""
+    cdef long long child
+    if probe.state == UNKNOWN:
+        return
+    child = child_at(tree, &probe.leaf, probe.low if probe.state == MET else probe.low - 1)
+    if child < 2 or <size_t>child > tree.last_page:
+        probe.state = UNKNOWN
+        return
+    probe.page = <size_t>child
+    probe.state = SOUGHT
+    docdb_prefetch(tree.map + probe.page * tree.page_size)
+    docdb_prefetch(tree.map + probe.page * tree.page_size + CACHE_LINE)
+
+
+cdef inline int compare_start(const void *key, const char *prefix, size_t size) noexcept nogil:
+    """Compare the first bytes of a key with a prefix, which mostly has four."""
+    if size == 4 and number32(<const unsigned char *>key) == number32(<const unsigned char *>prefix):
+        return 0
+    return memcmp(key, prefix, size)
+
+
 cdef inline void halve(Tree *tree, Probe *probe, const char *prefix, size_t prefix_size) noexcept nogil:
-    """One step of the binary search in a leaf; the key is the prefix and the probe's id."""
+    """One step of the binary search in a page; the key is the prefix and the probe's id."""
     cdef MDB_val found
     cdef int middle = (probe.low + probe.high) >> 1
     cdef int order
@@ -355,7 +375,7 @@ cdef inline void halve(Tree *tree, Probe *probe, const char *prefix, size_t pref
     if found.mv_size < prefix_size:
         order = compare(found.mv_data, found.mv_size, prefix, prefix_size)
     else:
-        order = memcmp(found.mv_data, prefix, prefix_size)
+        order = compare_start(found.mv_data, prefix, prefix_size)
         if order == 0:
             order = compare(<char *>found.mv_data + prefix_size, found.mv_size - prefix_size, probe.id, probe.size)
     if order == 0:

@@ -74,7 +74,29 @@ def walk_pages(bint wanted):
 
 
 cdef int open_tree(Tree *tree, Environment environment, MDB_txn *txn, int space) except -1:
-    """Find the map and the root of a space; leaves ``refused`` where something is not as it should be."""
+    """Find the map and the root of a space, as it was found last while nobody has committed; leaves ``refused`` where something is not as it should be."""
+    cdef Root *root = &environment.roots[space]
+    cdef size_t commit = api.txn_id(txn)
+    if pages_are_walked and root.map != NULL and root.commit == commit:
+        tree.ready = tree.refused = False
+        tree.map = root.map
+        tree.page_size = root.page_size
+        tree.last_page = root.last_page
+        tree.root = root.page
+        tree.depth = root.depth
+        return 0
+    find_tree(tree, environment, txn, space)
+    if not tree.refused:
+        root.map = tree.map
+        root.page_size = tree.page_size
+        root.last_page = tree.last_page
+        root.page = tree.root
+        root.depth = tree.depth
+        root.commit = commit
+    return 0
+
+
+cdef int find_tree(Tree *tree, Environment environment, MDB_txn *txn, int space) except -1:
     cdef MDB_val key, value
     cdef MDB_envinfo info
     cdef MDB_stat stat

@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 from docdb._native.buffer cimport buffer_end, buffer_put, buffer_reserve, buffer_start
-from docdb._native.packed cimport load64, store32, store64
+from docdb._native.packed cimport find_field, load64, store32, store64
 from docdb._native.program cimport Program, program_match
 
 from docdb.errors import CorruptError
@@ -23,6 +23,7 @@ cdef enum:
     FIRST_ROOM = 4
     CHANGE_KEY = 12
     SHORT = 8               # runs of so many are sorted by insertion
+    LONGEST_PATH = 16       # names
 
 
 # ---- rows
@@ -277,6 +278,19 @@ cdef Documents new_documents(size_t capacity):
     return documents
 
 
+cdef int holds_at(
+    const unsigned char* data, size_t size, const unsigned char** parts, const uint32_t* sizes, int count, const unsigned char* packed, Py_ssize_t length
+) noexcept nogil:
+    """Tell whether a document has this value where the path leads: 1, 0, or -1. No value's bytes begin those of another."""
+    cdef const unsigned char* end = data + size
+    cdef int at, found
+    for at in range(count):
+        found = find_field(data, end, parts[at], sizes[at], &data)
+        if found != 1:
+            return found
+    return end - data >= length and memcmp(data, packed, length) == 0
+
+
 cdef class Documents:
     """New documents in the order they came: for each the head of its change record, its bytes and its key, side by side."""
 
@@ -343,6 +357,38 @@ cdef class Documents:
         with nogil:
             for n in range(self.size):
                 verdict = program_match(program, self.memory.data + self.rows[n].at + HEAD, self.rows[n].data_size)
+                if verdict != 1:
+                    break
+        if verdict < 0:
+            raise CorruptError("a document is damaged")
+        return verdict == 1
+
+    def all_hold(self, path, bytes packed not None):
+        """Tell whether each document has a value with just these stored bytes where a path of names leads, through objects only. The GIL is released.
+
+        Raises CorruptError for damaged bytes.
+        """
+        cdef list names = list(path)
+        cdef const unsigned char* parts[LONGEST_PATH]
+        cdef uint32_t sizes[LONGEST_PATH]
+        cdef const unsigned char* wanted = <const unsigned char*>PyBytes_AS_STRING(packed)
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(packed)
+        cdef Py_ssize_t n
+        cdef int count = len(names)
+        cdef int at
+        cdef int verdict = 1
+        if not 0 < count <= LONGEST_PATH:
+            raise ValueError(f"a path has 1 to {LONGEST_PATH} names")
+        for at in range(count):
+            if type(names[at]) is not bytes:
+                raise TypeError("a path is one of stored names")
+            parts[at] = <const unsigned char*>PyBytes_AS_STRING(names[at])
+            sizes[at] = <uint32_t>PyBytes_GET_SIZE(names[at])
+        with nogil:
+            for n in range(self.size):
+                verdict = holds_at(
+                    self.memory.data + self.rows[n].at + HEAD, self.rows[n].data_size, parts, sizes, count, wanted, length
+                )
                 if verdict != 1:
                     break
         if verdict < 0:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from docdb import _native
+from docdb.store import codec
 from docdb.store.changes import INSERT, record
 from docdb.store.keyspace import change_key, collection_prefix, is_cut, is_multikey, unique_prefix
 
@@ -59,6 +60,9 @@ class Documents(Protocol):
 
     def lists(self) -> tuple[list[bytes], list[bytes]]:
         """Return the id keys and the stored bytes."""
+
+    def all_hold(self, path: Sequence[bytes], packed: bytes) -> bool:
+        """Tell whether each document has the value with just these stored bytes where a path of names leads, through objects only."""
 
     def all_match(self, program: Program) -> bool:
         """Tell whether a program is sure of every document that it matches."""
@@ -121,6 +125,11 @@ class DocumentList:
         """Return the id keys and the stored bytes."""
         return self._id_keys, self._datas
 
+    def all_hold(self, path: Sequence[bytes], packed: bytes) -> bool:
+        """Tell whether each document has the value with just these stored bytes where a path of names leads, through objects only."""
+        names = [name.decode() for name in path]
+        return all(_holds(codec.decode(data), names, packed) for data in self._datas)
+
     def all_match(self, program: Program) -> bool:
         """Tell whether a program is sure of every document that it matches."""
         return all(program.match(data) == 1 for data in self._datas)
@@ -135,6 +144,14 @@ class DocumentList:
         """Return the run of the change records, the first of which is ``first`` in its commit."""
         records = (record(INSERT, number, b"", data) for data in self._datas)
         return PairRun(((change_key(commit, first + i), value) for i, value in enumerate(records)), entries=False)
+
+
+def _holds(value: Any, names: Sequence[str], packed: bytes) -> bool:
+    for name in names:
+        if type(value) is not dict or name not in value:
+            return False
+        value = value[name]
+    return bool(codec.encode_value(value) == packed)
 
 
 def gather(number: int, id_keys: Sequence[bytes], datas: Sequence[bytes]) -> Documents:

@@ -10,6 +10,7 @@ import pytest
 import docdb
 from docdb.errors import DeniedError, DocdbError
 from docdb.language.filters import parse as parse_filter
+from docdb.language.matching import matcher
 from docdb.planner.conditions import conjuncts
 from docdb.rules import prover
 from docdb.rules.checker import check
@@ -18,7 +19,9 @@ from docdb.rules.evaluator import Circumstances
 from docdb.rules.parser import parse
 from docdb.rules.prover import decide
 from docdb.sessions.user_steady import SteadyRule
-from tests.fuzz.rules import AUTHS, NOW, SHOPS, query, rule
+from docdb.store import codec
+from docdb.store.runs import gather
+from tests.fuzz.rules import AUTHS, NOW, SHOPS, document, query, rule
 from tests.rules.readers import Rows
 
 VALUES = ("'x'", "'y'", "true", "false", "auth.openid", "1", "auth.level")
@@ -81,6 +84,43 @@ def test_what_is_kept_decides_as_the_proof_made_anew(seed: int, monkeypatch: pyt
             refused += not law.allowed
     assert allowed > 20
     assert refused > 20
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_new_documents_are_judged_as_each_is(seed: int) -> None:
+    chance = Random(seed)
+    answers = {True: 0, False: 0}
+    for _ in range(300):
+        text = plain_rule(chance) if chance.random() < 0.7 else rule(chance)
+        try:
+            tree = parse(text)
+            check(text, tree, "create")
+        except DocdbError:
+            continue
+        about = Circumstances(auth=chance.choice(AUTHS), now=NOW, doc=None, reader=Rows(shops=SHOPS))
+        known = compiled(tree, about, creating=True)
+        matches = matcher(known.node)
+        made = [document(chance) for _ in range(12)]
+        made += [{"_id": n, **one} for n, one in enumerate(map(nearly, [chance] * 6, [known.equalities or ()] * 6))]
+        for some in (made[:1], made, [one for one in made if matches(one)]):
+            keys = [codec.reference_prepare({"_id": 1, **one}) for one in some]
+            judged = known.allows_all(gather(9, [key for _, key, _ in keys], [codec.encode(one) for one in some]))
+            assert judged == all(map(matches, some)), (text, some)
+            answers[judged] += bool(some)
+    assert min(answers.values()) > 50
+
+
+def nearly(chance: Random, wanted: Any) -> dict[str, Any]:
+    """A document that holds what a rule asks for, or nearly."""
+    found: dict[str, Any] = {}
+    for path, value, _ in wanted:
+        if path == ("_id",):
+            continue
+        held = chance.choice([value, value, value, [value], "z", None, 1, {"a": value}])
+        for name in reversed(path[1:]):
+            held = chance.choice([{name: held}, {name: held}, {name: held}, [{name: held}], {"0": held}])
+        found[path[0]] = held
+    return found
 
 
 OWN = "auth != null && doc._openid == auth.openid"

@@ -287,3 +287,35 @@ def test_no_document_is_every_document():
     assert [found.all_match(program) for found in both([{"_id": 1, "a": 1}, {"_id": 2}])] == [False, False]
     with pytest.raises(TypeError):
         both([])[0].all_match(None)
+
+
+PACKED = [codec.encode_value(value) for value in ("", "x", "x" * 40, True, False, 1, None, [], {}, {"a": 1})]
+PATHS = [["a"], ["b"], ["_id"], ["a", "b"], ["a", "0"], ["a", "b", "a"], [""], ["a"] * 16]
+
+
+@needs_kernel
+@settings(max_examples=200, deadline=None)
+@given(documents, st.sampled_from(PATHS), st.sampled_from(PACKED))
+def test_whether_all_documents_hold_a_value(made, path, packed):
+    fast, plain = both(made)
+    names = [name.encode() for name in path]
+    assert fast.all_hold(names, packed) == plain.all_hold(names, packed)
+
+
+@needs_kernel
+def test_a_value_is_held_where_objects_lead_to_it():
+    x = codec.encode_value("x")
+    cases = [
+        ({"_id": 1, "a": "x"}, [b"a"], True), ({"_id": 1, "b": 1, "a": "x", "c": 2}, [b"a"], True), ({"_id": 1, "a": "xx"}, [b"a"], False),
+        ({"_id": 1, "a": ["x"]}, [b"a"], False), ({"_id": 1, "a": {"b": "x"}}, [b"a", b"b"], True), ({"_id": 1, "a": [{"b": "x"}]}, [b"a", b"b"], False),
+        ({"_id": 1, "a": ["x"]}, [b"a", b"0"], False), ({"_id": 1, "a": "x"}, [b"a", b"b"], False), ({"_id": 1}, [b"a"], False),
+    ]  # fmt: skip
+    for document, path, held in cases:
+        assert [found.all_hold(path, x) for found in both([document])] == [held, held], document
+        assert [found.all_hold(path, x) for found in both([document, {"_id": 2}])] == [False, False]
+    assert [found.all_hold([b"a"], x) for found in both([])] == [True, True]
+    for wrong in ([], [b"a"] * 17):
+        with pytest.raises(ValueError, match="1 to 16"):
+            both([])[0].all_hold(wrong, x)
+    with pytest.raises(TypeError):
+        both([])[0].all_hold(["a"], x)
