@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import docdb
+from docdb._native import AVAILABLE
 from docdb.planner import plan as plans
 from docdb.store import codec
 from tests.fuzz.targets import written_as_is
@@ -64,11 +65,17 @@ def test_no_more_is_decoded(items: Any, monkeypatch: pytest.MonkeyPatch) -> None
         asked.append(sorted(names))
         return original(names)
 
-    original = codec.FieldsDecoder
+    def whole(read: Any, sort: Any, names: Any, **more: Any) -> Any:
+        asked.append(sorted(names))
+        return sort_whole(read, sort, names, **more)
+
+    original, sort_whole = codec.FieldsDecoder, plans.whole
     monkeypatch.setattr(plans.codec, "FieldsDecoder", decoder)
+    monkeypatch.setattr(plans, "whole", whole)
     for name in ("group", "sort", "unwind"):
         list(items.aggregate(PIPELINES[name][0]))
-    assert asked == [PIPELINES[name][1] for name in ("group", "sort", "unwind")]
+    by_kernel = ["v"]  # what only the order reads is not decoded
+    assert asked == [PIPELINES["group"][1], by_kernel if AVAILABLE else PIPELINES["sort"][1], PIPELINES["unwind"][1]]
 
 
 def test_sort_and_limit_decode_what_is_read(items: Any) -> None:
