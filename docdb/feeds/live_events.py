@@ -97,8 +97,8 @@ class LiveSnapshot(Generic[T]):
 
     ``docs`` is complete and in order. ``id`` counts the events of the query from 0; ``type`` is "init" for the first and None for others, ``msg_type``
     INIT_EVENT or NEXT_EVENT. ``coalesced`` tells that more than one commit may lie between this snapshot and the one before: the reader was slow, or
-    the query had to be asked anew. ``commit`` is
-    the number of the commit; None for callers who are judged by rules.
+    the query had to be asked anew, as behind a commit of more than 4 MiB of changes for it. What changed then follows from the two results: what came in is
+    an ``add``, what stayed an ``update``. ``commit`` is the number of the commit; None for callers who are judged by rules.
     """
 
     __slots__ = ("_about", "_commit", "_docs", "_lens", "_moves", "_stored", "coalesced", "id")

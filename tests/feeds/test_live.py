@@ -782,6 +782,21 @@ def test_a_large_commit_is_told_by_asking_anew(monkeypatch: pytest.MonkeyPatch, 
     assert len(taken(db, small)[-1]) == 1
 
 
+def test_asked_anew_what_changed_follows_from_the_two_results(
+    monkeypatch: pytest.MonkeyPatch, db: docdb.Database
+) -> None:
+    monkeypatch.setattr(routing, "MOST_BYTES", 1)
+    db["a"].insert_many([{"_id": n, "n": n} for n in range(6)])
+    query = db["a"].where({"n": {"$gte": 1}}).order_by("n").limit(3).watch()
+    query.next()
+    db["a"].bulk_write(
+        [docdb.UpdateOne({"_id": 0}, {"$set": {"n": 1.5}}), docdb.ReplaceOne({"_id": 1}, {"n": 1, "m": 1}), docdb.DeleteOne({"_id": 2})]
+    )  # fmt: skip
+    (snapshot,) = taken(db, query)
+    assert (ids(snapshot), snapshot.coalesced) == ([1, 0, 3], True)
+    assert sorted(told(snapshot)) == [("add", "enqueue", 0), ("remove", "dequeue", 2), ("update", "update", 1)]
+
+
 def test_a_lost_history_is_told_by_asking_anew(tmp_path: Path) -> None:
     with docdb.open(tmp_path / "d", history_bytes=20_000) as db:
         db["a"].insert_many([{"_id": n, "n": n} for n in range(300)])
@@ -836,7 +851,7 @@ def test_an_index_made_meanwhile_changes_nothing(db: docdb.Database) -> None:
 def test_documents_expire_once(db: docdb.Database) -> None:
     now = dt.datetime.now(dt.UTC)
     db["a"].create_index("at", expire_after_s=0)
-    soon = now + dt.timedelta(seconds=0.3)
+    soon = now + dt.timedelta(seconds=1.5)
     db["a"].insert_many([{"_id": 1, "at": soon}, {"_id": 2, "at": now + dt.timedelta(hours=1)}, {"_id": 3}])
     query = db["a"].where({}).watch()
     assert ids(query.next()) == [1, 2, 3]
@@ -851,7 +866,7 @@ def test_documents_expire_once(db: docdb.Database) -> None:
 def test_what_the_sweeper_removes_has_been_told(db: docdb.Database) -> None:
     now = dt.datetime.now(dt.UTC)
     db["a"].create_index("at", expire_after_s=0)
-    db["a"].insert_many([{"_id": n, "at": now + dt.timedelta(seconds=0.2)} for n in range(3)] + [{"_id": 9}])
+    db["a"].insert_many([{"_id": n, "at": now + dt.timedelta(seconds=1.5)} for n in range(3)] + [{"_id": 9}])
     query, late = db["a"].where({}).watch(), db["a"].where({}).order_by("at").limit(5).watch()
     assert (ids(query.next()), len(late.next())) == ([0, 1, 2, 9], 4)
     assert ids(query.next(SOON_S)) == [9]
@@ -862,7 +877,7 @@ def test_what_the_sweeper_removes_has_been_told(db: docdb.Database) -> None:
 
 
 def test_a_window_over_expiring_documents(db: docdb.Database) -> None:
-    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.3)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1.5)
     db["a"].create_index("at", expire_after_s=0)
     db["a"].insert_many([{"_id": n, "at": [soon, soon + dt.timedelta(hours=n)]} for n in range(50)] + [{"_id": 99}])
     query = db["a"].where({}).limit(2).watch()
