@@ -240,7 +240,7 @@ def test_one_that_is_forgotten_by_a_process_that_does_nothing_keeps_no_snapshot(
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        assert until(lambda: db.stats()["storage"]["readers"] <= 1)  # that of stats()
+        assert until(lambda: db.stats()["storage"]["readers"] == 0)
         assert process.poll() is None
 
 
