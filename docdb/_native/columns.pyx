@@ -469,7 +469,8 @@ def fill(list documents not None, keep, drop, text, Py_ssize_t most):
     a document is damaged or there are more than ``most`` columns.
     """
     cdef Table table
-    cdef Py_ssize_t rows = len(documents)
+    cdef tuple held = tuple(documents)  # other threads may change the list meanwhile
+    cdef Py_ssize_t rows = len(held)
     cdef Py_ssize_t at
     cdef int64_t number
     cdef int failed = 0
@@ -485,7 +486,7 @@ def fill(list documents not None, keep, drop, text, Py_ssize_t most):
         if starts == NULL or sizes == NULL:
             raise MemoryError
         for at in range(rows):
-            data = documents[at]
+            data = <bytes?>held[at]
             starts[at] = <const unsigned char*>PyBytes_AS_STRING(data)
             sizes[at] = PyBytes_GET_SIZE(data)
         for name in names:

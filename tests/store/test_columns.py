@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import threading
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -211,3 +212,26 @@ def is_text(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+@pytest.mark.skipif(not _native.AVAILABLE, reason="the kernel lets go of the interpreter's lock")
+def test_a_list_that_another_thread_empties_is_read_as_it_was() -> None:
+    from docdb._native.columns import fill
+
+    stored = [codec.encode({"_id": n, "t": "x" * (n % 300)}) for n in range(20_000)]
+    expected = fill(list(stored), None, (), (), 10)
+    for _ in range(5):
+        given = [bytes(bytearray(data)) for data in stored]
+        start = threading.Event()
+        other = threading.Thread(target=emptied, args=(given, start))
+        other.start()
+        start.set()
+        assert fill(given, None, (), (), 10) in (expected, [])
+        other.join()
+
+
+def emptied(given: list[bytes], start: threading.Event) -> None:
+    """Empty a list, and fill the memory with something else."""
+    start.wait()
+    given.clear()
+    assert len([b"\xc1" * (n % 350 + 10) for n in range(40_000)]) == 40_000
