@@ -45,6 +45,8 @@ cdef inline int find_assigned(const unsigned char *data, size_t size, Assigned *
             return -1
         for at in range(count):
             if fields[at].name_size == name_size and memcmp(fields[at].name, name, name_size) == 0:
+                if fields[at].start:
+                    return -1   # a name that is there twice
                 fields[at].start = value - data
                 fields[at].stop = p - data
                 found += 1

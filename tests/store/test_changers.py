@@ -15,7 +15,9 @@ import pytest
 import docdb
 from docdb import _native
 from docdb.engine.base import CHANGES, DOCUMENTS
+from docdb.language.order import order_key
 from docdb.store.changes import END_INDEX, unpack_key
+from docdb.store.keyspace import collection_prefix
 
 pytestmark = pytest.mark.skipif(not _native.AVAILABLE, reason="the short road is a kernel's")
 
@@ -266,3 +268,21 @@ def test_many_writers_share_commits_as_before(db: docdb.Database) -> None:
 def _write(collection: Any, id: int) -> None:
     for n in range(30):
         collection.update_one({"_id": id}, {"$set": {"n": 1_000 + n}})
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize(
+    "data", [b"\x83\xa3_id\x01\xa1n\x01\xa1n\x02", b"\x83\xa3_id\x01\xa1n\x01", b"\x82\xa3_id\x01\xa1n\x01\xc0", b"\x01"],
+    ids=["a name twice", "a field missing", "a byte too many", "no document"],
+)  # fmt: skip
+def test_a_damaged_document_goes_the_long_road_untouched(db: docdb.Database, data: bytes) -> None:
+    with db._store.snapshot() as snapshot:
+        key = collection_prefix(snapshot.catalog.get("c").number) + order_key(1)
+    txn = db._store.engine.begin(write=True)
+    txn.put_many(DOCUMENTS, [(key, data)])
+    txn.commit()
+    db["c"].update_one({"_id": 2}, {"$set": {"n": 1_000}})
+    assert db["c"].change(2, {"n": 1_001}) == CHANGED
+    assert db["c"].change(1, {"n": 7}) == LONG_ROAD
+    with db._store.snapshot() as snapshot:
+        assert snapshot.txn.get(DOCUMENTS, key) == data
