@@ -59,6 +59,17 @@ cdef struct State:
     const unsigned char* fixed[FIELDS]
     Found placed[FIELDS]
 
+cdef struct Kept:           # a component that the entries of a document have in common
+    const unsigned char* value      # NULL: none yet
+    bint there                      # met for the second time: its bytes are in ``Work.kept``
+    size_t at
+    size_t size
+
+cdef struct Work:           # of one thread, on one document after the other
+    Buffer key                  # of the entry that is being made
+    Buffer kept
+    Kept components[FIELDS]
+
 # Stands for an empty array at the end of a path: a pointer no document contains.
 cdef const unsigned char EMPTY = 0
 
@@ -115,6 +126,20 @@ cdef int place(Field* field, const unsigned char* array, int rest, const unsigne
     found.by_place = is_array(element, end)
     found.there = True
     return 0
+
+
+cdef int work_start(Work* work) except -1:
+    if buffer_start(&work.key, 1024) < 0:
+        raise MemoryError
+    if buffer_start(&work.kept, 1) < 0:
+        buffer_end(&work.key)
+        raise MemoryError
+    return 0
+
+
+cdef void work_end(Work* work) noexcept nogil:
+    buffer_end(&work.key)
+    buffer_end(&work.kept)
 
 
 cdef int type_byte(const unsigned char* p, const unsigned char* end) noexcept nogil:
@@ -185,14 +210,13 @@ cdef class EntryKernel:
 
     def entries_many(self, id_keys, datas):
         """Return ``entries`` of many documents."""
-        cdef Buffer work
+        cdef Work work
         cdef Rows rows
         cdef list made = []
         cdef bytes id_key, data
-        if buffer_start(&work, 1024) < 0:
-            raise MemoryError
+        work_start(&work)
         if rows_start(&rows, 1024) < 0:
-            buffer_end(&work)
+            work_end(&work)
             raise MemoryError
         try:
             for id_key, data in zip(id_keys, datas, strict=True):
@@ -208,7 +232,7 @@ cdef class EntryKernel:
                     made.append(pairs_of(&rows))
             return made
         finally:
-            buffer_end(&work)
+            work_end(&work)
             rows_end(&rows)
 
     def run(self, Documents documents not None, Program program=None, bytes upto=None):
@@ -217,19 +241,18 @@ cdef class EntryKernel:
         ``program`` (exact) tells which documents the index takes, ``upto`` the last id key it takes.
         """
         cdef Run run = new_run(64 * documents.size + 64, None)
-        cdef Buffer work
+        cdef Work work
         cdef int answer
         cdef const char* last = NULL if upto is None else PyBytes_AS_STRING(upto)
         cdef size_t last_size = 0 if upto is None else PyBytes_GET_SIZE(upto)
-        if buffer_start(&work, 1024) < 0:
-            raise MemoryError
+        work_start(&work)
         with nogil:
             answer = self.make_all(documents, program, last, last_size, run, &work)
-            buffer_end(&work)
+            work_end(&work)
         return None if answer < 0 else run
 
     cdef int make_all(
-        self, Documents documents, Program program, const char* last, size_t last_size, Run run, Buffer* work
+        self, Documents documents, Program program, const char* last, size_t last_size, Run run, Work* work
     ) noexcept nogil:
         cdef Py_ssize_t n
         cdef const Row* row
@@ -254,7 +277,7 @@ cdef class EntryKernel:
         return 0
 
     cdef int make(
-        self, const unsigned char* id_key, size_t id_size, const unsigned char* data, size_t size, Rows* rows, Buffer* work
+        self, const unsigned char* id_key, size_t id_size, const unsigned char* data, size_t size, Rows* rows, Work* work
     ) noexcept nogil:
         """Add the entries of one document: 0, or -1 where the reference is to be asked."""
         cdef const unsigned char* end = data + size
@@ -265,14 +288,16 @@ cdef class EntryKernel:
             return -1
         id.data = id_key
         id.size = id_size
+        work.kept.size = 0
         for i in range(self.count):
+            work.components[i].value = NULL
             state.rests[i] = 0
             state.fixed[i] = NULL
             state.placed[i].there = False
         return self.fan_out(&state, data, end, &id, rows, work, 0)
 
     cdef int fan_out(
-        self, State* state, const unsigned char* source, const unsigned char* end, const Id* id, Rows* rows, Buffer* work,
+        self, State* state, const unsigned char* source, const unsigned char* end, const Id* id, Rows* rows, Work* work,
         int flag,
     ) noexcept nogil:
         """The steps of ``store/keyspace.py``: 0, or -1 where the reference is to be asked."""
@@ -320,7 +345,7 @@ cdef class EntryKernel:
 
     cdef int step(
         self, State* state, State* below, bint* spread, const unsigned char* element, const unsigned char* end, const Id* id,
-        Rows* rows, Buffer* work,
+        Rows* rows, Work* work,
     ) noexcept nogil:
         """Go on with one element of the array that fans out."""
         cdef int i
@@ -335,52 +360,70 @@ cdef class EntryKernel:
         )
 
     cdef int put_entry(
-        self, const State* state, const unsigned char* end, const Id* id, Rows* rows, Buffer* work, int flag
+        self, const State* state, const unsigned char* end, const Id* id, Rows* rows, Work* work, int flag
     ) noexcept nogil:
         cdef unsigned char types[FIELDS + 1]
         cdef bint absent = True
         cdef const unsigned char* p
-        cdef size_t start, j
         cdef int i, cut
-        work.size = 4
-        store32(work.data, self.number)
+        work.key.size = 4
+        store32(work.key.data, self.number)
         types[0] = <unsigned char>id.size
         for i in range(self.count):
-            start = work.size
             p = state.fixed[i]
             absent = absent and p == NULL
             types[i + 1] = <unsigned char>(type_byte(p, end) | flag)
-            if p == NULL or p == &EMPTY:
-                if buffer_byte(work, 0x10 if p == NULL else 0x08) < 0:
-                    return -1
-            elif key_of_packed(&p, end, work, 1) < 0:
+            if self.put_component(i, p, end, work) < 0:
                 return -1
-            if self.fields[i].turn:
-                for j in range(start, work.size):
-                    work.data[j] ^= 0xFF
         if absent and self.sparse:
             return 0
-        cut = self.cut(work, id.size)
-        if cut < 0 or buffer_put(work, id.data, id.size) < 0:
+        cut = self.cut(&work.key, id.size)
+        if cut < 0 or buffer_put(&work.key, id.data, id.size) < 0:
             return -1
         if cut:
             types[1] = 0x1F if flag else 0xFF
-        return rows_add(rows, work.data, work.size, types, self.count + 1)
+        return rows_add(rows, work.key.data, work.key.size, types, self.count + 1)
 
-    cdef int cut(self, Buffer* work, size_t id_size) noexcept nogil:
+    cdef int put_component(self, int i, const unsigned char* value, const unsigned char* end, Work* work) noexcept nogil:
+        """Append the component of a field. A long one is made twice at most, however many elements of an array stand beside it."""
+        cdef Kept* kept = &work.components[i]
+        cdef const unsigned char* p = value
+        cdef size_t start = work.key.size
+        cdef size_t j
+        if value == NULL or value == &EMPTY:
+            if buffer_byte(&work.key, 0x10 if value == NULL else 0x08) < 0:
+                return -1
+        elif kept.value == value and kept.there:
+            return buffer_put(&work.key, work.kept.data + kept.at, kept.size)
+        elif key_of_packed(&p, end, &work.key, 1) < 0:
+            return -1
+        if self.fields[i].turn:
+            for j in range(start, work.key.size):
+                work.key.data[j] ^= 0xFF
+        if work.key.size - start > KEY_SIZE:
+            if not self.unique:
+                work.key.size = start + KEY_SIZE    # more is cut in any case, and no digest is made of it
+            if kept.value == value:
+                kept.there = True
+                kept.at, kept.size = work.kept.size, work.key.size - start
+                return buffer_put(&work.kept, work.key.data + start, kept.size)
+            kept.value, kept.there = value, False
+        return 0
+
+    cdef int cut(self, Buffer* key, size_t id_size) noexcept nogil:
         """Cut components that are too long, and mark that: 1 when they were, or -1."""
         cdef size_t limit = KEY_SIZE - DIGEST - 1 - (LONGEST_ID if self.unique else id_size)
         cdef unsigned char digest[DIGEST]
-        if work.size <= limit:
+        if key.size <= limit:
             return 0
         if not self.unique:
-            work.size = limit
-            return -1 if buffer_byte(work, 0xFF) < 0 else 1
+            key.size = limit
+            return -1 if buffer_byte(key, 0xFF) < 0 else 1
         memset(digest, 0, DIGEST)  # the compiler cannot see that it is filled
-        if digest_of(work.data + 4, work.size - 4, digest) < 0:
+        if digest_of(key.data + 4, key.size - 4, digest) < 0:
             return -1
-        work.size = limit
-        return -1 if buffer_byte(work, 0xFF) < 0 or buffer_put(work, digest, DIGEST) < 0 else 1
+        key.size = limit
+        return -1 if buffer_byte(key, 0xFF) < 0 or buffer_put(key, digest, DIGEST) < 0 else 1
 
 
 cdef int digest_of(const unsigned char* data, size_t size, unsigned char* digest) noexcept with gil:

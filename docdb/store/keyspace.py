@@ -271,18 +271,32 @@ class EntryMaker:
     def _reference(self, id_key: bytes, document: Any) -> list[tuple[bytes, bytes]]:
         rows, multikey = rows_of(self.spec.fields, document)
         made: dict[bytes, bytes] = {}
+        kept: dict[tuple[int, int], bytes] = {}
         for row in rows:
             if self.spec.sparse and all(value is MISSING for value in row):
                 continue
-            key, value = self._entry(id_key, row, multikey)
+            key, value = self._entry(id_key, row, multikey, kept)
             made.setdefault(key, value)
         return list(made.items())
 
-    def _entry(self, id_key: bytes, row: list[Any], multikey: bool) -> tuple[bytes, bytes]:
+    def _entry(
+        self, id_key: bytes, row: list[Any], multikey: bool, kept: dict[tuple[int, int], bytes]
+    ) -> tuple[bytes, bytes]:
         spec = self.spec
-        parts = [component(value, way, spec.collation) for value, (_, way) in zip(row, spec.fields, strict=True)]
+        parts = [self._part(place, value, kept) for place, value in enumerate(row)]
         types = [type_byte(value, spec.collation) for value in row]
         return joined_entry(spec.number, id_key, parts, types, multikey=multikey, unique=spec.unique)
+
+    def _part(self, place: int, value: Any, kept: dict[tuple[int, int], bytes]) -> bytes:
+        """Return the component of a field, or as much of it as no cut takes; what may be long is made once, however many entries have it."""
+        way, collation = self.spec.fields[place][1], self.spec.collation
+        if not isinstance(value, str | bytes | list | dict):
+            return component(value, way, collation)
+        known = kept.get((place, id(value)))
+        if known is None:
+            known = component(value, way, collation)
+            known = kept[place, id(value)] = known if self.spec.unique else known[:MAX_KEY_SIZE]
+        return known
 
 
 _Path = tuple[str, ...]

@@ -143,6 +143,27 @@ def test_long_components_are_cut(native, id_size, multikey):
 
 
 @pytest.mark.parametrize("native", FORMS)
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize("size", [*range(500, 520), 5_000])
+def test_long_components_beside_an_array_are_those_of_each_entry(native, unique, size):
+    long = "é" + "x" * (size - 4)
+    document = {"_id": 1, "a": [1, long, {"b": 2}, long, [], 3], "b": long, "c": {"d": [long, None]}, "e": [long]}
+    fields = (("b", -1), "a", ("c.d.e", 1), ("b", 1), ("c.d", 1))
+    for some in (fields[:2], fields[1::-1], fields[:4:3], fields[:3:2], (*fields[3:], ("_id", -1))):
+        index = spec(*some, unique=unique)
+        rows, multikey = keyspace.rows_of(index.fields, document)
+        plain = [
+            keyspace.joined_entry(
+                7, ID, [component(value, way) for value, (_, way) in zip(row, index.fields, strict=True)],
+                [keyspace.type_byte(value, None) for value in row], multikey=multikey, unique=unique,
+            )
+            for row in rows
+        ]  # fmt: skip
+        found = EntryMaker(index, native=native).entries(ID, codec.encode(document))
+        assert sorted(found) == sorted({key: (key, value) for key, value in reversed(plain)}.values())
+
+
+@pytest.mark.parametrize("native", FORMS)
 def test_cut_entries_of_a_unique_index_are_alike_whatever_the_id(native):
     maker = EntryMaker(spec("a", unique=True), native=native)
     data = codec.encode({"a": "x" * 260})
