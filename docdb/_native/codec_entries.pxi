@@ -136,7 +136,7 @@ cdef object number_at(const unsigned char* p, unsigned char kind):
     memcpy(&number, &bits, 8)
     if kind == OF_FLOAT:
         return number
-    if (kind != OF_INT and kind != OF_LONG) or number < -9e15 or number > 9e15:
+    if (kind != OF_INT and kind != OF_LONG) or not -9e15 <= number <= 9e15:
         return None
     if kind == OF_LONG and -2147483648.0 <= number <= 2147483647.0:
         return None

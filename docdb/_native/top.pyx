@@ -168,6 +168,7 @@ cdef class Sorter(Decoder):
     cdef object slow
     cdef uint64_t number
     cdef bint settled
+    cdef bint sorting           # by a thread that has let go of the interpreter's lock
 
     def __cinit__(self):
         if buffer_start(&self.key, 256) < 0 or buffer_start(&self.part, 256) < 0 or rows_start(&self.rows_, ROOM) < 0:
@@ -195,7 +196,7 @@ cdef class Sorter(Decoder):
     cdef object decode_at(self, const unsigned char* data, Py_ssize_t size):
         cdef Py_ssize_t at
         cdef bytes key
-        if self.settled:
+        if self.settled or self.sorting:
             raise ValueError("a sorter that has sorted takes no more")
         self.key.size = 0
         for at in range(len(self.paths)):
@@ -254,12 +255,20 @@ cdef class Sorter(Decoder):
         cdef int code
         if self.settled:
             return
-        self.settled = True
+        self.claim()
+        self.sorting = True
         with nogil:
             rows_settle(&self.rows_)
             code = rows_sort(&self.rows_)
+        self.sorting = False
+        self.settled = True
         if code < 0:
             raise MemoryError
+
+    cdef int claim(self) except -1:
+        if self.sorting:
+            raise ValueError("another thread is sorting")
+        return 0
 
     cdef int check(self, Py_ssize_t start, Py_ssize_t stop) except -1:
         if not self.settled or not 0 <= start <= stop <= self.rows_.size:
@@ -298,6 +307,7 @@ cdef class Sorter(Decoder):
 
     def clear(self):
         """Forget all documents, but for the number of the next."""
+        self.claim()
         rows_end(&self.rows_)
         self.settled = False
         if rows_start(&self.rows_, ROOM) < 0:
