@@ -18,7 +18,8 @@ KERNELS = sorted(
 # No fused multiply-add: the kernels compute what Python's floats give.
 FLAGS = ["-O3", "-fno-strict-aliasing", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type",
          "-Wno-missing-field-initializers"]  # fmt: skip
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]  # the first finding ends the process
+# The first finding ends the process.
+SANITIZERS = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
 SANITIZED_FLAGS = [*FLAGS[1:], "-fno-wrapv", "-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
 
 

@@ -34,7 +34,7 @@ _LENGTHS: Final = (
 # Random bytes of which half are heads.
 _BIASED: Final = bytes(byte if byte & 1 else _HEADS[byte // 2 % len(_HEADS)] for byte in range(256))
 _WORDS: Final = ("red", "Running", "the", "it's", "a_b", "Ärger", "café", "1999", "X" * 70)
-_DATE: Final = dt.datetime(2024, 2, 29, 23, 59, 59, 999_000, tzinfo=dt.UTC)
+DATE: Final = dt.datetime(2024, 2, 29, 23, 59, 59, 999_000, tzinfo=dt.UTC)
 
 
 def damaged(chance: Random, data: bytes, others: Sequence[bytes]) -> bytearray:
@@ -76,6 +76,11 @@ def documents(chance: Random) -> list[bytearray]:
     if chance.random() < 0.01:
         made[0] = damaged(chance, chance.choice(large_documents()), pool)
     return made
+
+
+def few_documents(chance: Random) -> list[bytearray]:
+    """Return a batch for a door that is slow."""
+    return documents(chance)[:4]
 
 
 def keys(chance: Random) -> list[bytearray]:
@@ -139,7 +144,7 @@ def stored_documents() -> list[bytes]:
 def large_documents() -> list[bytes]:
     """Return documents with more elements, and more bytes, than the short forms hold."""
     return [
-        codec.encode({"_id": 1, "a": list(range(66_000))}),
+        codec.encode({"_id": 1, "a": list(range(66_000)), "b": "x" * 3_000}),
         codec.encode({"_id": 1, "a": "é" * 40_000, "c": b"\0" * 70_000}),
     ]
 
@@ -151,7 +156,7 @@ def plain(chance: Random, number: int) -> dict[str, Any]:
         "a": chance.randrange(10),
         "b": chance.choice(["red", "green", "the blue one", None]),
         "c": chance.random() * 100,
-        "date": _DATE - dt.timedelta(hours=chance.randrange(100_000)),
+        "date": DATE - dt.timedelta(hours=chance.randrange(100_000)),
         "items": [{"a": chance.randrange(3), "b": "x" * n} for n in range(chance.randrange(4))],
         "nested": {"a": {"b": chance.randrange(5), "c": [1, 2, chance.randrange(9)]}},
         "o": ObjectId(chance.randbytes(12)),

@@ -65,7 +65,7 @@ def build(folder: Path, kernels: str = "all") -> Path:
         else:
             shutil.copy2(usual / kernel.name, kernel)
     subprocess.run(
-        ["gcc", "-O1", "-g", "-fPIC", "-shared", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
+        ["gcc", "-O1", "-g", "-fPIC", "-shared", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
          "-I", sysconfig.get_path("include"), str(Path(__file__).with_name("planted.c")), "-o", str(library / f"planted{SUFFIX}")],
         check=True,
     )  # fmt: skip
@@ -85,6 +85,7 @@ class Campaign:
             "LD_PRELOAD": " ".join(str(runtime(name)) for name in RUNTIMES),
             "PYTHONHASHSEED": "0",
             "PYTHONMALLOC": "malloc",  # small objects would lie side by side in blocks the sanitizer does not know
+            "TMPDIR": str(folder),
             "PYTHONPATH": f"{library}{os.pathsep}{ROOT}",
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
@@ -170,7 +171,8 @@ def main() -> int:
         return 0
     doors = [name for name in sorted(DOORS) if name.startswith(tuple(options.doors.split(",")))]
     library = build(options.folder)
-    with tempfile.TemporaryDirectory(prefix="docdb-sanitized-") as folder:
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(prefix="docdb-sanitized-", dir=memory) as folder:
         campaign = Campaign(library, options.seed, doors, Path(folder))
         if not campaign.is_awake():
             return 1

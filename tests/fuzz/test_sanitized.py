@@ -50,3 +50,10 @@ def test_the_same_seed_gives_the_same_inputs() -> None:
     for name in ("codec.decode", "keys.split_components", "lmdb_engine.walk"):
         assert sanitized.batch(name, 3, 7) == DOORS[name]().source(Random(f"3 {name} 7"))
         assert sanitized.batch(name, 3, 7) != sanitized.batch(name, 3, 8)
+
+
+def test_every_kernel_has_a_door() -> None:
+    from tests.fuzz.kernels import DOORS
+
+    kernels = {path.stem for path in (sanitized.ROOT / "docdb" / "_native").glob("*.pyx")}
+    assert kernels - {name.partition(".")[0] for name in DOORS} == set()
