@@ -174,6 +174,10 @@ def _use(chance: Random, rows: Any) -> None:
     rows.lists()
     with suppress(DocdbError):
         rows.all_match(programs()[int(chance.random() * len(programs()))])
+    with suppress(DocdbError):
+        rows.all_hold(
+            PATHS[int(chance.random() * len(PATHS))], (b"\x01", b"\xa3red", b"\xc0")[int(chance.random() * 3)]
+        )
     made = rows.documents(int(chance.random() * 9)), rows.changes(8, 2**40, 2**32 - 2)
     for run in made:
         for _ in run:
@@ -329,6 +333,13 @@ def _group_forms() -> list[tuple[Any, ...]]:
         (whole, ((0, ("bins", marks, True), True),), folds[:6], None, 100, 2**40),
         (whole, ((3, ("bins", marks, False), True),), folds[:6], None, 100, 2**40),
     ]
+    field, seven = (0, 0.0, False), (1, 7.0, True)
+    numbers = [
+        (field, seven, (7, 0.0, False)),  # the remainder
+        (field, seven, (5, 0.0, False), (6, 0.0, False)),  # the floor of a quotient
+        (seven, field, (8, 0.0, False), field, (9, 0.0, False)),  # a product and a difference
+    ]
+    made += [(whole, ((at, ("number", steps), True),), folds[:4], None, 100, 2**40) for at, steps in enumerate(numbers)]
     made += [
         (dates[0], ((0, reading, True), (1, None, True)), ((0, 1), (4, 0)), None, 100, 2**40) for reading in readings
     ]
