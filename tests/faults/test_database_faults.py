@@ -25,6 +25,14 @@ def test_the_state_is_old_or_new_after_a_failed_call(engine: str, error: str, mo
     assert report["runs"] > 10
 
 
+def test_every_operation_of_the_script_changes_something() -> None:
+    """What a power cut may take back is the last commit; so none of them may be an operation that makes none."""
+    state: campaign.State = ({}, frozenset())
+    for n in range(campaign.OPERATIONS):
+        was, state = state, campaign.after(state, *campaign.operation(n))
+        assert state != was, campaign.operation(n)
+
+
 def test_an_error_for_ever_is_raised(tmp_path: Path) -> None:
     report = campaign.spawn("lmdb", "EIO", "ever", 400)
     assert report["raised"] == report["runs"]
