@@ -24,6 +24,7 @@ def test_a_power_cut_leaves_whole_commits(recording: int) -> None:
     assert events > 500
 
 
+@pytest.mark.damaged
 def test_a_flush_that_is_missing_is_noticed() -> None:
     images.recorder()
     *_, failures = images.campaign_of(0, 30, seed=2, flushes=False)
