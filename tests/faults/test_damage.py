@@ -21,6 +21,11 @@ import pytest
 
 import docdb
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, ENTRIES, SPACES
+from docdb.errors import CorruptError
+from docdb.language.order import order_key
+from docdb.store import codec
+from docdb.store.keyspace import document_key
+from tests.engine.conftest import native_or_skip
 
 pytestmark = pytest.mark.damaged
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,3 +269,27 @@ def test_a_file_of_something_else(tmp_path: Path, reader: Any) -> None:
         (folder / "data.mdb").write_bytes(data)
         assert reader(folder) in REFUSALS
         assert reader(folder, verify=True) in REFUSALS
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("value", [[1, 2], 5, None], ids=["array", "number", "null"])
+def test_a_value_that_is_no_document_is_damage_wherever_it_is_written_over(
+    tmp_path: Path, native: bool, value: Any
+) -> None:
+    assert not native or native_or_skip()
+    with docdb.open(tmp_path / "d", native=native) as db:
+        db["a"].insert_one({"_id": 1, "n": 1})
+        key = document_key(db._store.collection("a").number, order_key(1))
+        txn = db._store.engine.begin(write=True)
+        txn.put_many(DOCUMENTS, [(key, codec.encode_value(value))])
+        txn.commit()
+        for call in (
+            lambda: db["a"].update_one({"_id": 1}, {"$set": {"n": 2}}),
+            lambda: db["a"].update_one({"_id": 1}, {"$inc": {"n": 2}}),
+            lambda: db["a"].update_many({}, {"$inc": {"n": 2}}),
+            lambda: db["a"].replace_one({"_id": 1}, {"n": 3}),
+            lambda: db["a"].find_one_and_update({"_id": 1}, {"$inc": {"n": 2}}),
+            lambda: db["a"].find_one_and_delete({"_id": 1}),
+        ):
+            with pytest.raises(CorruptError):
+                call()
