@@ -47,7 +47,9 @@ def new_document(n: int) -> dict[str, Any]:
 def operation(number: int) -> tuple[str, int]:
     """Return what the script does at a place: kind and number."""
     special = {40: "index tag_1", 70: "index list_1", 100: "index n_1", 160: "unindex tag_1"}
-    kinds = "insert, insert three, inc one, insert, inc many, delete, insert, set one, insert, replace".split(", ")
+    kinds = (
+        "insert", "insert three", "inc one", "insert", "inc many", "delete", "insert", "set one", "insert", "replace",
+    )  # fmt: skip
     return special.get(number, kinds[number % len(kinds)]), number
 
 
