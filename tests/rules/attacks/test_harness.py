@@ -110,6 +110,7 @@ HARMLESS: Final = {
     "auth": "a copy; test_reach",
     "batch_size": "an option without effect",
     "batches": "what iterating is made of",
+    "change": "None; test_the_short_road_of_a_change_is_closed_to_callers",
     "close": "ends a handle",
     "collation": "test_identity",
     "collection": "a handle",
@@ -196,6 +197,17 @@ def test_every_public_name_is_in_the_table(stage):
     assert len(kinds) >= len(HANDLES)
     known = set(HARMLESS) | {name.partition(".")[2] for name in REFUSED} | {name for _, name in met}
     assert {f"{kind.__name__}.{name}" for kind in kinds for name in public(kind) - known} == set()
+
+
+@pytest.mark.parametrize("stage", [OPEN], indirect=True)
+def test_the_short_road_of_a_change_is_closed_to_callers(stage):
+    db = stage.plays["known"]
+    user = db.as_user(stage.attack.auth)
+    assert user.collection("notes").change is None
+    with user.transaction() as t:
+        assert t.collection("notes").change is None
+    with user.snapshot() as s:
+        assert s.collection("notes").change is None
 
 
 @pytest.mark.parametrize("name", [*HANDLES, "Aggregation", "LiveQuery", "ChangeStream"])
