@@ -125,8 +125,12 @@ class Storage:
             self.live()
 
     def close(self) -> None:
-        """Close for good; waits for a writer of another thread, and refuses when it does not end."""
+        """Close for good; waits for a writer of another thread, and refuses when it does not end.
+
+        A thread that has asked for the environment before must not open it again behind that.
+        """
         with self._turn(), self._lock:
+            self._refusal = "the engine is closed"
             self._shut()
             if self._presence is not None:
                 self._presence.close()

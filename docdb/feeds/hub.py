@@ -100,6 +100,7 @@ class Hub:
         self._awaited: dict[int, weakref.ref[Feed[Any]]] = {}  # streams that somebody waits for
         self._held = 0
         self._thread: threading.Thread | None = None
+        self._last_thread: threading.Thread | None = None  # one that was told to end: it may not have ended yet
         self._stopping = threading.Event()
         self._buried: deque[Any] = deque()
         self._pid = os.getpid()
@@ -233,12 +234,13 @@ class Hub:
     def stop(self) -> None:
         """End the thread, and wait for it; before the store is closed. Callbacks that run are not waited for."""
         with self._lock:
-            thread = self._thread
+            threads = self._thread, self._last_thread
             self._stop()
-        if thread is not None and thread is not threading.current_thread() and not self.foreign:
-            while thread.is_alive():
-                self._store.bell.nudge()
-                thread.join(0.05)
+        for thread in threads:
+            if thread is not None and thread is not threading.current_thread() and not self.foreign:
+                while thread.is_alive():
+                    self._store.bell.nudge()
+                    thread.join(0.05)
 
     def _start(self) -> None:
         if self._thread is not None and self._thread.is_alive() and not self._stopping.is_set():
@@ -252,7 +254,7 @@ class Hub:
             if self._streams or self._held or self._thread is None:
                 return
             self._stop()
-            self._thread = None
+            self._thread, self._last_thread = None, self._thread
         self._store.bell.nudge()
 
     def _stop(self) -> None:

@@ -174,9 +174,11 @@ def _blocked_loop(bad: Bad) -> None:
     """A function that blocks its event loop, and all who live on it."""
 
     async def make(db: docdb.aio.AsyncDatabase) -> Any:
-        return db["a"].watch(on_change=bad.block)
+        # Later: this coroutine must have told its result before the loop is blocked.
+        asyncio.get_running_loop().call_later(0.1, lambda: bad.held.append(db["a"].watch(on_change=bad.block)))
 
-    bad.held.append(bad.in_loop(make))
+    bad.in_loop(make)
+    wait_for(lambda: bool(bad.calls))
 
 
 def _unread_asynchronous(bad: Bad) -> None:
