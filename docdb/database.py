@@ -108,10 +108,14 @@ def open(
         location, create=create, read_only=read_only, durability=durability, native=native, verify=verify
     )
     store = _share(engine, history_bytes, history_age_s, sweep_s)
-    database = Database(store, settings, location)
+    return _made_ready(Database(store, settings, location), verify)
+
+
+def _made_ready(database: Database, verify: bool) -> Database:
+    """Remove what an unfinished index build has left, and check; closes the database where that fails."""
     try:
-        if not store.engine.read_only:
-            building.sweep(store, unfinished=True)
+        if not database._store.engine.read_only:
+            building.sweep(database._store, unfinished=True)
         if verify:
             _refuse_damage(database.check())
     except BaseException:

@@ -227,7 +227,7 @@ class LiveRouter:
     def _living(self) -> list[Query]:
         return [query for ref in self._queries.values() if (query := ref()) is not None]
 
-    # On the hub's thread
+    # Handing out, on the thread of a writer or the hub
 
     def hand_over(self, first: int, last: int, records: Iterable[tuple[bytes, bytes]]) -> bool:
         """Hand out commits of this process on the thread of their writer, which has the records at hand; False: the hub has to read them.

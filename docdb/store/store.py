@@ -298,8 +298,11 @@ class Store:
 
     def _announce(self, log: LogWriter | Few, last: int, storage_id: int) -> None:
         """Tell the feeds and whoever listens of what was committed."""
-        told = self.hub is not None and self.hub.committed(log, last, storage_id)
-        self.bell.ring(last, others=told)
+        told = False
+        try:
+            told = self.hub is not None and self.hub.committed(log, last, storage_id)
+        finally:  # other processes must hear of it, whatever goes wrong here
+            self.bell.ring(last, others=told)
         for bell in self.bells:
             bell()
 

@@ -217,3 +217,15 @@ def test_a_snapshot_older_than_what_was_handed_over_is_no_lost_history(db: docdb
         assert hub.router.advance(snapshot) == 2
     assert not query.stale
     assert told(query) == [("enqueue", 1)]
+
+
+def test_other_processes_hear_of_a_commit_that_could_not_be_handed_over(
+    db: docdb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db["a"].insert_one({"_id": 0, "k": 1})
+    watching(db, k=1)
+    rung: list[Any] = []
+    monkeypatch.setattr(db._store.hub, "committed", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(db._store.bell, "ring", lambda number, **options: rung.append((number, options)))
+    db["a"].insert_one({"_id": 1, "k": 1})
+    assert rung == [(2, {"others": False})]
