@@ -18,3 +18,20 @@ class Groups(Decoder):
         limit: int,
     ) -> None: ...
     def rows(self, absent: Any) -> list[tuple[list[Any], int, list[Any]]]: ...
+
+class JoinedGroups(Groups):
+    full: bool
+    def __init__(
+        self,
+        paths: tuple[tuple[Path, bool], ...],
+        terms: Sequence[tuple[int, tuple[Any, ...] | None, bool]],
+        folds: Sequence[tuple[int, int]],
+        unwinds: tuple[int, bool],
+        each: int,
+        limit: int,
+        foreign: Path,
+        memory: int,
+    ) -> None: ...
+    def bring(self, documents: list[bytes]) -> None: ...
+    def resume(self) -> None: ...
+    def wanted(self) -> list[Any]: ...

@@ -1,7 +1,8 @@
 # cython: language_level=3
-"""$group over stored documents, an $unwind before it too: the fast twin of ``pipeline/stages_group.group``.
+"""$group over stored documents, an $unwind or a $lookup before it too: the fast twin of ``pipeline/stages_group.group``.
 
-What lives here: ``Groups``, a decoder that groups what it is given. What it must not know: stages, names of results. It keeps what the folds of
+What lives here: ``Groups``, a decoder that groups what it is given; ``JoinedGroups``, which asks for foreign documents. What it must not know: stages, names
+of results, where foreign documents come from. It keeps what the folds of
 ``language/expression_folds`` keep, in the same order of additions, so that these make the results. What cannot be told here is declined: arrays on a path,
 sums of decimals, dates that are none, damaged bytes.
 
@@ -36,6 +37,7 @@ cdef enum:
 cdef enum Took:
     DECLINED = -1
     TAKEN = 0
+    NOT_JOINED = 1          # its foreign documents are not here yet
 
 cdef enum Kind:
     SUM = 0
@@ -56,6 +58,7 @@ cdef struct Route:          # a path: its names, from the document or from what 
 
 cdef struct Reached:
     const unsigned char* at     # NULL: missing
+    const unsigned char* end    # of the document it lies in
     bint through_array
 
 cdef struct Held:               # a copy of a stored value, its order key behind it
@@ -255,7 +258,7 @@ cdef class Groups(Decoder):
         if find_heads(p, end, self.names, self.heads, self.head_count, self.found) < 0 or self.reach(NULL, end, False) < 0:
             return DECLINED
         if self.unwound < 0:
-            return self.add(end)
+            return self.add()
         unwound = &self.reached[self.unwound]
         if unwound.through_array:
             return DECLINED if self.keeps else TAKEN
@@ -267,15 +270,15 @@ cdef class Groups(Decoder):
             if left:
                 while left:
                     left -= 1
-                    if self.reach(item, end, True) < 0 or self.add(end) < 0 or skip_value(&item, end) < 0:
+                    if self.reach(item, end, True) < 0 or self.add() < 0 or skip_value(&item, end) < 0:
                         return DECLINED
                 return TAKEN
             item = NULL
         elif item != NULL and item[0] != 0xC0:
-            return DECLINED if self.reach(item, end, True) < 0 else self.add(end)
+            return DECLINED if self.reach(item, end, True) < 0 else self.add()
         if not self.keeps:
             return TAKEN
-        return DECLINED if self.reach(item, end, True) < 0 else self.add(end)
+        return DECLINED if self.reach(item, end, True) < 0 else self.add()
 
     cdef int reach(self, const unsigned char* item, const unsigned char* end, bint below) noexcept:
         """Follow the paths from the document, or those below the value that is unwound; -1 for damage."""
@@ -294,10 +297,10 @@ cdef class Groups(Decoder):
                 return -1
         return 0
 
-    cdef int add(self, const unsigned char* end) except -2:
+    cdef int add(self) except -2:
         """Add what the paths have reached: 0, or -1 to decline."""
         cdef int fold
-        cdef int32_t number = self.place(end)
+        cdef int32_t number = self.place()
         cdef State* states
         cdef Reached* reached
         if number < 0:
@@ -307,18 +310,18 @@ cdef class Groups(Decoder):
         for fold in range(self.fold_count):
             reached = &self.reached[self.sources[fold]]
             if self.kinds[fold] == SUM:
-                if reached.at != NULL and not reached.through_array and add_number(&states[fold], reached.at, end) < 0:
+                if reached.at != NULL and not reached.through_array and add_number(&states[fold], reached.at, reached.end) < 0:
                     return DECLINED
             elif reached.through_array:
                 return DECLINED
-            elif hold(&states[fold], self.kinds[fold], reached.at, end, &self.scratch, &self.held) < 0:
+            elif hold(&states[fold], self.kinds[fold], reached.at, reached.end, &self.scratch, &self.held) < 0:
                 return DECLINED
         return DECLINED if self.size() > self.limit else TAKEN
 
     cdef size_t size(self) noexcept:
         return self.held + self.kept.size + self.each * <size_t>self.count
 
-    cdef int32_t place(self, const unsigned char* end) except -2:
+    cdef int32_t place(self) except -2:
         """Return the number of the group of the id the paths have reached, made when it is new; -1 to decline."""
         cdef int term
         cdef uint64_t hash
@@ -327,7 +330,7 @@ cdef class Groups(Decoder):
         cdef Group* group
         self.key.size = 0
         for term in range(self.term_count):
-            if self.put_term(term, end) < 0:
+            if self.put_term(term) < 0:
                 return -1
         hash = siphash(SECRET_0, SECRET_1, self.key.data, self.key.size)
         at = hash & (self.table_size - 1)
@@ -342,7 +345,7 @@ cdef class Groups(Decoder):
             at = (at + 1) & (self.table_size - 1)
         if self.count == 2147483646 or self.size() > self.limit:
             return -1
-        number = self.begin(hash, end)
+        number = self.begin(hash)
         if number < 0:
             return -1
         self.table[at] = number + 1
@@ -350,7 +353,7 @@ cdef class Groups(Decoder):
             self.widen()
         return number
 
-    cdef int put_term(self, int term, const unsigned char* end) except -2:
+    cdef int put_term(self, int term) except -2:
         """Append what a term adds to the key of the group."""
         cdef Reached* reached = &self.reached[self.terms[term]]
         cdef const unsigned char* p = reached.at
@@ -358,19 +361,19 @@ cdef class Groups(Decoder):
         if reached.through_array:
             return -1
         if reading is not None:
-            return reading.put(p, end, &self.key)
+            return reading.put(p, reached.end, &self.key)
         if p == NULL:
             if buffer_byte(&self.key, NULL_TAG if self.absent_is_null[term] else ABSENT_TAG) < 0:
                 raise MemoryError
             return 0
-        return key_of_packed(&p, end, &self.key, 0)
+        return key_of_packed(&p, reached.end, &self.key, 0)
 
-    cdef int32_t begin(self, uint64_t hash, const unsigned char* end) except -2:
+    cdef int32_t begin(self, uint64_t hash) except -2:
         """Make a group; return its number, -1 for damage."""
         cdef int32_t number = self.count
         cdef Group* group
+        cdef Reached* reached
         cdef const unsigned char* p
-        cdef const unsigned char* start
         cdef uint32_t size
         cdef int term
         self.grow()
@@ -383,11 +386,12 @@ cdef class Groups(Decoder):
             raise MemoryError
         group.id_at = self.kept.size
         for term in range(self.term_count):
-            start = p = self.reached[self.terms[term]].at
-            if p != NULL and skip_value(&p, end) < 0:
+            reached = &self.reached[self.terms[term]]
+            p = reached.at
+            if p != NULL and skip_value(&p, reached.end) < 0:
                 return -1
-            size = 0 if p == NULL else <uint32_t>(p - start)
-            if buffer_put(&self.kept, &size, sizeof(size)) < 0 or buffer_put(&self.kept, start, size) < 0:
+            size = 0 if p == NULL else <uint32_t>(p - reached.at)
+            if buffer_put(&self.kept, &size, sizeof(size)) < 0 or buffer_put(&self.kept, reached.at, size) < 0:
                 raise MemoryError
         self.count += 1
         return number
@@ -496,6 +500,7 @@ cdef int follow(const unsigned char* p, const unsigned char* end, Name* names, i
     """Go down a path of objects; -1 for damage."""
     cdef int at, found
     reached.at = NULL
+    reached.end = end
     reached.through_array = False
     if p == NULL:
         return 0
@@ -510,3 +515,6 @@ cdef int follow(const unsigned char* p, const unsigned char* end, Name* names, i
             return found
     reached.at = p
     return 0
+
+
+include "grouping_joins.pxi"

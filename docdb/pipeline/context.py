@@ -67,6 +67,9 @@ class Context(Protocol):
         They carry ``metadata`` (``language/metadata.py``).
         """
 
+    def source_bytes(self, collection: str, filter: Mapping[str, Any]) -> Iterator[list[bytes]]:
+        """Return the same documents as they are stored."""
+
     def nearest(self, collection: str, near: Any, filter: Mapping[str, Any]) -> Batches:
         """Return the documents that match the filter and a ``tree.Near``, nearest first; a geographic index of its field serves."""
 

@@ -1,7 +1,7 @@
-"""$group over stored documents, with an $unwind before it: what the kernel takes, and its results as documents.
+"""$group over stored documents, with an $unwind or a $lookup before it: what the kernel takes, and its results as documents.
 
-What lives here: ``compile_grouping``. What it must not know: where the bytes come from. The law is ``stages_group.group``; whatever the kernel
-declines, at compile time or on the way, is grouped by that from the beginning.
+What lives here: ``compile_grouping``. What it must not know: where the bytes come from. The law is ``stages_group.group``, behind a $lookup
+``joining.FieldJoin``, too; whatever the kernel declines, at compile time or on the way, is grouped by that from the beginning.
 
 An id is made of paths, constants, readings of dates and numbers computed of a field, in objects too. The kernel tells groups apart; an id that is more
 than a path is the expression's value for a document of the paths it reads, as the first document of the group had them.
@@ -21,6 +21,7 @@ from docdb.language.order import order_key
 from docdb.language.values import MISSING
 from docdb.pipeline.grouping_dates import DATES, Reading, read_date
 from docdb.pipeline.grouping_numbers import NUMBERS, Computed, read_number
+from docdb.pipeline.joining import PlainJoin
 
 __all__ = ["Grouping", "compile_bucket", "compile_grouping", "distinct_values"]
 
@@ -32,10 +33,13 @@ _NO_LIMIT: Final = 2**63
 Path = tuple[str, ...]
 Take = Callable[[bytes], Any]
 Read = Callable[[Take], Iterator[list[Any]] | None]
+Find = Callable[[str, Mapping[str, Any]], Iterator[list[bytes]]]
 
 _Groups: Any = None
+_JoinedGroups: Any = None
 if _native.AVAILABLE:
     from docdb._native.grouping import Groups as _Groups
+    from docdb._native.grouping import JoinedGroups as _JoinedGroups
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,13 @@ class _Bins:
 
 @dataclass(slots=True)
 class Grouping:
-    """A $group the kernel takes. ``identity`` makes the ids, None where they are the values of the only path."""
+    """A $group the kernel takes. ``identity`` makes the ids, None where they are the values of the only path.
+
+    ``unwinds`` is the path of the $unwind before it, and whether it keeps a document without elements; with a ``join`` its elements are what that finds.
+    """
 
     unwinds: tuple[Path, bool] | None
+    join: PlainJoin | None = None
     paths: list[Path] = field(default_factory=list)
     terms: list[tuple[int, Reading | Computed | _Bins | None, bool]] = field(default_factory=list)
     kept: list[tuple[int, int]] = field(default_factory=list)
@@ -79,12 +87,12 @@ class Grouping:
     identity: Callable[[dict[str, Any]], Any] | None = None
     by_id: bool = False  # in the order of the ids, not in that they were met
 
-    def run(self, read: Read, memory_limit: int) -> list[dict[str, Any]] | None:
+    def run(self, read: Read, memory_limit: int, find: Find | None = None) -> list[dict[str, Any]] | None:
         """Return the groups in the order they were met; None where there is nothing to read, a document is declined or the groups take more than the limit.
 
-        ``read(take)`` gives batches, whose documents have been handed to ``take``.
+        ``read(take)`` gives batches, whose documents have been handed to ``take``; ``find(collection, filter)`` stored documents, for a join.
         """
-        groups = self._met(read, memory_limit)
+        groups = self._met(read, memory_limit, find)
         if groups is None:
             return None
         rows = groups.rows(MISSING)
@@ -94,31 +102,50 @@ class Grouping:
         made = [self._document(id, size, states) for id, (_, size, states) in zip(ids, rows, strict=True)]
         return sorted(made, key=lambda document: order_key(document["_id"])) if self.by_id else made
 
-    def count(self, read: Read, memory_limit: int) -> int | None:
+    def count(self, read: Read, memory_limit: int, find: Find | None = None) -> int | None:
         """Return how many groups there are; None where the kernel declines or the number is not known without the ids."""
         if any(reading is not None for _, reading, _ in self.terms):
             return None
-        groups = self._met(read, memory_limit)
+        groups = self._met(read, memory_limit, find)
         return None if groups is None else groups.count
 
-    def _met(self, read: Read, memory_limit: int) -> Any:
+    def _met(self, read: Read, memory_limit: int, find: Find | None) -> Any:
         """Return the kernel's groups, None where it declines."""
-        unwound = None if self.unwinds is None else (_encoded(self.unwinds[0]), False)
-        groups = _Groups(
-            (*map(self._route, self.paths), *([] if unwound is None else [unwound])),
-            tuple((at, None if reading is None else reading.of_kernel(), null) for at, reading, null in self.terms),
-            tuple(self.kept),
-            None if self.unwinds is None else (len(self.paths), self.unwinds[1]),
-            _GROUP_BYTES + _FOLD_BYTES * len(self.kept),
-            memory_limit,
-        )
+        groups = self._begun(memory_limit)
         batches = read(groups)
         if batches is None:
             return None
         for _ in batches:
+            if self.join is not None and find is not None and groups.full:
+                self._look(groups, self.join, find)
             if groups.declined:
                 return None
+        if self.join is not None and find is not None:
+            self._look(groups, self.join, find)
         return None if groups.declined else groups
+
+    def _begun(self, memory_limit: int) -> Any:
+        """Return the kernel before its first document."""
+        routes, unwinds = [*map(self._route, self.paths)], None
+        if self.unwinds is not None:
+            unwinds = len(routes), self.unwinds[1]
+            routes.append((_encoded(self.unwinds[0] if self.join is None else self.join.local), False))
+        terms = tuple((at, None if reading is None else reading.of_kernel(), null) for at, reading, null in self.terms)
+        each = _GROUP_BYTES + _FOLD_BYTES * len(self.kept)
+        known = (tuple(routes), terms, tuple(self.kept), unwinds, each, memory_limit)
+        if self.join is None:
+            return _Groups(*known)
+        return _JoinedGroups(*known, _encoded(self.join.foreign), memory_limit // 2)
+
+    def _look(self, groups: Any, join: PlainJoin, find: Find) -> None:
+        """Give the kernel the foreign documents of those that wait."""
+        values = groups.wanted()
+        if values and not groups.declined:
+            for batch in find(join.collection, join.filter(values)):
+                groups.bring(batch)
+                if groups.declined:
+                    return
+        groups.resume()
 
     def _route(self, path: Path) -> tuple[tuple[bytes, ...], bool]:
         """Return a path as the kernel takes it, and whether it begins at what is unwound."""
@@ -153,12 +180,12 @@ class Grouping:
         return document
 
 
-def compile_grouping(spec: Mapping[str, Any], unwinds: Any = None) -> Grouping | None:
-    """Return the grouping of a $group that compiled, behind an $unwind where one is given; None where the kernel declines it."""
+def compile_grouping(spec: Mapping[str, Any], unwinds: Any = None, join: PlainJoin | None = None) -> Grouping | None:
+    """Return the grouping of a $group that compiled, behind an $unwind where one is given, and a $lookup; None where the kernel declines it."""
     unwound = _unwinding(unwinds)
     if _Groups is None or (unwinds is not None and unwound is None):
         return None
-    made = Grouping(unwound)
+    made = Grouping(unwound, join)
     if not _add_id(made, spec["_id"]):
         return None
     for name, item in spec.items():

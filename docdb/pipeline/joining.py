@@ -1,13 +1,13 @@
 """$lookup by a local and a foreign field: each distinct value is looked for once.
 
-What lives here: ``FieldJoin``, and the reading of the values on both sides. What it must not know: how $lookup is written
+What lives here: ``FieldJoin``, ``plain_join``, and the reading of the values on both sides. What it must not know: how $lookup is written
 (``stages_join``), how another collection is read; ``read(filter)`` is asked with filters that an index can serve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from docdb import _native
 from docdb.language.values import Regex
@@ -15,7 +15,7 @@ from docdb.pipeline.context import Batch, Batches
 from docdb.pipeline.ordering import reach
 from docdb.pipeline.spill import Weight
 
-__all__ = ["FieldJoin", "equality_filter", "local_values"]
+__all__ = ["FieldJoin", "PlainJoin", "equality_filter", "local_values", "plain_join"]
 
 Document = dict[str, Any]
 Key = Callable[[Any], bytes]
@@ -25,6 +25,32 @@ _NESTED: Final = (dict, list)
 _kernel: Any = None
 if _native.AVAILABLE:
     from docdb._native import joining as _kernel
+
+
+class PlainJoin(NamedTuple):
+    """A $lookup by fields whose result is unwound at once. ``keeps``: a document that finds nothing stays."""
+
+    collection: str
+    local: Parts
+    foreign: Parts
+    target: str
+    keeps: bool
+
+    def filter(self, values: list[Any]) -> Document:
+        """Return the filter for the foreign documents of any of the values."""
+        return equality_filter(".".join(self.foreign), values)
+
+
+def plain_join(spec: Mapping[str, Any], unwind: Any) -> PlainJoin | None:
+    """Return what a $lookup and the $unwind behind it do together, both of which compiled; None where one runs behind the other."""
+    options = {"path": unwind} if isinstance(unwind, str) else unwind
+    if set(spec) != {"from", "localField", "foreignField", "as"} or type(spec["from"]) is not str:
+        return None
+    target = spec["as"]
+    if "." in target or options["path"] != "$" + target or "includeArrayIndex" in options:
+        return None
+    local, foreign = (tuple(spec[name].split(".")) for name in ("localField", "foreignField"))
+    return PlainJoin(spec["from"], local, foreign, target, bool(options.get("preserveNullAndEmptyArrays", False)))
 
 
 def local_values(document: Document, parts: Parts) -> list[Any]:

@@ -19,7 +19,7 @@ from docdb.language.metadata import Metadata, bare, stripped
 from docdb.language.values import MISSING, is_number
 from docdb.pipeline.context import Batch, Batches, Context
 from docdb.pipeline.groups import MOST_BYTES
-from docdb.pipeline.joining import FieldJoin, equality_filter, local_values
+from docdb.pipeline.joining import FieldJoin, equality_filter, local_values, plain_join
 from docdb.pipeline.spill import Rows, Weight
 from docdb.pipeline.stage import BATCH, Builder, Run, Stage, Variables, check_options, in_batches, through, watched
 from docdb.pipeline.stages_flow import with_path
@@ -133,20 +133,18 @@ def lookup(builder: Builder, spec: Any, name: str) -> Stage:
 
 def lookup_unwound(builder: Builder, spec: Any, unwind: Any) -> Stage | None:
     """Compile a $lookup that compiled and the $unwind of what it found as one stage; None where they run one behind the other."""
-    options = {"path": unwind} if isinstance(unwind, str) else unwind
-    plain = set(spec) == {"from", "localField", "foreignField", "as"} and type(spec["from"]) is str
-    if not plain or "." in spec["as"] or options["path"] != "$" + spec["as"] or "includeArrayIndex" in options:
+    plain = plain_join(spec, unwind)
+    if plain is None:
         return None
-    joined = _Joined(builder.inner("$lookup", source=spec["from"]), spec["from"], [])
-    keeps, target = bool(options.get("preserveNullAndEmptyArrays", False)), spec["as"]
-    context, local, foreign = builder.context, field_path(spec["localField"]), field_path(spec["foreignField"])
+    joined = _Joined(builder.inner("$lookup", source=plain.collection), plain.collection, [])
+    context = builder.context
 
     def run(batches: Batches, variables: Variables) -> Batches:
-        join = FieldJoin(joined.read, local, foreign, builder.key, context.memory_limit // 2, None)
+        join = FieldJoin(joined.read, plain.local, plain.foreign, builder.key, context.memory_limit // 2, None)
         pace = _Pace()
         for batch in pace.parts(batches):
             context.check_deadline()
-            rows = join.unwound(batch, target, keeps)
+            rows = join.unwound(batch, plain.target, plain.keeps)
             pace.found(len(rows))
             yield from in_batches(rows)
 

@@ -253,17 +253,22 @@ class PipelineSources:
         *, metadata: frozenset[str] = frozenset(),
     ) -> Batches:  # fmt: skip
         """Return the documents of a collection that match the filter; an index may serve."""
-        spec = filter or {}
-        query = FindQuery(
-            filter=spec,
-            node=self.parsed(spec),
-            sort=sorting.parse_sort(list(sort)) if sort else (),
-            collation=self.collation,
-            simple=self.collation is None,
-            metadata=metadata,
-            carries=True,
+        query = self._foreign(filter or {})
+        if sort:
+            query = query._replace(sort=sorting.parse_sort(list(sort)))
+        return self._documents(collection, query._replace(metadata=metadata))
+
+    def source_bytes(self, collection: str, filter: Mapping[str, Any]) -> Iterator[list[bytes]]:
+        """Return the same documents as they are stored."""
+        view, chosen = self._chosen(collection, self._foreign(filter))
+        return chosen.rows(view, self._deadline)
+
+    def _foreign(self, filter: Mapping[str, Any]) -> FindQuery:
+        """Return what asks another collection for the documents that match."""
+        node = self.parsed(filter)
+        return FindQuery(
+            filter=filter, node=node, collation=self.collation, simple=self.collation is None, carries=True
         )
-        return self._documents(collection, query)
 
     def nearest(self, collection: str, near: tree.Near, filter: Mapping[str, Any]) -> Batches:
         """Return the documents that match the filter and the leaf, nearest first."""

@@ -1,4 +1,4 @@
-"""Stages over stored bytes: $count, $bucket, $group with an $unwind before it, and a $facet of such, without a document being made.
+"""Stages over stored bytes: $count, $bucket, $group with an $unwind before it, a $lookup before that, and a $facet of such, without a document being made.
 
 What lives here: ``run_stored``, which takes what it can off the front of the stages behind a plan. What it must not know: how a plan was chosen, how
 groups are made (``pipeline/grouping.py``).
@@ -13,6 +13,7 @@ from typing import Any
 
 from docdb.pipeline.context import Batch, Context
 from docdb.pipeline.grouping import Grouping, compile_bucket, compile_grouping
+from docdb.pipeline.joining import plain_join
 from docdb.pipeline.runner import compile_pipeline
 from docdb.planner.plan import Plan
 from docdb.planner.views import View
@@ -46,15 +47,21 @@ def stored_stages(stages: Sequence[Stage]) -> Stored | None:
         facets = {name: stored_stages(inner) for name, inner in first["$facet"].items()}
         served = {name: facet for name, facet in facets.items() if facet is not None}
         return Stored(1, rest, facets=served) if len(served) == len(facets) else None
-    at = 1 if "$unwind" in first else 0
-    return _grouped(stages, at, first["$unwind"] if at else None) if len(stages) > at else None
+    return _grouped(stages)
 
 
-def _grouped(stages: Sequence[Stage], at: int, unwind: Any) -> Stored | None:
+def _grouped(stages: Sequence[Stage]) -> Stored | None:
+    """Return what is served of a $group or $sortByCount, and an $unwind and a $lookup before it."""
+    joins = len(stages) > 2 and "$lookup" in stages[0] and "$unwind" in stages[1]
+    at = 2 if joins else 1 if len(stages) > 1 and "$unwind" in stages[0] else 0
+    unwind = stages[at - 1]["$unwind"] if at else None
+    join = plain_join(stages[0]["$lookup"], unwind) if joins else None
+    if not stages or (joins and join is None):
+        return None
     spec, rest = stages[at].get("$group"), tuple(stages[at + 1 :])
     if "$sortByCount" in stages[at]:
         spec, rest = {"_id": stages[at]["$sortByCount"], "count": {"$sum": 1}}, ({"$sort": {"count": -1}}, *rest)
-    grouping = None if spec is None else compile_grouping(spec, unwind)
+    grouping = None if spec is None else compile_grouping(spec, unwind, join)
     if grouping is not None and rest and "$count" in rest[0]:
         return Stored(at + 2, rest[1:], count=rest[0]["$count"], grouping=grouping)
     return None if grouping is None else Stored(at + 1, rest, grouping=grouping)
@@ -79,10 +86,13 @@ def _made(served: Stored, chosen: Plan, view: View, deadline: float | None, cont
     read = partial(_read, chosen, view, deadline)
     grouping = served.grouping
     if served.count is not None:
-        found = grouping.count(read, context.memory_limit) if grouping is not None else chosen.count(view, deadline)
+        if grouping is None:
+            found: int | None = chosen.count(view, deadline)
+        else:
+            found = grouping.count(read, context.memory_limit, context.source_bytes)
         return None if found is None else [{served.count: found}] if found else []
     if grouping is not None:
-        return grouping.run(read, context.memory_limit)
+        return grouping.run(read, context.memory_limit, context.source_bytes)
     shown: dict[str, Any] = {}
     for name, facet in (
         served.facets or {}

@@ -367,6 +367,33 @@ def groups() -> Door:
     return door
 
 
+def joined_groups() -> Door:
+    paths = (((), True), ((b"b",), True), ((b"nested", b"a"), True), ((b"a",), False), ((b"_id",), False))
+    forms: list[tuple[Any, ...]] = [
+        (paths, ((1, None, True),), ((0, 3), (1, 0), (4, 2)), (3, True), 100, 2**40, (b"a",), 2**30),
+        (paths, ((0, None, True), (4, None, False)), ((0, 1),), (3, False), 100, 2**40, (b"b",), 2_000),
+        (paths, ((3, None, True),), ((3, 0), (2, 1)), (4, True), 100, 20_000, (b"_id",), 2**30),
+    ]
+
+    def door(chance: Random, batch: Batch) -> None:
+        form = forms[int(chance.random() * len(forms))]
+        groups = grouping.JoinedGroups(*form)
+        for data in batch:
+            groups(GOOD)
+            sound = groups(data)
+            if chance.random() < 0.3 or groups.full or not sound:
+                with suppress(DocdbError):
+                    groups.wanted()
+                groups.bring([GOOD, data, damage.stored_documents()[int(chance.random() * 400)], GOOD])
+                groups.resume()
+                with suppress(DocdbError):
+                    groups.rows(MISSING)
+                if groups.declined:
+                    groups = grouping.JoinedGroups(*form)
+
+    return door
+
+
 def join(chance: Random, batch: Batch) -> None:
     known = {
         value: ([{"_id": value, "x": 1}] * (number % 3), number % 5 > 0)

@@ -56,6 +56,7 @@ DOORS: Final[dict[str, Callable[[], Way]]] = {
     "entries.entries": lambda: Way(documents.entries_door()),
     "entries.run": lambda: Way(documents.entry_runs()),
     "grouping.groups": lambda: Way(documents.groups()),
+    "grouping.joined": lambda: Way(documents.joined_groups()),
     "joining.join": lambda: Way(documents.join),
     "keys.decode_key": lambda: Way(documents.decode_key, damage.keys),
     "keys.order_key": lambda: Way(documents.each(keys.order_key)),

@@ -40,8 +40,12 @@ def document(chance: Random, number: int) -> dict[str, Any]:
 
 
 def pipeline(chance: Random) -> list[dict[str, Any]]:
-    """Return one to six stages."""
-    return [_STAGES[chance.choice(_OFTEN)](chance) for _ in range(chance.randrange(1, 7))]
+    """Return one to six stages, some of them a $group of what a $lookup found."""
+    made = [_STAGES[chance.choice(_OFTEN)](chance) for _ in range(chance.randrange(1, 7))]
+    if chance.random() < 0.2:
+        at = chance.randrange(2)
+        made[at:at] = _joined(chance)
+    return made
 
 
 def spread(chance: Random) -> list[dict[str, Any]]:
@@ -124,6 +128,13 @@ def _lookup(chance: Random) -> dict[str, Any]:
         "from": "items", "localField": chance.choice(PATHS), "foreignField": chance.choice(PATHS), "as": chance.choice(("a", "j", "b.j")),
     }  # fmt: skip
     return {"$lookup": fields}
+
+
+def _joined(chance: Random) -> list[dict[str, Any]]:
+    """Return a $lookup that is unwound and grouped at once."""
+    lookup, unwind = _lookup(chance), {"path": "$a", "preserveNullAndEmptyArrays": chance.random() < 0.5}
+    lookup["$lookup"]["as"] = "a"
+    return [lookup, {"$unwind": unwind}, _group(chance)]
 
 
 _STAGES: Final[dict[str, Callable[[Random], dict[str, Any]]]] = {

@@ -9,7 +9,7 @@ import pytest
 
 import docdb
 from docdb import _native
-from docdb.pipeline import grouping
+from docdb.pipeline import grouping, stages_join
 from docdb.sessions.sources import PipelineSources
 from tests.fuzz.targets import written_as_is
 
@@ -64,6 +64,18 @@ STAGES: dict[str, list[dict[str, Any]]] = {
     "facet of others": [{"$facet": {"n": [{"$count": "n"}], "v": [{"$sort": {"v": 1}}, {"$limit": 2}]}}],
     "count": [{"$count": "n"}, {"$addFields": {"twice": {"$multiply": ["$n", 2]}}}],
     "sort by count": [{"$match": {"k": {"$ne": 2}}}, {"$sortByCount": "$k"}, {"$project": {"_id": 0}}],
+    "lookup": [
+        {"$lookup": {"from": "items", "localField": "w", "foreignField": "_id", "as": "o"}}, {"$unwind": "$o"},
+        {"$group": {"_id": {"k": "$o.k", "w": "$w"}, "n": {"$sum": 1}, "v": {"$sum": "$o.v"}, "f": {"$first": "$_id"}}}, {"$sort": {"_id": 1}},
+    ],
+    "lookup of several": [
+        {"$lookup": {"from": "items", "localField": "_id", "foreignField": "k", "as": "o"}},
+        {"$unwind": {"path": "$o", "preserveNullAndEmptyArrays": True}}, {"$sortByCount": "$o.w"}, {"$sort": {"_id": 1}},
+    ],
+    "lookup of nothing": [
+        {"$lookup": {"from": "none", "localField": "k", "foreignField": "k", "as": "o"}},
+        {"$unwind": {"path": "$o", "preserveNullAndEmptyArrays": True}}, {"$group": {"_id": "$o", "n": {"$sum": 1}}},
+    ],
     "unwind and sort by count": [{"$unwind": "$tags"}, {"$sortByCount": "$tags"}],
 }  # fmt: skip
 
@@ -92,6 +104,8 @@ def test_explain_names_the_stages_that_need_no_documents(items: Any) -> None:
     shown = low.unwind("$tags").group({"_id": "$tags"}).sort({"_id": 1}).explain("queryPlanner")
     assert shown["stored"] == ["$unwind", "$group"]
     assert shown["pipeline"] == ["$unwind", "$group", "$sort"]
+    joined = items.aggregate().lookup(STAGES["lookup"][0]["$lookup"]).unwind("$o")
+    assert joined.group({"_id": "$o.k"}).explain("queryPlanner")["stored"] == ["$lookup", "$unwind", "$group"]
     assert items.aggregate().group({"_id": "$k", "all": {"$push": "$v"}}).explain("queryPlanner")["stored"] == []
 
 
@@ -108,6 +122,16 @@ def test_the_kernel_makes_them(items: Any, name: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(grouping.Grouping, "run", run)
     found = list(items.aggregate([*MATCHES[name], GROUP]))
     assert made == [found]
+
+
+@pytest.mark.skipif(not _native.AVAILABLE, reason="the kernels are not there")
+@pytest.mark.parametrize("name", [name for name in MATCHES if name != "sort in memory"])
+def test_the_kernel_joins_them(items: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = [*MATCHES[name], *STAGES["lookup"]]
+    with written_as_is():
+        expected = list(items.aggregate(pipeline))
+    monkeypatch.setattr(stages_join, "FieldJoin", None)
+    assert list(items.aggregate(pipeline)) == expected
 
 
 def test_what_a_transaction_has_written_is_grouped_with_the_rest(tmp_path: Any) -> None:
@@ -129,3 +153,9 @@ def test_what_a_transaction_has_written_is_grouped_with_the_rest(tmp_path: Any) 
                 with written_as_is():
                     assert found == list(items.aggregate(pipeline))
                 assert sum(row["n"] for row in found) == len(list(items.aggregate(front)))
+                joined = [*front, {"$lookup": {"from": "items", "localField": "k", "foreignField": "v", "as": "o"}},
+                          {"$unwind": "$o"}, {"$group": {"_id": "$o._id", "n": {"$sum": 1}}}, {"$sort": {"_id": 1}}]  # fmt: skip
+                found = list(items.aggregate(joined))
+                with written_as_is():
+                    assert found == list(items.aggregate(joined))
+                assert {7, 1007} <= {row["_id"] for row in found}

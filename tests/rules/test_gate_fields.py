@@ -129,6 +129,18 @@ def test_joined_documents_are_masked(db, auth):
         assert seen == [(False, False, False)]
 
 
+def test_groups_of_joined_documents_are_made_of_masked_ones(db):
+    db["teams"].insert_many([{"_id": 1, "member": 1}, {"_id": 2, "member": 2}])
+    db.set_rules("teams", {"read": True})
+    stages = [
+        {"$lookup": {"from": "people", "localField": "member", "foreignField": "_id", "as": "found"}},
+        {"$unwind": "$found"},
+        {"$group": {"_id": "$_id", "found": {"$first": "$found"}}},
+    ]
+    rows = db.as_user(ANN, filter_mode=True)["teams"].aggregate(stages).to_list()
+    assert [row["found"] for row in rows] == db.as_user(ANN)["people"].find().to_list() == ANN_SEES
+
+
 SPOKEN = {
     "a count": lambda c: c.count_documents({"secret": "s1"}),
     "a cursor's distinct": lambda c: c.find().distinct("secret"),
