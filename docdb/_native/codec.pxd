@@ -11,7 +11,8 @@ cdef class Decoder:
     cdef object decode_at(self, const unsigned char* data, Py_ssize_t size)
 
 
-cdef object decode_bytes(const unsigned char* data, Py_ssize_t size)
+cdef object decode_bytes(const unsigned char* data, Py_ssize_t size)        # any value
+cdef object decode_document(const unsigned char* data, Py_ssize_t size)     # raises CorruptError for another value too
 
 
 cdef class EntryDecoder:

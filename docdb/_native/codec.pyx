@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Documents to stored bytes and back: the fast twin of ``store/codec.py``.
 
-What lives here: ``encode``, ``prepare``, ``encode_value``, ``order_key_of_value``, ``decode``, ``Decoder``. What it must
+What lives here: ``encode``, ``prepare``, ``encode_value``, ``order_key_of_value``, ``decode``, ``decode_value``, ``Decoder``. What it must
 not know: the classes of docdb by import; ``configure`` hands them in, once, from above.
 
 The encoder knows the plain cases. Whatever it does not like it declines, and the reference form encodes the document

@@ -233,8 +233,20 @@ cdef object decode_bytes(const unsigned char* data, Py_ssize_t size):
     return value
 
 
+cdef object decode_document(const unsigned char* data, Py_ssize_t size):
+    cdef object value = decode_bytes(data, size)
+    if type(value) is not dict:
+        raise damaged("not a document")
+    return value
+
+
 def decode(bytes data not None):
-    """Return the value of stored bytes; raise CorruptError for bytes docdb cannot have written."""
+    """Return the document of stored bytes; raise CorruptError for bytes docdb cannot have written."""
+    return decode_document(<const unsigned char*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+def decode_value(bytes data not None):
+    """Return the value of stored bytes, of any kind; raise CorruptError for bytes docdb cannot have written."""
     return decode_bytes(<const unsigned char*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
 
@@ -242,10 +254,7 @@ cdef class Decoder:
     """A callable from stored bytes to a document; engines run it on their own memory through ``decode_at``."""
 
     cdef object decode_at(self, const unsigned char* data, Py_ssize_t size):
-        cdef object value = decode_bytes(data, size)
-        if type(value) is not dict:
-            raise damaged("not a document")
-        return value
+        return decode_document(data, size)
 
     def __call__(self, bytes data not None):
         return self.decode_at(<const unsigned char*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))

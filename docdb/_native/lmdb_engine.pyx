@@ -25,7 +25,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 from posix.unistd cimport _SC_PAGESIZE, sysconf
 
-from docdb._native.codec cimport Decoder, EntryDecoder, decode_bytes
+from docdb._native.codec cimport Decoder, EntryDecoder, decode_document
 from docdb._native.lmdb_api cimport *
 from docdb._native.packed cimport load64
 from docdb._native.program cimport Program, program_match
@@ -41,6 +41,9 @@ from docdb.errors import BusyError, CorruptError, InvalidOperation, StorageError
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() nogil
 
+cdef enum:
+    UNSOUND = -31000        # beside LMDB's codes (engine/failures.py): a program finds a value to be no document
+
 cdef enum Shape:
     PAIRS
     KEYS
@@ -50,7 +53,7 @@ cdef enum Shape:
 ctypedef int (*matching)(void *, const unsigned char *, size_t) noexcept nogil
 
 cdef const docdb_table *api = NULL
-cdef Decoder any_value = Decoder()      # stands for codec.decode, which also takes what is no document
+cdef Decoder any_document = Decoder()       # stands for codec.decode
 cdef matching program_matches = <matching>program_match
 cdef size_t page_of_system = <size_t>sysconf(_SC_PAGESIZE)
 

@@ -208,7 +208,7 @@ cdef class Join:
         """Put the documents of the first entries in the place of the values; NULL where there is none."""
         cdef Py_ssize_t n
         cdef Probe *probe
-        cdef int code
+        cdef int code, verdict
         for n in range(count):
             probe = &self.probes[n]
             if self.vs[n].mv_size < 1:
@@ -221,9 +221,12 @@ cdef class Join:
         code = self.settle(documents, count)
         if code == 0 and self.native != NULL:
             for n in range(count):
-                if self.vs[n].mv_data != NULL and not program_matches(
-                    self.native, <const unsigned char *>self.vs[n].mv_data, self.vs[n].mv_size
-                ):
+                if self.vs[n].mv_data == NULL:
+                    continue
+                verdict = judged(self.native, &self.vs[n])
+                if verdict < 0:
+                    return UNSOUND
+                if verdict == 0:
                     self.vs[n].mv_data = NULL
         return code
 

@@ -403,10 +403,11 @@ cdef int gather(
 ) noexcept nogil:
     """As ``collect``, on pages as long as they are as they should be."""
     cdef Level *level = &tree.levels[tree.depth - 1]
-    cdef MDB_val key, value
+    cdef MDB_val key
     cdef Py_ssize_t steps = 0, count = 0
     cdef int code = 0
     cdef int by = -1 if walk.reverse else 1
+    cdef int verdict
     while count < size and steps < STEPS:
         if not tree.ready or tree.at == tree.stop:
             code = next_page(walk, tree, tree.ready)
@@ -416,11 +417,14 @@ cdef int gather(
         code = pair_at(tree, level, tree.at, &ks[count], &vs[count])
         if code:
             break
+        verdict = judged(program, &vs[count])
+        if verdict < 0:
+            code = -1       # ``collect``, which goes on behind the last key, meets it again and tells
+            break
         key = ks[count]
-        value = vs[count]
         tree.at += by
         steps += 1
-        count += program == NULL or program_matches(program, <const unsigned char *>value.mv_data, value.mv_size) != 0
+        count += verdict != 0
     if steps:
         remember(walk, &key)
     taken[0] = count

@@ -104,7 +104,7 @@ cdef class PointReader:
                 code = self.look_up(environment, txn, <char *>key, size, &found)
                 if code == 0:
                     ahead(&found)
-                    return decode_bytes(<const unsigned char *>found.mv_data, found.mv_size)
+                    return decode_document(<const unsigned char *>found.mv_data, found.mv_size)
                 if code != DOCDB_NOTFOUND:
                     raise environment.failure(code, "reading")
         finally:

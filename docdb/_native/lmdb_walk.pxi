@@ -105,18 +105,28 @@ cdef void remember(Walk *walk, MDB_val *key) noexcept nogil:
     walk.started = True
 
 
+cdef inline int judged(void *program, MDB_val *value) noexcept nogil:
+    """What a program says of a value, which is wanted where there is none; negative for bytes that are no document."""
+    return 1 if program == NULL else program_matches(program, <const unsigned char *>value.mv_data, value.mv_size)
+
+
 cdef int collect(Walk *walk, MDB_val *ks, MDB_val *vs, Py_ssize_t size, void *program, Py_ssize_t *taken) noexcept nogil:
     """Fill the arrays with up to ``size`` pairs that the program does not refuse; walks at most STEPS keys."""
     cdef MDB_val key, value
     cdef Py_ssize_t steps = 0, count = 0
     cdef int code = 0
+    cdef int verdict
     key.mv_size = 0
     while count < size and steps < STEPS:
         code = step(walk, &key, &value)
         if code:
             break
         steps += 1
-        if program == NULL or program_matches(program, <const unsigned char *>value.mv_data, value.mv_size):
+        verdict = judged(program, &value)
+        if verdict < 0:
+            code = UNSOUND
+            break
+        if verdict:
             ks[count] = key
             vs[count] = value
             count += 1
@@ -152,15 +162,19 @@ cdef int count_on(Walk *walk, Py_ssize_t *walked) noexcept nogil:
 cdef int look_up(MDB_cursor *cursor, MDB_val *ks, MDB_val *vs, Py_ssize_t count, void *program) noexcept nogil:
     """Find the values; NULL where the key is absent or the program refuses."""
     cdef Py_ssize_t n
-    cdef int code
+    cdef int code, verdict
     for n in range(count):
         code = api.cursor_get(cursor, &ks[n], &vs[n], DOCDB_SET)
         if code == DOCDB_NOTFOUND:
             vs[n].mv_data = NULL
         elif code:
             return code
-        elif program != NULL and not program_matches(program, <const unsigned char *>vs[n].mv_data, vs[n].mv_size):
-            vs[n].mv_data = NULL
+        else:
+            verdict = judged(program, &vs[n])
+            if verdict < 0:
+                return UNSOUND
+            if verdict == 0:
+                vs[n].mv_data = NULL
     return 0
 
 
@@ -281,8 +295,6 @@ cdef inline bytes bytes_of(MDB_val *value):
 
 
 cdef inline object decoded(Decoder decoder, MDB_val *value):
-    if decoder is any_value:
-        return decode_bytes(<const unsigned char *>value.mv_data, value.mv_size)
     return decoder.decode_at(<const unsigned char *>value.mv_data, value.mv_size)
 
 
@@ -310,5 +322,5 @@ cdef inline Decoder native_decoder(decode, bint filtered):
     if decode is None or filtered:
         return None
     if decode is plain_decode:
-        return any_value
+        return any_document
     return <Decoder>decode if isinstance(decode, Decoder) else None

@@ -1,6 +1,6 @@
 """LMDB's return codes as docdb's errors: one table for both LMDB engines.
 
-It must not know how a code was come by. Negative codes are LMDB's own (lmdb.h), positive ones the operating system's errno.
+It must not know how a code was come by. Negative codes are LMDB's own (lmdb.h), but for one; positive ones are the operating system's errno.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from docdb.errors import BusyError, CorruptError, DocdbError, FormatError, FullE
 __all__ = ["EnvironmentFailed", "failure"]
 
 MAP_FULL: Final = -30792
+UNSOUND: Final = (
+    -31000
+)  # no code of LMDB's: what lmdb_engine.pyx says of a value that a program finds to be no document
 
 
 class EnvironmentFailed(StorageError):
@@ -41,6 +44,7 @@ CODES: Final[dict[int, tuple[type[DocdbError], str]]] = {
     -30782: (InvalidOperation, "the transaction failed before and can only be aborted"),
     -30781: (StorageError, "a key or value has an impossible size"),
     -30780: (StorageError, "the space's handle is no longer valid"),
+    UNSOUND: (CorruptError, "a stored document is damaged"),
     errno.ENOSPC: (FullError, "no space is left on the device"),
     errno.EDQUOT: (FullError, "the disk quota is used up"),
     errno.EAGAIN: (BusyError, "another process holds the lock"),

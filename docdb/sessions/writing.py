@@ -191,9 +191,8 @@ def _change_rows(
     changes: list[DocumentChange] = []
     images: list[tuple[dict[str, Any], dict[str, Any]]] = []
     size = 0
-    decode = codec.Decoder()  # refuses what is no document
     for id_key, data in rows:
-        old = decode(data)
+        old = codec.decode(data)
         position = matching.match_position(selection.query.node, old) if change.needs_position else None
         new = change.apply(old, position)
         if guard is not None and change.operation == REPLACE:
@@ -324,7 +323,7 @@ def _find_and_modify(operation: FindAndModifyOp, setting: Setting) -> Step:
             put()
             return Outcome(upserted_id=new["_id"], upserted=True, document=document)
         if change is None:
-            old = codec.Decoder()(rows[0][1])
+            old = codec.decode(rows[0][1])
             document = show(batch, old, old)
             info = batch.catalog.collections[setting.name]
             records.apply(batch, info, [DocumentChange(DELETE, rows[0][0], rows[0][1], None)])

@@ -1,7 +1,8 @@
 """Documents as stored bytes, and back: the reference form, on the msgpack package, and the choice between it and the kernel.
 
-What lives here: ``encode``, ``prepare`` (encode for insertion: ``_id`` first and checked), ``decode``, ``Decoder``, the extension types. What it must
-not know: keys other than the order key of an ``_id``, collections, engines. ARCHITECTURE.md has the table of extension types.
+What lives here: ``encode``, ``prepare`` (encode for insertion: ``_id`` first and checked), ``decode``, ``encode_value`` and ``decode_value`` (any value),
+``Decoder``, the extension types. What it must not know: keys other than the order key of an ``_id``, collections, engines. ARCHITECTURE.md has the table of
+extension types.
 
 Whatever is refused is refused with the dotted path of the field; whatever stored bytes cannot be is CorruptError. Both forms give the
 same bytes and the same values; the kernel (``_native/codec.pyx``) is also stricter on damage that needs a look at single bytes
@@ -40,8 +41,8 @@ from docdb.language.values import (
 )
 
 __all__ = [
-    "Decoder", "FieldsDecoder", "MAX_ID", "MAX_SIZE", "MOST_FIELDS", "decode", "encode", "encode_value", "prepare", "prepare_many", "reference_decode",
-    "reference_encode", "reference_encode_value", "reference_prepare",
+    "Decoder", "FieldsDecoder", "MAX_ID", "MAX_SIZE", "MOST_FIELDS", "decode", "decode_value", "encode", "encode_value", "prepare", "prepare_many",
+    "reference_decode", "reference_decode_value", "reference_encode", "reference_encode_value", "reference_prepare",
 ]  # fmt: skip
 
 MAX_SIZE: Final = 16 * 1024 * 1024
@@ -146,7 +147,7 @@ _PAYLOADS: Final[dict[type, tuple[int, Callable[[Any], bytes]]]] = {
 # ---- decoding
 
 
-def reference_decode(data: bytes) -> Any:
+def reference_decode_value(data: bytes) -> Any:
     """Return the value of stored bytes; raise CorruptError for bytes docdb cannot have written."""
     try:
         value = msgpack.unpackb(
@@ -161,9 +162,9 @@ def reference_decode(data: bytes) -> Any:
     return value
 
 
-def reference_decode_document(data: bytes) -> dict[str, Any]:
+def reference_decode(data: bytes) -> dict[str, Any]:
     """Return the document of stored bytes; any other value is damage."""
-    value = reference_decode(data)
+    value = reference_decode_value(data)
     if type(value) is not dict:
         raise CorruptError("stored bytes are damaged: not a document")
     return value
@@ -268,7 +269,7 @@ class ReferenceDecoder:
     """A callable from stored bytes to a document (engines run it on their own memory)."""
 
     def __call__(self, data: bytes) -> dict[str, Any]:
-        return reference_decode_document(data)
+        return reference_decode(data)
 
 
 class ReferenceFieldsDecoder:
@@ -279,7 +280,7 @@ class ReferenceFieldsDecoder:
 
     def __call__(self, data: bytes) -> dict[str, Any]:
         names = self._names
-        return {name: value for name, value in reference_decode_document(data).items() if name in names}
+        return {name: value for name, value in reference_decode(data).items() if name in names}
 
 
 MOST_FIELDS: Final = 64  # of a FieldsDecoder
@@ -287,7 +288,8 @@ MOST_FIELDS: Final = 64  # of a FieldsDecoder
 encode: Callable[..., bytes]
 encode_value: Callable[..., bytes]
 prepare: Callable[..., tuple[Any, bytes, bytes]]
-decode: Callable[[bytes], Any]
+decode: Callable[[bytes], dict[str, Any]]
+decode_value: Callable[[bytes], Any]
 Decoder: Callable[[], Callable[[bytes], dict[str, Any]]]
 FieldsDecoder: Callable[[Iterable[str]], Callable[[bytes], dict[str, Any]]]
 
@@ -309,11 +311,12 @@ if _native.AVAILABLE:
     encode = _native.codec.encode
     encode_value = _native.codec.encode_value
     prepare = _native.codec.prepare
-    decode = _native.codec.decode
+    decode, decode_value = _native.codec.decode, _native.codec.decode_value
     Decoder, FieldsDecoder = _native.codec.Decoder, _native.codec.FieldsDecoder
 else:
     encode, encode_value, prepare = reference_encode, reference_encode_value, reference_prepare
-    decode, Decoder, FieldsDecoder = reference_decode, ReferenceDecoder, ReferenceFieldsDecoder
+    decode, decode_value = reference_decode, reference_decode_value
+    Decoder, FieldsDecoder = ReferenceDecoder, ReferenceFieldsDecoder
 
 
 def prepare_many(documents: Iterable[Mapping[str, Any]], naive_utc: bool = False) -> list[tuple[Any, bytes, bytes]]:

@@ -95,7 +95,7 @@ def chunks_of_stored(batches: Iterable[list[bytes]], wanted: Wanted, *, rows: in
     for chunk in _gathered(batches, rows):
         made = None if _kernel is None else _kernel.fill(chunk, wanted.keep, wanted.drop, wanted.text, MOST_COLUMNS)
         if made is None:  # no kernel, too many columns, or damage: the reference says what is wrong
-            yield _chunk_of(list(map(codec.Decoder(), chunk)), wanted)
+            yield _chunk_of(list(map(codec.decode, chunk)), wanted)
         else:
             yield Chunk(len(chunk), _completed(chunk, made, wanted))
 
@@ -125,7 +125,7 @@ def _completed(chunk: list[bytes], made: list[tuple[str, int, Any, Any, Any]], w
     declined = [name for name, kind, *_ in made if kind < 0]
     documents: list[dict[str, Any]] = []
     if declined:
-        read = codec.FieldsDecoder(declined) if len(declined) <= codec.MOST_FIELDS else codec.Decoder()
+        read = codec.FieldsDecoder(declined) if len(declined) <= codec.MOST_FIELDS else codec.decode
         documents = list(map(read, chunk))
     return {
         name: _column_of(name, documents, wanted)

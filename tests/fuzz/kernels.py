@@ -39,6 +39,7 @@ DOORS: Final[dict[str, Callable[[], Way]]] = {
     "bell.wait": lambda: Way(engine.bells()),
     "cells.cover_ring": lambda: Way(engine.cover),
     "codec.decode": lambda: Way(documents.each(codec_kernel.decode)),
+    "codec.decode_value": lambda: Way(documents.each(codec_kernel.decode_value)),
     "codec.decoders": lambda: Way(
         documents.any_of(
             [

@@ -161,7 +161,7 @@ def check(asked: Asked, before: bytes) -> bytes:
         assert not snapshot.coalesced, "asked anew"
         assert snapshot.commit > at, f"commit {snapshot.commit} behind {at}"
         assert text == asked.expected[snapshot.commit], (
-            f"at {snapshot.commit}: {snapshot.docs} instead of {codec.decode(asked.expected[snapshot.commit])}"
+            f"at {snapshot.commit}: {snapshot.docs} instead of {codec.decode_value(asked.expected[snapshot.commit])}"
         )
         for commit, skipped in asked.expected.items():
             assert not at < commit < snapshot.commit or skipped == before, f"nothing told of commit {commit}"

@@ -60,7 +60,10 @@ def _decode(chance: Random) -> None:
         elif data:
             data[place] ^= 1 << chance.randrange(8)
     packed = bytes(data)
-    kernel, reference = outcome(lambda: codec.decode(packed)), outcome(lambda: codec.reference_decode(packed))
+    kernel, reference = (
+        outcome(lambda: codec.decode_value(packed)),
+        outcome(lambda: codec.reference_decode_value(packed)),
+    )
     # The reference, msgpack, takes forms that docdb never writes (a float of four bytes); the kernel may refuse those.
     foreign = kernel[0] == "CorruptError" and outcome(lambda: codec.reference_encode_value(reference[1])) != (
         "value",

@@ -31,8 +31,8 @@ PREPARES = [pytest.param(codec.prepare, id="chosen"), pytest.param(codec.referen
 @pytest.mark.parametrize("value", EDGES, ids=lambda v: f"{type(v).__name__}-{v!r:.30}")
 def test_every_value_comes_back_as_it_went_in(value):
     data = codec.encode_value(value)
-    assert same(codec.decode(data), value)
-    assert same(codec.reference_decode(data), value)
+    assert same(codec.decode_value(data), value)
+    assert same(codec.reference_decode_value(data), value)
     assert codec.reference_encode_value(value) == data
 
 
@@ -40,8 +40,8 @@ def test_every_value_comes_back_as_it_went_in(value):
 @given(values)
 def test_generated_values_come_back(value):
     data = codec.encode_value(value)
-    assert same(codec.decode(data), value)
-    assert same(codec.reference_decode(data), value)
+    assert same(codec.decode_value(data), value)
+    assert same(codec.reference_decode_value(data), value)
     assert codec.reference_encode_value(value) == data
 
 
@@ -176,18 +176,23 @@ DAMAGED = {
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
 @pytest.mark.parametrize(
-    "decode", [codec.decode, codec.reference_decode, codec.Decoder()], ids=["chosen", "reference", "decoder"]
+    "decode",
+    [codec.decode, codec.reference_decode, codec.decode_value, codec.reference_decode_value, codec.Decoder()],
+    ids=["chosen", "reference", "value", "reference value", "decoder"],
 )
 def test_damage_is_named(decode, data):
     with pytest.raises(CorruptError):
         decode(data)
 
 
-def test_the_decoder_takes_documents_only():
-    decoder = codec.Decoder()
-    assert decoder(codec.encode(DOCUMENT)) == DOCUMENT
-    with pytest.raises(CorruptError):
-        decoder(b"\x01")
+@pytest.mark.parametrize(
+    "decode", [codec.decode, codec.reference_decode, codec.Decoder()], ids=["chosen", "reference", "decoder"]
+)
+def test_decoders_take_documents_only(decode):
+    assert decode(codec.encode(DOCUMENT)) == DOCUMENT
+    for value in (1, None, "text", [DOCUMENT], Int64(3)):
+        with pytest.raises(CorruptError, match="not a document"):
+            decode(codec.encode_value(value))
 
 
 @pytest.mark.parametrize("decode", [codec.decode, codec.reference_decode], ids=["chosen", "reference"])
