@@ -41,8 +41,9 @@ from docdb.errors import BusyError, CorruptError, InvalidOperation, StorageError
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() nogil
 
-cdef enum:
-    UNSOUND = -31000        # beside LMDB's codes (engine/failures.py): a program finds a value to be no document
+cdef enum:      # beside LMDB's codes; engine/failures.py says what they are
+    UNSOUND = -31000        # a program finds a value to be no document
+    MET_BEFORE = -31001     # a walk comes to keys it has passed
 
 cdef enum Shape:
     PAIRS

@@ -13,6 +13,7 @@ Layout of LMDB 0.9 with data version 1, all little-endian, offsets in bytes:
 Laws:
 - Whatever the bytes say, nothing outside the map's used pages is read: a page number is compared with the last page before it is followed, every
   offset and size with the page's end before it is used, and the depth is bounded.
+- No leaf is entered twice: the keys of each lie beyond those of the one before, so a walk takes no longer than the file is, however its pages name one another.
 - What is unusual is left to the cursor: the walk goes on behind the last key taken. Both give the same keys and values.
 """
 
@@ -366,12 +367,19 @@ cdef int bound_page(Walk *walk, Tree *tree) noexcept nogil:
 cdef int next_page(Walk *walk, Tree *tree, bint ahead) noexcept nogil:
     """Enter the leaf where the walk goes on, also at its start: 0, DOCDB_NOTFOUND at the end, or -1."""
     cdef Level *level = &tree.levels[tree.depth - 1]
+    cdef MDB_val last, first
     cdef bint equal = False
     cdef int code = 0
     if tree.ready:
         if tree.ended:
             return DOCDB_NOTFOUND
+        if node_at(tree, level, 0 if walk.reverse else level.count - 1, &last) == NULL:
+            return -1
         code = move(tree, walk.reverse)
+        if code == 0 and node_at(tree, level, level.at, &first) == NULL:
+            return -1
+        if code == 0 and not is_beyond(walk, &first, &last):
+            return -1       # a leaf that was met before; ``step_beyond`` tells where the cursor comes to it
     else:
         if walk.started:
             code = seek(tree, walk.last, walk.last_size, &equal)

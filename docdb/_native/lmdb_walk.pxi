@@ -71,8 +71,12 @@ cdef int step(Walk *walk, MDB_val *key, MDB_val *value) noexcept nogil:
 
 
 cdef int place(Walk *walk, MDB_val *key, MDB_val *value) noexcept nogil:
-    """Seek the first key, or the one behind the last key taken. A bound may be longer than any key, so it is cut for the seek."""
+    """Seek the first key, or the one behind the last key taken. A bound may be longer than any key, so it is cut for the seek.
+
+    So a key or two are passed over: the bound itself, and where it was cut one that is equal to what is left of it.
+    """
     cdef int code
+    cdef int passed = 0
     cdef const char *bound
     cdef size_t size
     if walk.started:
@@ -91,11 +95,13 @@ cdef int place(Walk *walk, MDB_val *key, MDB_val *value) noexcept nogil:
         if code == DOCDB_NOTFOUND:
             code = api.cursor_get(walk.cursor, key, value, DOCDB_LAST)
         while code == 0 and compare(key.mv_data, key.mv_size, bound, size) >= 0:
-            code = api.cursor_get(walk.cursor, key, value, DOCDB_PREV)
+            code = api.cursor_get(walk.cursor, key, value, DOCDB_PREV) if passed < 2 else MET_BEFORE
+            passed += 1
         return code
     while code == 0 and (compare(key.mv_data, key.mv_size, bound, size) < 0 or
                          (walk.started and compare(key.mv_data, key.mv_size, bound, size) == 0)):
-        code = api.cursor_get(walk.cursor, key, value, DOCDB_NEXT)
+        code = api.cursor_get(walk.cursor, key, value, DOCDB_NEXT) if passed < 2 else MET_BEFORE
+        passed += 1
     return code
 
 
@@ -103,6 +109,25 @@ cdef void remember(Walk *walk, MDB_val *key) noexcept nogil:
     memcpy(walk.last, key.mv_data, key.mv_size)
     walk.last_size = key.mv_size
     walk.started = True
+
+
+cdef inline bint is_beyond(Walk *walk, MDB_val *key, MDB_val *last) noexcept nogil:
+    """Tell whether a key lies behind the last one in the direction of the walk. Where pages name one another, none does for long."""
+    cdef int order = compare(key.mv_data, key.mv_size, last.mv_data, last.mv_size)
+    return order < 0 if walk.reverse else order > 0
+
+
+cdef inline int step_beyond(Walk *walk, MDB_val *key, MDB_val *value) noexcept nogil:
+    """As ``step``, from the key that ``key`` holds, where it holds one: MET_BEFORE where the next one does not lie behind it."""
+    cdef MDB_val last = key[0]
+    cdef int code = step(walk, key, value)
+    return MET_BEFORE if code == 0 and last.mv_size and not is_beyond(walk, key, &last) else code
+
+
+cdef inline void begin_batch(Walk *walk, MDB_val *key) noexcept nogil:
+    """Have ``key`` hold the last key taken, where there is one."""
+    key.mv_data = walk.last
+    key.mv_size = walk.last_size if walk.started else 0
 
 
 cdef inline int judged(void *program, MDB_val *value) noexcept nogil:
@@ -116,9 +141,9 @@ cdef int collect(Walk *walk, MDB_val *ks, MDB_val *vs, Py_ssize_t size, void *pr
     cdef Py_ssize_t steps = 0, count = 0
     cdef int code = 0
     cdef int verdict
-    key.mv_size = 0
+    begin_batch(walk, &key)
     while count < size and steps < STEPS:
-        code = step(walk, &key, &value)
+        code = step_beyond(walk, &key, &value)
         if code:
             break
         steps += 1
@@ -144,9 +169,10 @@ cdef int count_on(Walk *walk, Py_ssize_t *walked) noexcept nogil:
     cdef MDB_val key, value
     cdef Py_ssize_t count = 0
     cdef int code = 0
+    begin_batch(walk, &key)
     walk.placed = False
     while count < walked[0]:
-        code = step(walk, &key, &value)
+        code = step_beyond(walk, &key, &value)
         if code:
             break
         count += 1

@@ -1,6 +1,6 @@
 """LMDB's return codes as docdb's errors: one table for both LMDB engines.
 
-It must not know how a code was come by. Negative codes are LMDB's own (lmdb.h), but for one; positive ones are the operating system's errno.
+It must not know how a code was come by. Negative codes are LMDB's own (lmdb.h), but for two; positive ones are the operating system's errno.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import Final
 
 from docdb.errors import BusyError, CorruptError, DocdbError, FormatError, FullError, InvalidOperation, StorageError
 
-__all__ = ["EnvironmentFailed", "failure"]
+__all__ = ["EnvironmentFailed", "MET_BEFORE", "failure"]
 
 MAP_FULL: Final = -30792
-UNSOUND: Final = (
-    -31000
-)  # no code of LMDB's: what lmdb_engine.pyx says of a value that a program finds to be no document
+UNSOUND: Final = -31000  # no code of LMDB's: this and the next are lmdb_engine.pyx's own
+MET_BEFORE: Final = -31001
 
 
 class EnvironmentFailed(StorageError):
@@ -45,6 +44,7 @@ CODES: Final[dict[int, tuple[type[DocdbError], str]]] = {
     -30781: (StorageError, "a key or value has an impossible size"),
     -30780: (StorageError, "the space's handle is no longer valid"),
     UNSOUND: (CorruptError, "a stored document is damaged"),
+    MET_BEFORE: (CorruptError, "a page of the tree was met before"),
     errno.ENOSPC: (FullError, "no space is left on the device"),
     errno.EDQUOT: (FullError, "the disk quota is used up"),
     errno.EAGAIN: (BusyError, "another process holds the lock"),

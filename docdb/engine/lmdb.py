@@ -23,7 +23,7 @@ import lmdb
 from docdb.engine import files, shared
 from docdb.engine.base import SPACES, EngineTransaction
 from docdb.engine.batches import LARGEST_KEY, check_item, check_key, check_shape, deliver, sizes
-from docdb.engine.failures import failure
+from docdb.engine.failures import MET_BEFORE, failure
 from docdb.errors import CorruptError, DocdbError, InvalidOperation, StorageError, UsageError
 
 __all__ = ["PublicEngine", "open_engine"]
@@ -223,33 +223,39 @@ class PublicTransaction(EngineTransaction):
         if low >= high:
             return
         cursor = self._require().cursor(self._spaces[space])
-        if reverse:
-            bound = high if last is None else last
-            if not _seek(cursor, bound):
-                cursor.last()
-            for pair in cursor.iterprev():
-                if pair[0] < low:
-                    return
-                if pair[0] < bound:
-                    yield pair
-        elif _seek(cursor, low if last is None else last):
-            for pair in cursor.iternext():
-                if pair[0] >= high:
-                    return
-                if pair[0] >= low and (last is None or pair[0] > last):
-                    yield pair
+        bound = last if last is not None else high if reverse else low
+        if not _seek(cursor, bound) and not (reverse and cursor.last()):
+            return
+        passed, fresh = (
+            0,
+            last is None,
+        )  # a key or two are passed over: the bound itself, and what is left of one that was cut
+        for pair in cursor.iterprev() if reverse else cursor.iternext():
+            key = pair[0]
+            if key < low if reverse else key >= high:
+                return
+            if key < bound if reverse else key > bound or (fresh and key == bound):
+                bound, passed, fresh = key, 2, False
+                yield pair
+            elif passed == 2:
+                raise failure(MET_BEFORE, "reading")
+            else:
+                passed += 1
 
     def count(self, space: int, low: bytes, high: bytes, limit: int | None = None) -> int:
         transaction = self._require()
         if low >= high:
             return 0
-        total = 0
+        total, last = 0, b""
         try:
             cursor = transaction.cursor(self._spaces[space])
             if _seek(cursor, low):
                 for key in cursor.iternext(values=False):
                     if key >= high or (limit is not None and total >= limit):
                         break
+                    if key <= last:
+                        raise failure(MET_BEFORE, "counting")
+                    last = key
                     total += key >= low
         except lmdb.Error as error:
             raise translate(error, "counting") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Iterator
 from itertools import pairwise, product
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from docdb.engine.base import DOCUMENTS, ENTRIES, Engine, EngineTransaction
 from docdb.engine.lmdb import open_engine
 from docdb.engine.memory import MemoryEngine
-from docdb.errors import UsageError
+from docdb.errors import CorruptError, UsageError
 from tests.engine.conftest import native_or_skip
 
 PAGE = 4096
@@ -172,6 +173,59 @@ def test_no_page_leads_outside(tmp_path: Path, walks: Any, sizes: tuple[int, int
     for _ in range(150):
         found, _ = walk(damage(content, chance), PAGE, root, depth, reverse)
         assert all(1 <= len(key) <= 511 and len(value) <= len(content) for key, value in found)
+
+
+def folded(content: bytes, root: int, depth: int) -> bytes:
+    """Return a copy where all children of a branch are its first one: as many ways to one leaf as the product of the branches' sizes."""
+    broken = bytearray(content)
+    for _ in range(depth - 1):
+        start = root * PAGE
+        (lower,) = struct.unpack_from("<H", broken, start + 12)
+        nodes = [start + struct.unpack_from("<H", broken, start + at)[0] for at in range(16, lower, 2)]
+        for node in nodes:
+            broken[node : node + 6] = broken[nodes[0] : nodes[0] + 6]
+        root = int.from_bytes(broken[nodes[0] : nodes[0] + 6], "little")
+    return bytes(broken)
+
+
+def long_keys(folder: Path) -> tuple[bytes, int, int]:
+    """Make a storage whose tree of documents has many levels; return its file's content, the root page and the depth."""
+    engine = open_engine(folder, native=True)
+    load(engine, {b"%0400d" % n: b"x" for n in range(3_000)}, [])
+    engine.close()
+    content, root, depth = tree_of(folder / "data.mdb")
+    assert depth >= 4
+    return content, root, depth
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_pages_that_are_met_again_end_a_walk(tmp_path: Path, walks: Any, reverse: bool) -> None:
+    from docdb._native.lmdb_engine import walk_memory as walk
+
+    content, root, depth = long_keys(tmp_path / "x")
+    whole, _ = walk(content, PAGE, root, depth, False)
+    found, complete = walk(folded(content, root, depth), PAGE, root, depth, reverse)
+    leaf = sorted(found, reverse=reverse)
+    assert not complete
+    assert found == leaf  # once
+    assert sorted(found) == whole[: len(found)]
+    assert 0 < len(found) < 20
+
+
+@pytest.mark.parametrize("way", ["pages", "cursors", "public"])
+def test_pages_that_are_met_again_are_damage(tmp_path: Path, walks: Any, way: str) -> None:
+    content, root, depth = long_keys(tmp_path / "x")
+    (tmp_path / "x" / "data.mdb").write_bytes(folded(content, root, depth))
+    walks(way == "pages")
+    engine = open_engine(tmp_path / "x", native=way != "public")
+    reader, seen = engine.begin(), []
+    for reverse in (False, True):
+        with pytest.raises(CorruptError, match="met before"):
+            seen.extend(batch for batch in reader.scan(DOCUMENTS, b"", b"\xff", reverse=reverse))
+    with pytest.raises(CorruptError, match="met before"):
+        reader.count(DOCUMENTS, b"", b"\xff")
+    assert sum(map(len, seen)) < 1_000
+    engine.close()
 
 
 @pytest.mark.parametrize("count", [1, 30, 2000])
