@@ -231,7 +231,10 @@ class Collection(Binding[T]):
         return self.session.count(self.name, selection.query(), max_time_ms=selection.max_time_ms)
 
     def estimated_document_count(self) -> int:
-        """Return the number of documents from the collection's counter. Cost: one read."""
+        """Return the number of documents from the collection's counter. Cost: one read.
+
+        As in MongoDB, where it is metadata, documents that have expired count until they are removed; ``count_documents({})`` leaves them out.
+        """
         return self.session.estimated_count(self.name)
 
     def distinct(self, key: str, filter: Any = None, **options: Unpack[CountOptions]) -> list[Any]:

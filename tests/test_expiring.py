@@ -183,6 +183,13 @@ def test_an_expired_document_is_not_counted(db: docdb.Database, clock: Clock, co
     assert faces(db, count) == [1, 1, 1]
 
 
+def test_the_counter_counts_what_is_not_yet_removed(db: docdb.Database, clock: Clock) -> None:
+    clock.now = NOW + dt.timedelta(seconds=LIFE_S)
+    assert (db["a"].estimated_document_count(), db["a"].count_documents({})) == (2, 1)
+    assert db.sweep() == 1
+    assert db["a"].estimated_document_count() == 1
+
+
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 @pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a transaction"])
 def test_an_expired_document_is_not_written_to(db: docdb.Database, clock: Clock, write: Any, inside: bool) -> None:
