@@ -184,13 +184,13 @@ class IndexScan(Access):
         self, view: View, work: Work, program: Any, first: int, decode: Any, covered: Any = None
     ) -> Iterator[list[Any]] | None:
         """Return the documents by the engine's own join, where it has one."""
-        join = getattr(view, "join", None)
-        if join is None or self.bounds.empty:
+        if self.bounds.empty:
             return None
         item, *rest = self._ordered()
         more = [(after.low, after.high) for after in rest]
-        how = {"reverse": self.reverse, "first": first, "program": program, "decode": decode, "covered": covered}
-        found = join(self.index, item.low, item.high, more=more, **how)
+        found = view.join(
+            self.index, item.low, item.high, more=more, reverse=self.reverse, first=first, program=program, decode=decode, covered=covered
+        )  # fmt: skip
         if found is None:
             return None
         return _documents(found, work) if covered is None else _covered(found, work)

@@ -6,7 +6,7 @@ fulfils them (``store/catalog.py`` and ``store/views.py``; in tests a small fake
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from docdb.language.tree import Node, Path
@@ -68,15 +68,8 @@ class View(Protocol):
     def applies_programs(self) -> bool: ...
 
     def scan(
-        self,
-        *,
-        low: bytes = b"",
-        high: bytes | None = None,
-        reverse: bool = False,
-        program: Any = None,
-        decode: Any = True,
-        batch: int = 256,
-    ) -> Iterator[list[Any]]: ...
+        self, *, low: bytes = b"", high: bytes | None = None, reverse: bool = False, program: Any = None, decode: Any = True, batch: int = 256
+    ) -> Iterator[list[Any]]: ...  # fmt: skip
 
     def fetch(self, ids: list[bytes], *, program: Any = None, decode: Any = True) -> list[Any]: ...
 
@@ -91,17 +84,9 @@ class View(Protocol):
     def entry_count(self, index: Any, low: bytes, high: bytes, limit: int | None = None) -> int: ...
 
     def join(
-        self,
-        index: Any,
-        low: bytes,
-        high: bytes,
-        *,
-        more: Sequence[tuple[bytes, bytes]] = (),
-        reverse: bool = False,
-        first: int = 16,
-        program: Any = None,
-        decode: Any = True,
-    ) -> Iterator[tuple[int, list[Any]]] | None: ...
+        self, index: Any, low: bytes, high: bytes, *, more: Sequence[tuple[bytes, bytes]] = (), reverse: bool = False, first: int = 16,
+        program: Any = None, decode: Any = True, covered: Callable[[bytes, bytes], Any] | None = None,
+    ) -> Iterator[tuple[Any, ...]] | None: ...  # fmt: skip
 
     def counters(self, index: Any) -> Any: ...
 
