@@ -26,7 +26,7 @@ from docdb.faces.conditions import encode_find
 from docdb.language.collation import Collation, parse_collation
 from docdb.language.filters import parse, parse_comparisons
 from docdb.language.linear_patterns import is_linear_only, linear_only
-from docdb.language.projection import Projection, parse_projection
+from docdb.language.projection import Projection, known_projection, parse_projection
 from docdb.language.sorting import parse_sort
 from docdb.language.tree import TRUE, Node
 from docdb.planner.queries import FindQuery, SortKeys
@@ -73,10 +73,11 @@ class Selection(NamedTuple):
         linear: bool = False,
     ) -> Selection:
         """Return the selection of a filter in MongoDB's sense and a projection; QueryError when either is wrong. ``linear``: its patterns are RE2's."""
-        if type(filter) is dict and fields is None and collation is None and let is None:
+        if type(filter) is dict and collation is None and let is None:
             plain = parse_comparisons(filter)
-            if plain is not None:
-                return Selection._make((filter, plain, *_NOTHING_MORE, naive_utc, linear))
+            known = None if plain is None else known_projection(fields)
+            if plain is not None and (fields is None or known is not None):
+                return Selection._make((filter, plain, fields, known, *_NOTHING_MORE, naive_utc, linear))
         if linear and not is_linear_only():  # constants are evaluated while they are read
             with linear_only():
                 return Selection.of(filter, fields, collation=collation, let=let, naive_utc=naive_utc, linear=True)
@@ -132,8 +133,9 @@ class Selection(NamedTuple):
 
     def with_sort(self, keys: Any, order: Any = None) -> Selection:
         """Return the selection in another order; an empty one is none."""
-        if type(keys) is str and type(order) is int:
-            return Selection._make((*self[:_ORDER], *_sorted_by(keys, order), *self[_ORDER + 2 :]))
+        known = _known_sort(keys, order)
+        if known is not None:
+            return Selection._make((*self[:_ORDER], *known, *self[_ORDER + 2 :]))
         document = sort_document(keys, order)
         return self._replace(order=document or None, keys=parse_sort(document) if document else ())
 
@@ -143,7 +145,8 @@ class Selection(NamedTuple):
 
     def with_skip(self, count: Any) -> Selection:
         """Return the selection without its first documents."""
-        return self._replace(skip=whole_number(count, "skip"))
+        count = whole_number(count, "skip")
+        return self if count == self.skip else self._replace(skip=count)
 
     def with_limit(self, count: Any, *, least: int = 0) -> Selection:
         """Return the selection bounded to so many documents; 0 is no bound."""
@@ -199,15 +202,27 @@ class Selection(NamedTuple):
         return {name: value for name, value in named.items() if value is not None}
 
 
-_NOTHING_MORE: Final = Selection()[2:-2]  # what stands between the filter's tree and the two settings
+_NOTHING_MORE: Final = Selection()[4:-2]  # what stands between the projection and the two settings
 _ORDER: Final = Selection._fields.index("order")  # the keys stand behind it
 _LIMIT: Final = Selection._fields.index("limit")
 
 
+def _known_sort(keys: Any, order: Any) -> tuple[Mapping[str, Any], SortKeys] | None:
+    """Return what is written and what is parsed of a sort by names and plain directions, which is asked for again and again; None for any other."""
+    if type(keys) is str:
+        return _sorted_by(((keys, order),)) if type(order) is int else None
+    if order is not None or not keys:
+        return None
+    pairs = tuple(keys) if type(keys) is list else tuple(keys.items()) if type(keys) is dict else ()
+    for pair in pairs:
+        if type(pair) is not tuple or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not int:
+            return None
+    return _sorted_by(pairs) if pairs else None
+
+
 @lru_cache(maxsize=256)
-def _sorted_by(name: str, order: int) -> tuple[Mapping[str, Any], SortKeys]:
-    """Return what is written and what is parsed of the sort by one field, which is asked for again and again."""
-    document = sort_document(name, order)
+def _sorted_by(pairs: tuple[tuple[str, int], ...]) -> tuple[Mapping[str, Any], SortKeys]:
+    document = sort_document(list(pairs))
     return document, parse_sort(document)
 
 

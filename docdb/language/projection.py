@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from docdb.errors import QueryError
@@ -22,7 +23,7 @@ from docdb.language.matching import match_position
 from docdb.language.tree import Node, Path
 from docdb.language.values import INT64_MAX, INT64_MIN, MISSING, is_number
 
-__all__ = ["Projection", "parse_projection"]
+__all__ = ["Projection", "known_projection", "parse_projection"]
 
 KEEP: Final = True
 DROP: Final = False
@@ -135,6 +136,24 @@ def parse_projection(
     except RecursionError:
         raise QueryError("the projection is nested too deep", path="projection") from None
     return parser.projection()
+
+
+def known_projection(spec: Any) -> Projection | None:
+    """Return the projection of a document that only shows fields or leaves them out, as most do; None for any other.
+
+    What ``parse_projection`` returns for it whatever its options, kept because it is asked for again and again.
+    """
+    if type(spec) is not dict or not spec:
+        return None
+    for name, value in spec.items():
+        if type(name) is not str or "$" in name or (type(value) is not int and type(value) is not bool):
+            return None
+    return _of_flags(tuple(spec.items()))
+
+
+@lru_cache(maxsize=256)
+def _of_flags(items: tuple[tuple[str, int], ...]) -> Projection | None:
+    return parse_projection(dict(items))
 
 
 class _Parser:

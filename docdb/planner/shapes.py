@@ -3,8 +3,9 @@
 What lives here: ``bind``, which gives a known shape new constants, and ``BoundPlan``, what comes of it. What it must not know: how candidates are
 weighed (``choice``).
 
-A shape is one comparison of one field, beside which may be said that the field is no array, in that field's order or none. What is learnt of it is which
-index serves it; the collection's definition keeps that (``CollectionInfo.shapes``), so that it ends with it. What depends on the documents is asked
+A shape is one comparison of one field, beside which may be said that the field is no array, in that field's order or none; or the first of all documents in
+an order. Its documents are whole, or some fields of them. What is learnt of it is which index serves it, and whether entries alone do; the collection's
+definition keeps that (``CollectionInfo.shapes``), so that it ends with it. What depends on the documents is asked
 each time: whether entries of the index come from arrays or are cut, and without a limit whether the entries are few.
 
 Law: what is read is what the plan of ``think``, the planner without this room, reads. A bound plan becomes that plan as soon as anything but its documents is
@@ -19,16 +20,19 @@ from typing import Any, Final
 
 from docdb.engine import interrupts
 from docdb.language.order import TAGS, order_key
-from docdb.language.tree import And, Compare, Not, Path, TypeIs
+from docdb.language.tree import TRUE, And, Compare, Not, Path, TypeIs
 from docdb.planner.access import FIRST_FETCH, IndexScan, Work
 from docdb.planner.bounds import IndexBounds
 from docdb.planner.choice import FETCH_COST, FIRST_STEP, is_ordinary
+from docdb.planner.covering import entry_reader
 from docdb.planner.plan import Plan, page_of
 from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.views import View
+from docdb.store import codec
 
 __all__ = ["BoundPlan", "bind", "only_index"]
 
+Names = frozenset[str] | None
 Think = Callable[[FindQuery, View], Plan]
 
 MOST_SHAPES: Final = 256
@@ -46,20 +50,48 @@ _BRACKETS: Final[dict[type, tuple[bytes, bytes]]] = {
 
 
 class Shape:
-    """What is known of one shape: the index that serves it (None: it has to be thought about), and how its entries are bounded."""
+    """What is known of one shape: the index that serves it, how its entries are bounded, what is made of them.
 
-    __slots__ = ("behind", "bottom", "few", "index", "one", "reverse", "top")
+    ``names`` are the fields that are shown, None for all; ``covered``: the entries hold all of them.
+    """
 
-    def __init__(self, compare: Compare, sort: SortKeys, collection: Any) -> None:
-        self.index = _serving(compare, sort, collection)
-        if self.index is None:
-            return
-        alone = len(self.index.keys) == 1
-        self.reverse = bool(sort) and sort[0][1] < 0
-        self.behind = b"\x01" if alone else b""  # what follows a whole component: the id's key, or another component
-        self.bottom, self.top = _BRACKETS[type(compare.value)]
-        self.one = alone and self.index.unique and compare.op == "eq"  # there is one entry at most
+    __slots__ = ("behind", "bottom", "decode", "few", "index", "one", "reader", "reverse", "top")
+
+    def __init__(self, index: Any, names: Names, covered: bool, reverse: bool) -> None:
+        self.index = index
+        self.reverse = reverse
+        self.one = False  # there is one entry at most
         self.few = False  # whether the last to ask without a limit met few entries
+        self.bottom, self.top, self.behind = b"", b"\xff", b""
+        self.decode = True if names is None else codec.FieldsDecoder(names)
+        self.reader = entry_reader(index, names) if covered and names is not None else None
+
+    @staticmethod
+    def of_comparison(compare: Compare, sort: SortKeys, names: Names, collection: Any) -> Shape | None:
+        """Return the shape of one comparison, None where it has to be thought about."""
+        index = _serving(compare, sort, collection)
+        if index is None:
+            return None
+        held = {path[0] for path, _ in index.keys if len(path) == 1} | {"_id"}
+        covered = names is not None and len(compare.path) == 1 and compare.path[0] in held and names <= held
+        shape = Shape(index, names, covered, bool(sort) and sort[0][1] < 0)
+        alone = len(index.keys) == 1
+        shape.behind = b"\x01" if alone else b""  # what follows a whole component: the id's key, or another component
+        shape.bottom, shape.top = _BRACKETS[type(compare.value)]
+        shape.one = alone and index.unique and compare.op == "eq"
+        return shape
+
+    @staticmethod
+    def of_order(plan: Plan, names: Names, view: View) -> Shape | None:
+        """Return the shape of the first of all documents in an order that was thought about; None where that has to be done each time."""
+        access = plan.access
+        if not isinstance(access, IndexScan) or not (plan.exact and plan.ordered) or plan.fallback is not None:
+            return None
+        if access.merge or access.repeats or access.bounds.bounded or not view.is_plain(access.index):
+            return None
+        if only_index(view.collection, plan.sort[0][0]) is not access.index:
+            return None
+        return Shape(access.index, names, plan.covered, access.reverse)
 
     def bounds(self, op: str, key: bytes) -> tuple[bytes, bytes]:
         """Return low and high of the components that compare so with a constant's key."""
@@ -114,19 +146,22 @@ class BoundPlan(Plan):
         query, shape = self.query, self._shape
         limit = query.limit
         first = query.skip + limit if limit else FIRST_FETCH if shape.one else FIRST_STEP
-        batches = view.join(shape.index, self._low, self._high, reverse=shape.reverse, first=first)
+        batches = view.join(
+            shape.index, self._low, self._high,
+            reverse=shape.reverse, first=first, decode=shape.decode, covered=shape.reader,
+        )  # fmt: skip
         if batches is None:
             return Plan.run(self, view)
-        found = (documents for _, documents in batches) if self._sure else self._hoped(view, batches)
+        found = (batch[1] for batch in batches) if self._sure else self._hoped(view, batches)
         return page_of(found, query)
 
-    def _hoped(self, view: View, batches: Iterator[tuple[int, list[Any]]]) -> Iterator[list[dict[str, Any]]]:
+    def _hoped(self, view: View, batches: Iterator[tuple[Any, ...]]) -> Iterator[list[dict[str, Any]]]:
         """Yield the documents when they have turned out to be few, or when the planner would read them in any case."""
         held: list[list[dict[str, Any]]] = []
         met = 0
-        for count, documents in batches:
-            met += count
-            held.append(documents)
+        for batch in batches:
+            met += batch[0]
+            held.append(batch[1])
             if met >= FIRST_STEP:
                 break
         if met >= FIRST_STEP:
@@ -136,8 +171,8 @@ class BoundPlan(Plan):
                 yield from made.run(view)
                 return
         yield from held
-        for _, documents in batches:
-            yield documents
+        for batch in batches:
+            yield batch[1]
 
     def _is_read_by(self, plan: Plan) -> bool:
         access = plan.access
@@ -145,30 +180,47 @@ class BoundPlan(Plan):
             return False
         read: IndexBounds = access.bounds
         same = [(item.low, item.high) for item in read.ranges] == [(self._low, self._high)]
+        if plan.covered != (self._shape.reader is not None):
+            return False
         return same and plan.exact and plan.ordered and access.reverse == self._shape.reverse and not access.merge
 
 
-def bind(query: FindQuery, view: View, think: Think) -> BoundPlan | None:
+def bind(query: FindQuery, view: View, think: Think) -> Plan | None:
     """Return the plan of a query without hint, ``min`` and ``max`` when its shape is one of those that are kept, else None.
 
     ``think`` makes the plan without this room. Cost: one read of the index's counters, without a limit one of the collection's, too.
     """
-    node = query.node
+    node, projection = query.node, query.projection
     if type(node) is And:
         if len(node.parts) != 2 or not excludes_array(node.parts[1], node.parts[0]):
             return None
         node = node.parts[0]
-    if type(node) is not Compare or node.collation is not None:
+    if node is not TRUE and (type(node) is not Compare or node.collation is not None):
         return None
-    if query.projection is not None or query.after is not None or query.collation is not None:
+    if (
+        query.after is not None
+        or query.collation is not None
+        or query.names is not None
+        or query.metadata
+        or query.return_key
+    ):
         return None
-    if query.names is not None or query.metadata or query.return_key:
+    if projection is not None and (projection.names is None or len(projection.names) > codec.MOST_FIELDS):
         return None
-    shape = _shape_of(node, query.sort, view.collection)
-    index, value = shape.index, node.value
-    if index is None or value != value:
+    names = None if projection is None else projection.names
+    if type(node) is not Compare:
+        return _in_order(query, view, names, think) if query.sort and query.limit else None
+    known: dict[Any, Shape | None] = view.collection.shapes
+    place = node.path, node.op, type(node.value), query.sort, names
+    shape = (
+        known[place]
+        if place in known
+        else _kept(known, place, Shape.of_comparison(node, query.sort, names, view.collection))
+    )
+    value = node.value
+    if shape is None or value != value:
         return None
-    key = order_key(value)
+    index, key = shape.index, order_key(value)
     if len(key) > _LONGEST or not view.is_plain(index):
         return None
     bounds = shape.bounds(node.op, key)
@@ -183,23 +235,34 @@ def bind(query: FindQuery, view: View, think: Think) -> BoundPlan | None:
     return BoundPlan(query, view, shape, bounds, sure, think)
 
 
+def _in_order(query: FindQuery, view: View, names: Names, think: Think) -> Plan:
+    """Return the plan of the first of all documents in an order, which nothing but the definitions of the indexes decides."""
+    known: dict[Any, Shape | None] = view.collection.shapes
+    place = query.sort, names
+    shape = known.get(place)
+    if shape is not None and view.is_plain(shape.index):
+        return BoundPlan(query, view, shape, (shape.bottom, shape.top), True, think)
+    plan = think(query, view)
+    if shape is None:
+        shape = Shape.of_order(plan, names, view)
+        if shape is not None:
+            _kept(known, place, shape)
+    return plan
+
+
+def _kept(known: dict[Any, Shape | None], place: Any, shape: Shape | None) -> Shape | None:
+    if len(known) >= MOST_SHAPES:
+        known.clear()
+    known[place] = shape
+    return shape
+
+
 def excludes_array(node: Any, compare: Any) -> bool:
     """Tell whether a node says that the field of a comparison is no array, and nothing else."""
     if type(node) is not Not or type(compare) is not Compare:
         return False
     said = node.part
     return type(said) is TypeIs and said.path == compare.path and said.names == _ARRAY
-
-
-def _shape_of(compare: Compare, sort: SortKeys, collection: Any) -> Shape:
-    known: dict[Any, Shape] = collection.shapes
-    key = compare.path, compare.op, type(compare.value), sort
-    shape = known.get(key)
-    if shape is None:
-        if len(known) >= MOST_SHAPES:
-            known.clear()
-        shape = known[key] = Shape(compare, sort, collection)
-    return shape
 
 
 def _serving(compare: Compare, sort: SortKeys, collection: Any) -> Any | None:

@@ -10,7 +10,7 @@ import pytest
 from docdb.errors import NotSupportedError, QueryError
 from docdb.language.filters import parse
 from docdb.language.matching import match_position
-from docdb.language.projection import Projection, parse_projection
+from docdb.language.projection import Projection, known_projection, parse_projection
 
 DOCUMENT: dict[str, Any] = {
     "_id": 1, "a": 5, "b": {"x": 1, "y": 2}, "c": [{"x": 1, "y": 2}, 7, [{"x": 3}]], "d": [1, 2, 3, 4],
@@ -63,6 +63,34 @@ SHOWN = {
 @pytest.mark.parametrize(("spec", "expected"), SHOWN.values(), ids=SHOWN)
 def test_shown(spec: Any, expected: Any) -> None:
     assert list(shown(DOCUMENT, spec).items()) == list(expected.items())
+
+
+FLAGS = [
+    "include",
+    "no_id",
+    "id_only",
+    "all_but_id",
+    "exclude",
+    "path",
+    "scalar_in_the_way",
+    "absent_below",
+    "array",
+    "exclude_in_array",
+]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_is_kept_is_what_is_parsed(name: str) -> None:
+    spec, expected = SHOWN[name]
+    for _ in range(2):
+        found = known_projection(spec)
+        assert (found is not None) == (name in FLAGS)
+        assert found is None or list(found.apply(DOCUMENT).items()) == list(expected.items())
+
+
+@pytest.mark.parametrize("spec", [None, {}, ["a"], {"a.$": 1}, {"a": 1.0}, {"a": "$b"}, {1: 1}, {"$a": 1}], ids=str)
+def test_what_is_not_kept(spec: Any) -> None:
+    assert known_projection(spec) is None
 
 
 @pytest.mark.parametrize("spec", [None, {}], ids=["none", "empty"])
@@ -132,6 +160,9 @@ REFUSED = {
 def test_refused(spec: Any, code: int) -> None:
     with pytest.raises(QueryError) as caught:
         parse_projection(spec)
+    assert caught.value.code == code
+    with pytest.raises(QueryError) as caught:
+        known_projection(spec) or parse_projection(spec)
     assert caught.value.code == code
 
 

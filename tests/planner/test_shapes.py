@@ -9,6 +9,7 @@ import pytest
 
 import docdb
 from docdb import _native
+from docdb.language.projection import parse_projection
 from docdb.planner import planner
 from docdb.planner.access import IndexScan
 from docdb.planner.choice import FIRST_STEP
@@ -39,6 +40,9 @@ VALUES = [
     {"x": 1},
 ]
 PLAIN = VALUES[:6] + VALUES[7:12]
+SHOWN: list[dict[str, int] | None] = [
+    None, None, {"a": 1, "_id": 0}, {"a": 1, "b": 1}, {"b": 1}, {"_id": 1}, {"c": 1}, {"a": 0}, {"a.x": 1}, {f"f{n}": 1 for n in range(70)},
+]  # fmt: skip
 MANY = 300  # documents: enough for few entries to be cheaper than a scan
 
 
@@ -54,7 +58,11 @@ def asked_of(chance: random.Random) -> Any:
     filter: dict[str, Any] = {path: {chance.choice(["$eq", "$gt", "$gte", "$lt", "$lte"]): chance.choice(VALUES)}}
     if chance.random() < 0.3:
         filter[path]["$not"] = {"$type": "array"}
-    return query(filter, sort=chance.choice(SORTS), limit=chance.choice([0, 0, 3, 3]), skip=chance.choice([0, 2]))
+    if chance.random() < 0.2:
+        filter = {}
+    shown = parse_projection(chance.choice(SHOWN))
+    how: dict[str, Any] = {"limit": chance.choice([0, 0, 3, 3]), "skip": chance.choice([0, 2]), "projection": shown}
+    return query(filter, sort=chance.choice(SORTS), **how)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -62,7 +70,7 @@ def test_new_constants_give_the_plan_that_thinking_gives(seed: int) -> None:
     chance = random.Random(seed)
     pools = [PLAIN, PLAIN, PLAIN, VALUES]
     answers = 0
-    for pool in pools * 5:
+    for pool in pools * 8:
         documents = [{"_id": n, "a": chance.choice(pool), "b": chance.choice(PLAIN)} for n in range(MANY)]
         keys = chance.choice([[{"a": 1}], [{"a": 1}], [{"a": 1, "b": 1}], KEYS])
         count = chance.choice([1, 1, 2])
@@ -80,19 +88,22 @@ def test_new_constants_give_the_plan_that_thinking_gives(seed: int) -> None:
                     assert made.indexes == (access.index,)
                     assert (made._low, made._high, made._shape.reverse) == (item.low, item.high, access.reverse)
                     assert (other.exact, other.ordered, other.fallback) == (True, True, None)
+                    assert other.covered == (made._shape.reader is not None)
                 assert facts(made) == facts(other)
     assert answers > 4
 
 
-def both(collection: Any, filter: dict[str, Any], *, ordered: int = 0, skip: int = 0, limit: int = 0) -> list[Any]:
-    """What a find gives, which is what it gives without shapes."""
-    cursor = collection.find(filter).skip(skip).limit(limit)
+def both(
+    collection: Any, filter: dict[str, Any], *, ordered: int = 0, skip: int = 0, limit: int = 0, shown: Any = None
+) -> list[Any]:
+    """The ids that a find gives; it gives the same documents without shapes."""
+    cursor = collection.find(filter, shown).skip(skip).limit(limit)
     cursor = cursor.sort("a", ordered) if ordered else cursor
-    found = [document["_id"] for document in cursor.clone()]
+    found = list(cursor.clone())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "bind", lambda query, view, think: None)
-        assert [document["_id"] for document in cursor] == found
-    return found
+        assert list(map(repr, cursor)) == list(map(repr, found))
+    return [document.get("_id") for document in found]
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -120,10 +131,44 @@ def test_documents_are_the_same(filled: Any, ordered: int, skip: int, limit: int
                 both(filled, {"a": {operator: value}}, **how)
 
 
+@pytest.mark.parametrize(
+    "shown", [{"a": 1, "_id": 0}, {"a": 1}, {"_id": 1}, {"b": 1}, {"a": 0}, {"a": {"$slice": 1}}], ids=str
+)
+@pytest.mark.parametrize("ordered", [0, 1, -1])
+def test_fields_are_the_same(filled: Any, ordered: int, shown: Any) -> None:
+    filled.update_many({"_id": {"$gte": 1_200}}, {"$set": {"b": 5}})
+    for limit in (0, 9, 400):
+        for filter in ({"a": "t950"}, {"a": {"$gt": 3}}, {"a": {"$gte": "t9"}}, {}, {}):
+            both(filled, filter, ordered=ordered, limit=limit, shown=shown)
+
+
+@pytest.mark.parametrize(
+    "keys", [[("a", 1)], [("a", -1)], [("b", -1)], [("b", -1), ("a", 1)], [("b", 1), ("a", -1)]], ids=str
+)
+@pytest.mark.parametrize("shown", [None, {"a": 1, "b": 1, "_id": 0}, {"c": 1}], ids=str)
+def test_the_first_of_an_order(tmp_path: Any, keys: Any, shown: Any) -> None:
+    with docdb.open(tmp_path / "things.docdb") as db:
+        things = db["things"]
+        things.create_index("a")
+        things.create_index([("b", -1), ("c", 1)])
+        things.insert_many([{"_id": n, "a": n * 7 % 400, "b": n % 5 / 2, "c": str(n)} for n in range(1_000)])
+
+        def first() -> list[Any]:
+            places = ((0, 5), (3, 300), (990, 50))
+            return [list(things.find({}, shown).sort(keys).skip(skip).limit(limit)) for skip, limit in places]
+
+        for change in ({"c": "0"}, {"a": [5, -1]}, {"a": 3, "b": [9.5, -1.5]}):  # an index with entries from arrays
+            things.update_one({"_id": 999}, {"$set": change})
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(planner, "bind", lambda query, view, think: None)
+                expected = first()
+            assert [first(), first()] == [expected, expected]
+
+
 def served(collection: Any) -> list[Any]:
     """The shapes that an index serves."""
     kept = collection.session.store.collection("things").shapes
-    return [shape for shape in kept.values() if shape.index is not None]
+    return [shape for shape in kept.values() if shape is not None]
 
 
 def test_hoped_to_be_few_and_not(filled: Any) -> None:
