@@ -30,6 +30,7 @@ cdef enum:
     PARTS = 100
     KEY_SIZE = 511
     DIGEST = 16
+    HASH = 32           # of a component that no key can hold whole
     LONGEST_ID = 240
     FIXED = -1          # rest of a path whose value is found
 
@@ -59,15 +60,16 @@ cdef struct State:
     const unsigned char* fixed[FIELDS]
     Found placed[FIELDS]
 
-cdef struct Kept:           # a component that the entries of a document have in common
+cdef struct Kept:           # a component that no key can hold whole: what entries need of it
     const unsigned char* value      # NULL: none yet
-    bint there                      # met for the second time: its bytes are in ``Work.kept``
-    size_t at
-    size_t size
+    unsigned char head[KEY_SIZE]
+    unsigned char hash[HASH]        # in a unique index
 
 cdef struct Work:           # of one thread, on one document after the other
     Buffer key                  # of the entry that is being made
-    Buffer kept
+    Buffer told                 # what a digest is made of
+    size_t starts[FIELDS + 1]   # of its components
+    bint is_long[FIELDS]        # the component is the kept one's head
     Kept components[FIELDS]
 
 # Stands for an empty array at the end of a path: a pointer no document contains.
@@ -131,7 +133,7 @@ cdef int place(Field* field, const unsigned char* array, int rest, const unsigne
 cdef int work_start(Work* work) except -1:
     if buffer_start(&work.key, 1024) < 0:
         raise MemoryError
-    if buffer_start(&work.kept, 1) < 0:
+    if buffer_start(&work.told, 1) < 0:
         buffer_end(&work.key)
         raise MemoryError
     return 0
@@ -139,7 +141,7 @@ cdef int work_start(Work* work) except -1:
 
 cdef void work_end(Work* work) noexcept nogil:
     buffer_end(&work.key)
-    buffer_end(&work.kept)
+    buffer_end(&work.told)
 
 
 cdef int type_byte(const unsigned char* p, const unsigned char* end) noexcept nogil:
@@ -288,7 +290,6 @@ cdef class EntryKernel:
             return -1
         id.data = id_key
         id.size = id_size
-        work.kept.size = 0
         for i in range(self.count):
             work.components[i].value = NULL
             state.rests[i] = 0
@@ -373,11 +374,13 @@ cdef class EntryKernel:
             p = state.fixed[i]
             absent = absent and p == NULL
             types[i + 1] = <unsigned char>(type_byte(p, end) | flag)
+            work.starts[i] = work.key.size
             if self.put_component(i, p, end, work) < 0:
                 return -1
+        work.starts[self.count] = work.key.size
         if absent and self.sparse:
             return 0
-        cut = self.cut(&work.key, id.size)
+        cut = self.cut(work, id.size)
         if cut < 0 or buffer_put(&work.key, id.data, id.size) < 0:
             return -1
         if cut:
@@ -385,55 +388,68 @@ cdef class EntryKernel:
         return rows_add(rows, work.key.data, work.key.size, types, self.count + 1)
 
     cdef int put_component(self, int i, const unsigned char* value, const unsigned char* end, Work* work) noexcept nogil:
-        """Append the component of a field. A long one is made twice at most, however many elements of an array stand beside it."""
+        """Append the component of a field. A long one is made once, however many elements of an array stand beside it."""
         cdef Kept* kept = &work.components[i]
         cdef const unsigned char* p = value
         cdef size_t start = work.key.size
         cdef size_t j
+        work.is_long[i] = value != NULL and kept.value == value
+        if work.is_long[i]:
+            return buffer_put(&work.key, kept.head, KEY_SIZE)
         if value == NULL or value == &EMPTY:
             if buffer_byte(&work.key, 0x10 if value == NULL else 0x08) < 0:
                 return -1
-        elif kept.value == value and kept.there:
-            return buffer_put(&work.key, work.kept.data + kept.at, kept.size)
         elif key_of_packed(&p, end, &work.key, 1) < 0:
             return -1
         if self.fields[i].turn:
             for j in range(start, work.key.size):
                 work.key.data[j] ^= 0xFF
         if work.key.size - start > KEY_SIZE:
-            if not self.unique:
-                work.key.size = start + KEY_SIZE    # more is cut in any case, and no digest is made of it
-            if kept.value == value:
-                kept.there = True
-                kept.at, kept.size = work.kept.size, work.key.size - start
-                return buffer_put(&work.kept, work.key.data + start, kept.size)
-            kept.value, kept.there = value, False
+            if self.unique and hash_of(work.key.data + start, work.key.size - start, kept.hash, HASH) < 0:
+                return -1
+            work.key.size = start + KEY_SIZE    # more is cut in any case
+            memcpy(kept.head, work.key.data + start, KEY_SIZE)
+            kept.value = value
+            work.is_long[i] = True
         return 0
 
-    cdef int cut(self, Buffer* key, size_t id_size) noexcept nogil:
+    cdef int cut(self, Work* work, size_t id_size) noexcept nogil:
         """Cut components that are too long, and mark that: 1 when they were, or -1."""
         cdef size_t limit = KEY_SIZE - DIGEST - 1 - (LONGEST_ID if self.unique else id_size)
         cdef unsigned char digest[DIGEST]
+        cdef Buffer* key = &work.key
         if key.size <= limit:
             return 0
         if not self.unique:
             key.size = limit
             return -1 if buffer_byte(key, 0xFF) < 0 else 1
         memset(digest, 0, DIGEST)  # the compiler cannot see that it is filled
-        if digest_of(key.data + 4, key.size - 4, digest) < 0:
+        if self.tell(work) < 0 or hash_of(work.told.data, work.told.size, digest, DIGEST) < 0:
             return -1
         key.size = limit
         return -1 if buffer_byte(key, 0xFF) < 0 or buffer_put(key, digest, DIGEST) < 0 else 1
 
+    cdef int tell(self, Work* work) noexcept nogil:
+        """Put together what a digest is made of: the components, in the place of a long one FF and its hash."""
+        cdef int i
+        work.told.size = 0
+        for i in range(self.count):
+            if work.is_long[i]:
+                if buffer_byte(&work.told, 0xFF) < 0 or buffer_put(&work.told, work.components[i].hash, HASH) < 0:
+                    return -1
+            elif buffer_put(&work.told, work.key.data + work.starts[i], work.starts[i + 1] - work.starts[i]) < 0:
+                return -1
+        return 0
 
-cdef int digest_of(const unsigned char* data, size_t size, unsigned char* digest) noexcept with gil:
-    """BLAKE2b of uncut components; rare enough for Python's."""
-    cdef bytes made
+
+cdef int hash_of(const unsigned char* data, size_t size, unsigned char* made, size_t length) noexcept with gil:
+    """BLAKE2b of so many bytes; rare enough for Python's."""
+    cdef bytes found
     try:
-        made = blake2b(PyBytes_FromStringAndSize(<const char*>data, size), digest_size=DIGEST).digest()
+        found = blake2b(PyBytes_FromStringAndSize(<const char*>data, size), digest_size=length).digest()
     except Exception:
         return -1   # no memory: the reference form says so
-    memcpy(digest, PyBytes_AS_STRING(made), DIGEST)
+    memcpy(made, PyBytes_AS_STRING(found), length)
     return 0
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from docdb.errors import DocumentError
 from docdb.language.order import NULL_KEY
 from docdb.store import codec
-from docdb.store.keyspace import NOT_COVERED, component, joined_entry, rows_of, type_byte
+from docdb.store.keyspace import NOT_COVERED, EntryParts, joined_entry, rows_of, type_byte
 
 if TYPE_CHECKING:
     from docdb.language.geojson import Stored
@@ -70,13 +70,16 @@ class GeoEntryMaker:
         rows, multikey = rows_of(self._plain, document) if self._plain else ([[]], False)
         several = multikey or not points or len(rows) * max(map(len, places.values())) > 1
         made: dict[bytes, bytes] = {}
+        maker = EntryParts(self._collation)
         for row in rows:
-            for parts, types in self._combined(row, places):
+            for parts, types in self._combined(row, places, maker):
                 key, value = joined_entry(self._number, id_key, parts, types, multikey=several)
                 made.setdefault(key, value)
         return list(made.items())
 
-    def _combined(self, row: list[Any], places: Mapping[Path, list[int]]) -> Iterator[tuple[list[bytes], list[int]]]:
+    def _combined(
+        self, row: list[Any], places: Mapping[Path, list[int]], maker: EntryParts
+    ) -> Iterator[tuple[list[bytes], list[int]]]:
         from docdb.language.cells import cell_key
 
         choices: list[list[tuple[bytes, int]]] = []
@@ -88,7 +91,7 @@ class GeoEntryMaker:
                 )
             else:
                 value = next(values)
-                choices.append([(component(value, way, self._collation), type_byte(value, self._collation))])
+                choices.append([(maker.part(value, way), type_byte(value, self._collation))])
         for chosen in product(*choices):
             yield [part for part, _ in chosen], [kind for _, kind in chosen]
 

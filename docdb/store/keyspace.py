@@ -8,18 +8,19 @@ nothing (missing). An array directly inside an array does not fan out again. An 
 08 when it is empty. A part of digits addresses an element; what it reaches may fan out again (an array at the very end gives itself *and*
 its elements, so that every reading of such a path is served). All fields fan out over the same array or the document is refused (171).
 
-A key has at most 511 bytes. Components longer than ``cut_limit`` are cut there, FF follows, in a unique index a digest too. The limit of a
+A key has at most 511 bytes. Components longer than ``cut_limit`` are cut there, FF follows, in a unique index a digest too. It is made of the
+components, but of one that is longer than any key of its hash: an array's elements share the long text beside them. The limit of a
 unique index is that of the longest id, so that equal components give equal bytes whatever the id. ``low_bound`` and ``high_bound``
 make bounds that are right for cut entries too.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,17 +32,17 @@ from docdb.store import codec
 from docdb.store.components import decode_key, split_components
 
 __all__ = [
-    "EMPTY_ARRAY", "END_OF_COMMIT", "EntryMaker", "EntrySpec", "FORMAT_KEY", "MAX_ID", "MAX_KEY_SIZE", "NOT_COVERED", "SECRET_KEY", "STATE_KEY", "VERSION_KEY",
-    "after_prefix", "change_key", "collection_definition_key", "collection_counters_key", "collection_prefix", "collection_range",
-    "component", "cut_limit", "decode_key", "document_key", "entry_range",
-    "high_bound", "index_counters_key", "index_prefix", "index_range", "is_coverable",
-    "is_cut", "is_multikey", "joined_entry", "low_bound", "rows_of", "split_components", "type_byte", "unique_prefix",
+    "EMPTY_ARRAY", "END_OF_COMMIT", "EntryMaker", "EntryParts", "EntrySpec", "FORMAT_KEY", "MAX_ID", "MAX_KEY_SIZE", "NOT_COVERED", "SECRET_KEY",
+    "STATE_KEY", "VERSION_KEY", "after_prefix", "change_key", "collection_definition_key", "collection_counters_key", "collection_prefix",
+    "collection_range", "component", "cut_limit", "decode_key", "document_key", "entry_range", "high_bound", "index_counters_key", "index_prefix",
+    "index_range", "is_coverable", "is_cut", "is_multikey", "joined_entry", "low_bound", "rows_of", "split_components", "type_byte", "unique_prefix",
 ]  # fmt: skip
 
 MAX_KEY_SIZE: Final = 511
 MAX_ID: Final = codec.MAX_ID
 NUMBER_SIZE: Final = 4
 DIGEST_SIZE: Final = 16
+HASH_SIZE: Final = 32  # of a component that no key can hold whole
 SHORTEST_CUT: Final = MAX_KEY_SIZE - NUMBER_SIZE - DIGEST_SIZE - 1 - MAX_ID
 END_OF_COMMIT: Final = 0xFFFFFFFF
 FORMAT_KEY: Final = b"m:format"
@@ -192,16 +193,46 @@ def type_byte(value: Any, collation: Any) -> int:
 def joined_entry(
     number: int, id_key: bytes, parts: Sequence[bytes], types: Sequence[int], *, multikey: bool, unique: bool = False
 ) -> tuple[bytes, bytes]:
-    """Return the (key, value) pair of an entry with these components and type bytes, cut where it must be."""
+    """Return the (key, value) pair of an entry with these components, as ``EntryParts`` makes them, and type bytes, cut where it must be."""
     flag = MULTIKEY if multikey else 0
     value = bytearray((len(id_key), *(kind | flag for kind in types)))
     joined = b"".join(parts)
     limit = cut_limit(len(id_key), unique)
     if len(joined) > limit:
-        digest = hashlib.blake2b(joined, digest_size=DIGEST_SIZE).digest() if unique else b""
-        joined = joined[:limit] + _CUT_MARK + digest
+        joined = joined[:limit] + _CUT_MARK + (_digest(parts) if unique else b"")
         value[1] = CUT | (flag or 0xF0)
     return index_prefix(number) + joined + id_key, bytes(value)
+
+
+def _digest(parts: Sequence[bytes]) -> bytes:
+    told = [part if len(part) <= MAX_KEY_SIZE else part[MAX_KEY_SIZE:] for part in parts]
+    return blake2b(b"".join(told), digest_size=DIGEST_SIZE).digest()
+
+
+class EntryParts:
+    """The components of one document's entries, which are made of its values as long as it is held.
+
+    One that no key can hold whole is made once, however many entries have it: its first 511 bytes, in a unique index FF and its hash behind
+    them. No component begins with FF.
+    """
+
+    def __init__(self, collation: Any, *, unique: bool = False) -> None:
+        self._collation = collation
+        self._unique = unique
+        self._kept: dict[tuple[int, int], bytes] = {}
+
+    def part(self, value: Any, way: int) -> bytes:
+        """Return the component of a value in an ascending (1) or descending (-1) field."""
+        if not isinstance(value, str | bytes | list | dict):
+            return component(value, way, self._collation)
+        part = self._kept.get((way, id(value)))
+        if part is None:
+            whole = component(value, way, self._collation)
+            part = whole[:MAX_KEY_SIZE]
+            if self._unique and len(whole) > MAX_KEY_SIZE:
+                part += _CUT_MARK + blake2b(whole, digest_size=HASH_SIZE).digest()
+            self._kept[way, id(value)] = part
+        return part
 
 
 def rows_of(fields: Sequence[tuple[tuple[str, ...], Any]], document: Any) -> tuple[list[list[Any]], bool]:
@@ -271,32 +302,19 @@ class EntryMaker:
     def _reference(self, id_key: bytes, document: Any) -> list[tuple[bytes, bytes]]:
         rows, multikey = rows_of(self.spec.fields, document)
         made: dict[bytes, bytes] = {}
-        kept: dict[tuple[int, int], bytes] = {}
+        parts = EntryParts(self.spec.collation, unique=self.spec.unique)
         for row in rows:
             if self.spec.sparse and all(value is MISSING for value in row):
                 continue
-            key, value = self._entry(id_key, row, multikey, kept)
+            key, value = self._entry(id_key, row, multikey, parts)
             made.setdefault(key, value)
         return list(made.items())
 
-    def _entry(
-        self, id_key: bytes, row: list[Any], multikey: bool, kept: dict[tuple[int, int], bytes]
-    ) -> tuple[bytes, bytes]:
+    def _entry(self, id_key: bytes, row: list[Any], multikey: bool, parts: EntryParts) -> tuple[bytes, bytes]:
         spec = self.spec
-        parts = [self._part(place, value, kept) for place, value in enumerate(row)]
+        made = [parts.part(value, way) for value, (_, way) in zip(row, spec.fields, strict=True)]
         types = [type_byte(value, spec.collation) for value in row]
-        return joined_entry(spec.number, id_key, parts, types, multikey=multikey, unique=spec.unique)
-
-    def _part(self, place: int, value: Any, kept: dict[tuple[int, int], bytes]) -> bytes:
-        """Return the component of a field, or as much of it as no cut takes; what may be long is made once, however many entries have it."""
-        way, collation = self.spec.fields[place][1], self.spec.collation
-        if not isinstance(value, str | bytes | list | dict):
-            return component(value, way, collation)
-        known = kept.get((place, id(value)))
-        if known is None:
-            known = component(value, way, collation)
-            known = kept[place, id(value)] = known if self.spec.unique else known[:MAX_KEY_SIZE]
-        return known
+        return joined_entry(spec.number, id_key, made, types, multikey=multikey, unique=spec.unique)
 
 
 _Path = tuple[str, ...]

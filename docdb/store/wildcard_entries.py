@@ -21,7 +21,7 @@ from typing import Any, Final
 from docdb.errors import DocumentError
 from docdb.language.order import MIN_KEY, order_key
 from docdb.store import codec
-from docdb.store.keyspace import EMPTY_ARRAY, NOT_COVERED, component, joined_entry, rows_of, type_byte
+from docdb.store.keyspace import EMPTY_ARRAY, MAX_KEY_SIZE, NOT_COVERED, component, joined_entry, rows_of, type_byte
 
 __all__ = ["WILDCARD", "WildcardEntryMaker", "WildcardScope", "array_mark", "path_component", "wildcard_place"]
 
@@ -136,7 +136,8 @@ class WildcardEntryMaker:
         made.setdefault(key, value)
 
     def _part(self, value: Any, way: int) -> tuple[bytes, int]:
-        return component(value, way, self._collation), type_byte(value, self._collation)
+        part = component(value, way, self._collation)[:MAX_KEY_SIZE]  # more is cut, and no digest is made of it
+        return part, type_byte(value, self._collation)
 
     def _others(self, document: Any, fields: tuple[tuple[Path, int], ...]) -> list[tuple[bytes, int]]:
         if not fields:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import docdb
 from docdb import _native
 from docdb.errors import CorruptError, DocumentError
 from docdb.language.order import invert, order_key
 from docdb.language.values import MISSING, Int64, Regex
-from docdb.store import codec, keyspace
+from docdb.store import codec, geo_entries, keyspace, wildcard_entries
 from docdb.store.components import reference_decode_key, reference_split
 from docdb.store.keyspace import EntryMaker, EntrySpec, component, decode_key, split_components
 from tests.store.values import EDGES, paths, same, shapes, values
@@ -153,14 +154,77 @@ def test_long_components_beside_an_array_are_those_of_each_entry(native, unique,
         index = spec(*some, unique=unique)
         rows, multikey = keyspace.rows_of(index.fields, document)
         plain = [
-            keyspace.joined_entry(
-                7, ID, [component(value, way) for value, (_, way) in zip(row, index.fields, strict=True)],
-                [keyspace.type_byte(value, None) for value in row], multikey=multikey, unique=unique,
+            entry(
+                [component(value, way) for value, (_, way) in zip(row, index.fields, strict=True)],
+                row,
+                multikey,
+                unique,
             )
             for row in rows
-        ]  # fmt: skip
+        ]
         found = EntryMaker(index, native=native).entries(ID, codec.encode(document))
         assert sorted(found) == sorted({key: (key, value) for key, value in reversed(plain)}.values())
+
+
+def entry(parts, row, multikey, unique):
+    """Return an entry of index 7 as ARCHITECTURE.md has it."""
+    joined, kinds = b"".join(parts), [keyspace.type_byte(value, None) | 0x10 * multikey for value in row]
+    limit = 250 if unique else 511 - 4 - 17 - len(ID)
+    if len(joined) > limit:
+        told = [p if len(p) <= 511 else b"\xff" + hashlib.blake2b(p, digest_size=32).digest() for p in parts]
+        digest = hashlib.blake2b(b"".join(told), digest_size=16).digest() if unique else b""
+        joined, kinds[0] = joined[:limit] + b"\xff" + digest, 0x1F if multikey else 0xFF
+    return b"\0\0\0\7" + joined + ID, bytes([len(ID), *kinds])
+
+
+class Hashing:
+    """Stands for BLAKE2b and counts the bytes it is given."""
+
+    def __init__(self):
+        self.bytes = 0
+
+    def __call__(self, data, *, digest_size):
+        self.bytes += len(data)
+        return hashlib.blake2b(data, digest_size=digest_size)
+
+
+@pytest.mark.parametrize("native", FORMS)
+@pytest.mark.parametrize(
+    "fields", [("list", "text"), ("text", "list"), ("items.n", "text"), ("items.n", "items.t", "text")]
+)
+def test_a_long_text_beside_an_array_is_hashed_once(native, fields, monkeypatch):
+    many, long = 1_000, "x" * 100_000
+    document = {"list": list(range(many)), "items": [{"n": n, "t": f"{n}" * 200} for n in range(many)], "text": long}
+    hashing = Hashing()
+    for module in filter(None, (keyspace, _native.entries)):
+        monkeypatch.setattr(module, "blake2b", hashing)
+    made = EntryMaker(spec(*fields, unique=True), native=native).entries(ID, codec.encode(document))
+    assert len({keyspace.unique_prefix(key, value) for key, value in made}) == many
+    assert len(long) < hashing.bytes < len(long) + many * 2_000
+
+
+@pytest.mark.parametrize(
+    ("module", "keys"),
+    [
+        (geo_entries, [("place", "2dsphere"), ("list", 1), ("text", 1)]),
+        (wildcard_entries, [("wild.$**", 1), ("text", 1)]),
+    ],
+    ids=["geographic", "wildcard"],
+)
+def test_entries_of_other_indexes_carry_no_more_of_a_long_text_than_a_key_holds(module, keys, monkeypatch):
+    carried = []
+
+    def joined(number, id_key, parts, types, **how):
+        carried.append(sum(map(len, parts)))
+        return keyspace.joined_entry(number, id_key, parts, types, **how)
+
+    monkeypatch.setattr(module, "joined_entry", joined)
+    document = {"text": "x" * 100_000, "list": list(range(100)), "wild": {f"n{n}": n for n in range(100)}}
+    with docdb.open(":memory:") as db:
+        db["a"].create_index(keys)
+        db["a"].insert_one({"_id": 1, "place": {"type": "Point", "coordinates": [1, 2]}, **document})
+    assert len(carried) >= 100
+    assert max(carried) < 1_000
 
 
 @pytest.mark.parametrize("native", FORMS)
