@@ -3,9 +3,11 @@ from typing import Any
 Document = dict[str, Any]
 Known = dict[Any, tuple[list[Document], bool]]
 
+def are_flat(documents: list[Document]) -> bool: ...
+def copies(documents: list[Document], flat: bool) -> list[Document]: ...
 def join_known(
-    batch: list[Document], local: str, known: Known, target: str
+    batch: list[Document], local: tuple[str, ...], known: Known, target: str
 ) -> tuple[list[Document | None], list[int]]: ...
 def join_unwound(
-    batch: list[Document], local: str, known: Known, target: str, keeps: bool
+    batch: list[Document], local: tuple[str, ...], known: Known, target: str, keeps: bool
 ) -> tuple[list[list[Document] | None], list[int]]: ...

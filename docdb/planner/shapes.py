@@ -3,14 +3,14 @@
 What lives here: ``bind``, which gives a known shape new constants, and ``BoundPlan``, what comes of it. What it must not know: how candidates are
 weighed (``choice``).
 
-A shape is one comparison of one field, beside which may be said that the field is no array, in that field's order or none; or the first of all documents in
-an order. Its documents are whole, or some fields of them. What is learnt of it is which index serves it, and whether entries alone do; the collection's
-definition keeps that (``CollectionInfo.shapes``), so that it ends with it. What depends on the documents is asked
-each time: whether entries of the index come from arrays or are cut, and without a limit whether the entries are few.
+A shape is one comparison of one field, beside which may be said that the field is no array, in that field's order or none; a list of values it may have;
+or the first of all documents in an order. Its documents are whole, or some fields of them. What is learnt of it is which index serves it, and whether
+entries alone do; the collection's definition keeps that (``CollectionInfo.shapes``), so that it ends with it. What depends on the documents is asked each
+time: whether entries of the index come from arrays or are cut, and without a limit whether the entries are few.
 
 Law: what is read is what the plan of ``think``, the planner without this room, reads. A bound plan becomes that plan as soon as anything but its documents is
-asked of it. That entries are few is not counted where they were few the last time: reading begins, and who meets more asks ``think``, and goes on where
-that plan reads the same.
+asked of it. That entries are few is not counted where they were few the last time, nor for a list of values: reading begins, and who meets more, of a list
+more than twice its length, asks ``think``, and goes on where that plan reads the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from docdb.engine import interrupts
 from docdb.language.order import TAGS, order_key
-from docdb.language.tree import TRUE, And, Compare, Not, Path, TypeIs
+from docdb.language.tree import TRUE, And, Compare, In, Not, Path, TypeIs
 from docdb.planner.access import FIRST_FETCH, IndexScan, Work
 from docdb.planner.bounds import IndexBounds
 from docdb.planner.choice import FETCH_COST, FIRST_STEP, is_ordinary
@@ -33,6 +33,8 @@ from docdb.store import codec
 __all__ = ["BoundPlan", "bind", "only_index"]
 
 Names = frozenset[str] | None
+Ranges = tuple[tuple[bytes, bytes], ...]
+Read = Callable[[Plan, View], Iterator[list[Any]]]
 Think = Callable[[FindQuery, View], Plan]
 
 MOST_SHAPES: Final = 256
@@ -69,16 +71,24 @@ class Shape:
     @staticmethod
     def of_comparison(compare: Compare, sort: SortKeys, names: Names, collection: Any) -> Shape | None:
         """Return the shape of one comparison, None where it has to be thought about."""
-        index = _serving(compare, sort, collection)
+        shape = None if type(compare.value) not in _BRACKETS else Shape.of_field(compare.path, sort, names, collection)
+        if shape is not None:
+            shape.bottom, shape.top = _BRACKETS[type(compare.value)]
+            shape.one = len(shape.index.keys) == 1 and shape.index.unique and compare.op == "eq"
+        return shape
+
+    @staticmethod
+    def of_field(path: Path, sort: SortKeys, names: Names, collection: Any) -> Shape | None:
+        """Return the shape of values that one field has, None where it has to be thought about."""
+        index = _serving(path, sort, collection)
         if index is None:
             return None
-        held = {path[0] for path, _ in index.keys if len(path) == 1} | {"_id"}
-        covered = names is not None and len(compare.path) == 1 and compare.path[0] in held and names <= held
+        held = {known[0] for known, _ in index.keys if len(known) == 1} | {"_id"}
+        covered = names is not None and len(path) == 1 and path[0] in held and names <= held
         shape = Shape(index, names, covered, bool(sort) and sort[0][1] < 0)
-        alone = len(index.keys) == 1
-        shape.behind = b"\x01" if alone else b""  # what follows a whole component: the id's key, or another component
-        shape.bottom, shape.top = _BRACKETS[type(compare.value)]
-        shape.one = alone and index.unique and compare.op == "eq"
+        shape.behind = (
+            b"\x01" if len(index.keys) == 1 else b""
+        )  # what follows a whole component: the id's key, or another component
         return shape
 
     @staticmethod
@@ -105,21 +115,22 @@ class Shape:
 
 
 class BoundPlan(Plan):
-    """A plan of a known shape: a range of one index whose documents are the matches, in the order asked for.
+    """A plan of a known shape: ranges of one index whose documents are the matches, in the order asked for.
 
     All other fields of a plan are made when they are first asked for.
     """
 
-    __slots__ = ("_high", "_low", "_shape", "_sure", "_think", "_view")
+    __slots__ = ("_most", "_ranges", "_shape", "_think", "_view")
 
     def __init__(  # not the fields of a plan: the slots stay empty until __getattr__ fills them
-        self, query: FindQuery, view: View, shape: Shape, bounds: tuple[bytes, bytes], sure: bool, think: Think
+        self, query: FindQuery, view: View, shape: Shape, ranges: Ranges, most: int, think: Think
     ) -> None:
+        """``most``: so many entries are worth reading without a thought; 0: any number, nothing is left to weigh."""
         self.query = query
         self._view = view
         self._shape = shape
-        self._low, self._high = bounds
-        self._sure = sure  # nothing is left to weigh
+        self._ranges = ranges
+        self._most = most
         self._think = think
 
     def __getattr__(self, name: str) -> Any:
@@ -141,34 +152,47 @@ class BoundPlan(Plan):
     def run(
         self, view: View, deadline: float | None = None, *, work: Work | None = None
     ) -> Iterator[list[dict[str, Any]]]:
-        if work is not None or deadline is not None or interrupts.possible():
-            return Plan.run(self, view, deadline, work=work)
+        if work is None and deadline is None and not interrupts.possible():
+            found = self._read(view, self._shape.decode, self._shape.reader, Plan.run)
+            if found is not None:
+                return found
+        return Plan.run(self, view, deadline, work=work)
+
+    def rows(self, view: View, deadline: float | None = None) -> Iterator[list[bytes]]:
+        if deadline is None and not interrupts.possible():
+            found = self._read(view, False, None, Plan.rows)
+            if found is not None:
+                return found
+        return Plan.rows(self, view, deadline)
+
+    def _read(self, view: View, decode: Any, reader: Any, otherwise: Read) -> Iterator[list[Any]] | None:
+        """Return the documents in the form asked for, None where the engine has no join. ``otherwise`` gives those of another plan."""
         query, shape = self.query, self._shape
         limit = query.limit
         first = query.skip + limit if limit else FIRST_FETCH if shape.one else FIRST_STEP
+        (low, high), more = self._ranges[0], self._ranges[1:]
         batches = view.join(
-            shape.index, self._low, self._high,
-            reverse=shape.reverse, first=first, decode=shape.decode, covered=shape.reader,
-        )  # fmt: skip
+            shape.index, low, high, more=more, reverse=shape.reverse, first=first, decode=decode, covered=reader
+        )
         if batches is None:
-            return Plan.run(self, view)
-        found = (batch[1] for batch in batches) if self._sure else self._hoped(view, batches)
+            return None
+        found = self._hoped(view, batches, otherwise) if self._most else (batch[1] for batch in batches)
         return page_of(found, query)
 
-    def _hoped(self, view: View, batches: Iterator[tuple[Any, ...]]) -> Iterator[list[dict[str, Any]]]:
+    def _hoped(self, view: View, batches: Iterator[tuple[Any, ...]], otherwise: Read) -> Iterator[list[Any]]:
         """Yield the documents when they have turned out to be few, or when the planner would read them in any case."""
-        held: list[list[dict[str, Any]]] = []
+        held: list[list[Any]] = []
         met = 0
         for batch in batches:
             met += batch[0]
             held.append(batch[1])
-            if met >= FIRST_STEP:
+            if met >= self._most:
                 break
-        if met >= FIRST_STEP:
+        if met >= self._most:
             self._shape.few = False
             made = self._think(self.query._replace(skip=0), view)
             if not self._is_read_by(made):
-                yield from made.run(view)
+                yield from otherwise(made, view)
                 return
         yield from held
         for batch in batches:
@@ -179,7 +203,7 @@ class BoundPlan(Plan):
         if not isinstance(access, IndexScan) or access.index is not self._shape.index or plan.fallback is not None:
             return False
         read: IndexBounds = access.bounds
-        same = [(item.low, item.high) for item in read.ranges] == [(self._low, self._high)]
+        same = [(item.low, item.high) for item in read.ranges] == list(self._ranges)
         if plan.covered != (self._shape.reader is not None):
             return False
         return same and plan.exact and plan.ordered and access.reverse == self._shape.reverse and not access.merge
@@ -195,8 +219,6 @@ def bind(query: FindQuery, view: View, think: Think) -> Plan | None:
         if len(node.parts) != 2 or not excludes_array(node.parts[1], node.parts[0]):
             return None
         node = node.parts[0]
-    if node is not TRUE and (type(node) is not Compare or node.collation is not None):
-        return None
     if (
         query.after is not None
         or query.collation is not None
@@ -208,53 +230,80 @@ def bind(query: FindQuery, view: View, think: Think) -> Plan | None:
     if projection is not None and (projection.names is None or len(projection.names) > codec.MOST_FIELDS):
         return None
     names = None if projection is None else projection.names
-    if type(node) is not Compare:
-        return _in_order(query, view, names, think) if query.sort and query.limit else None
+    if type(node) is Compare:
+        return _compared(query, node, names, view, think)
+    if type(node) is In:
+        return _listed(query, node, names, view, think)
+    return _in_order(query, names, view, think) if node is TRUE and query.sort and query.limit else None
+
+
+def _compared(query: FindQuery, node: Compare, names: Names, view: View, think: Think) -> BoundPlan | None:
+    """Return the plan of one comparison."""
     known: dict[Any, Shape | None] = view.collection.shapes
     place = node.path, node.op, type(node.value), query.sort, names
-    shape = (
-        known[place]
-        if place in known
-        else _kept(known, place, Shape.of_comparison(node, query.sort, names, view.collection))
-    )
-    value = node.value
-    if shape is None or value != value:
+    if place not in known:
+        _keep(known, place, Shape.of_comparison(node, query.sort, names, view.collection))
+    shape, value = known[place], node.value
+    if shape is None or value != value or node.collation is not None:
         return None
     index, key = shape.index, order_key(value)
     if len(key) > _LONGEST or not view.is_plain(index):
         return None
     bounds = shape.bounds(node.op, key)
-    sure = bool(query.limit) or shape.one
-    if not sure:
-        if view.document_count() < FETCH_COST * FIRST_STEP:
-            return None  # reading all of them may be cheaper than few entries
-        if not shape.few:
-            shape.few = sure = view.entry_count(index, *bounds, FIRST_STEP) < FIRST_STEP
-            if not sure:
-                return None
-    return BoundPlan(query, view, shape, bounds, sure, think)
+    if query.limit or shape.one:
+        return BoundPlan(query, view, shape, (bounds,), 0, think)
+    if shape.few:
+        return BoundPlan(query, view, shape, (bounds,), FIRST_STEP, think)
+    if view.document_count() < FETCH_COST * FIRST_STEP:
+        return None  # reading all of them may be cheaper than few entries
+    shape.few = view.entry_count(index, *bounds, FIRST_STEP) < FIRST_STEP
+    return BoundPlan(query, view, shape, (bounds,), 0, think) if shape.few else None
 
 
-def _in_order(query: FindQuery, view: View, names: Names, think: Think) -> Plan:
+def _listed(query: FindQuery, node: In, names: Names, view: View, think: Think) -> BoundPlan | None:
+    """Return the plan of a list of values."""
+    if node.patterns or not node.values or node.collation is not None or query.sort:
+        return None
+    known: dict[Any, Shape | None] = view.collection.shapes
+    place = node.path, "in", names
+    if place not in known:
+        _keep(known, place, Shape.of_field(node.path, (), names, view.collection))
+    shape = known[place]
+    if shape is None or not view.is_plain(shape.index):
+        return None
+    keys = set()
+    for value in node.values:
+        if type(value) not in _BRACKETS or value != value:
+            return None
+        keys.add(order_key(value))
+    if max(map(len, keys)) > _LONGEST:
+        return None
+    most = 0 if query.limit else max(FIRST_STEP, 2 * len(keys))
+    if view.document_count() < FETCH_COST * most:
+        return None
+    ranges = tuple([(key + shape.behind, key + b"\xff") for key in sorted(keys)])
+    return BoundPlan(query, view, shape, ranges, most, think)
+
+
+def _in_order(query: FindQuery, names: Names, view: View, think: Think) -> Plan:
     """Return the plan of the first of all documents in an order, which nothing but the definitions of the indexes decides."""
     known: dict[Any, Shape | None] = view.collection.shapes
     place = query.sort, names
     shape = known.get(place)
     if shape is not None and view.is_plain(shape.index):
-        return BoundPlan(query, view, shape, (shape.bottom, shape.top), True, think)
+        return BoundPlan(query, view, shape, ((shape.bottom, shape.top),), 0, think)
     plan = think(query, view)
     if shape is None:
         shape = Shape.of_order(plan, names, view)
         if shape is not None:
-            _kept(known, place, shape)
+            _keep(known, place, shape)
     return plan
 
 
-def _kept(known: dict[Any, Shape | None], place: Any, shape: Shape | None) -> Shape | None:
+def _keep(known: dict[Any, Shape | None], place: Any, shape: Shape | None) -> None:
     if len(known) >= MOST_SHAPES:
         known.clear()
     known[place] = shape
-    return shape
 
 
 def excludes_array(node: Any, compare: Any) -> bool:
@@ -265,13 +314,13 @@ def excludes_array(node: Any, compare: Any) -> bool:
     return type(said) is TypeIs and said.path == compare.path and said.names == _ARRAY
 
 
-def _serving(compare: Compare, sort: SortKeys, collection: Any) -> Any | None:
-    """Return the one index that serves a comparison, in an order, whatever the constant; its first field ascends."""
-    if type(compare.value) not in _BRACKETS or compare.path == _ID or any(map(str.isdigit, compare.path)):
+def _serving(path: Path, sort: SortKeys, collection: Any) -> Any | None:
+    """Return the one index that serves values of a field, in an order, whatever the constant; its first field ascends."""
+    if path == _ID or any(map(str.isdigit, path)):
         return None
-    if sort and (len(sort) > 1 or sort[0][0] != compare.path):
+    if sort and (len(sort) > 1 or sort[0][0] != path):
         return None
-    index = only_index(collection, compare.path)
+    index = only_index(collection, path)
     return index if index is not None and index.keys[0][1] == 1 else None
 
 

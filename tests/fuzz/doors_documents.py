@@ -402,8 +402,9 @@ def join(chance: Random, batch: Batch) -> None:
     for data in batch:
         value = _value(chance, data)
         both = [value, {"a": value}, {"a": 1}]
-        joining.join_known(both, "a", known, "b")
-        joining.join_unwound(both, "a", known, "b", chance.random() < 0.5)
+        joining.copies(both[1:], joining.are_flat(both[1:]))
+        joining.join_known(both, ("a",), known, "b")
+        joining.join_unwound(both, ("a", "b")[: 1 + (chance.random() < 0.3)], known, "b", chance.random() < 0.5)
 
 
 def fill(chance: Random, batch: Batch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import docdb
 from docdb import _native
+from docdb.faces.selection import Selection
 from docdb.language.projection import parse_projection
 from docdb.planner import planner
 from docdb.planner.access import IndexScan
@@ -58,6 +59,8 @@ def asked_of(chance: random.Random) -> Any:
     filter: dict[str, Any] = {path: {chance.choice(["$eq", "$gt", "$gte", "$lt", "$lte"]): chance.choice(VALUES)}}
     if chance.random() < 0.3:
         filter[path]["$not"] = {"$type": "array"}
+    if chance.random() < 0.3:
+        filter = {path: {"$in": [chance.choice(VALUES) for _ in range(chance.choice([1, 2, 9]))]}}
     if chance.random() < 0.2:
         filter = {}
     shown = parse_projection(chance.choice(SHOWN))
@@ -83,10 +86,10 @@ def test_new_constants_give_the_plan_that_thinking_gives(seed: int) -> None:
                 answers += 1
                 other = thought(asked, view)
                 access: Any = other.access
-                if made._sure:
-                    (item,) = access.bounds.ranges
+                if not made._most:
                     assert made.indexes == (access.index,)
-                    assert (made._low, made._high, made._shape.reverse) == (item.low, item.high, access.reverse)
+                    assert made._ranges == tuple((item.low, item.high) for item in access.bounds.ranges)
+                    assert made._shape.reverse == access.reverse
                     assert (other.exact, other.ordered, other.fallback) == (True, True, None)
                     assert other.covered == (made._shape.reader is not None)
                 assert facts(made) == facts(other)
@@ -163,6 +166,47 @@ def test_the_first_of_an_order(tmp_path: Any, keys: Any, shown: Any) -> None:
                 patch.setattr(planner, "bind", lambda query, view, think: None)
                 expected = first()
             assert [first(), first()] == [expected, expected]
+
+
+@pytest.mark.parametrize("limit", [0, 7, 500])
+@pytest.mark.parametrize("shown", [None, {"a": 1, "_id": 0}, {"b": 1}], ids=str)
+def test_lists_of_values(filled: Any, limit: int, shown: Any) -> None:
+    lists = [
+        ["t950", "t1000", "t951"],
+        ["t950"],
+        ["t1"],
+        [3],
+        [8, "t950", 2.0, True],
+        [f"t{n}" for n in range(890, 1_250)],
+        list(range(9)),
+    ]
+    for _ in range(2):
+        for values in lists + [[None, "t950"], [[1], "t950"], ["t950", float("nan")]]:
+            both(filled, {"a": {"$in": values}}, limit=limit, shown=shown)
+    assert sorted(filled.find({"a": {"$in": ["t950", "t1200", "t950"]}}), key=lambda d: d["_id"]) == [
+        {"_id": 950, "a": "t950"},
+        {"_id": 1200, "a": "t1200"},
+    ]
+
+
+@pytest.mark.parametrize("limit", [0, 7])
+def test_stored_bytes_are_the_same(filled: Any, limit: int) -> None:
+    def stored(filter: dict[str, Any]) -> list[bytes]:
+        selection = Selection.of(filter).with_limit(limit)
+        return [data for batch in filled.session.stored("things", selection.query()) for data in batch]
+
+    for filter in ({"a": "t950"}, {"a": 3}, {"a": {"$in": ["t950", "t951"]}}, {"a": {"$in": [*range(9)]}}):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(planner, "bind", lambda query, view, think: None)
+            expected = stored(filter)
+        assert [stored(filter), stored(filter)] == [expected, expected]
+
+
+def test_a_list_that_finds_many(filled: Any) -> None:
+    assert len(both(filled, {"a": {"$in": ["t950", "t951"]}})) == 2
+    filled.insert_many([{"_id": n, "a": "t950"} for n in range(2_000, 2_300)])
+    assert len(both(filled, {"a": {"$in": ["t950", "t951"]}})) == 302
+    assert len(both(filled, {"a": {"$in": ["t950", "t951"]}}, skip=100, limit=150)) == 150
 
 
 def served(collection: Any) -> list[Any]:
