@@ -17,7 +17,8 @@ from docdb.feeds.positions import END, Place, Position
 from docdb.store import changes as log
 from docdb.store import codec
 from docdb.store.catalog import State
-from docdb.store.store import Snapshot, Store
+from docdb.store.snapshots import Snapshot
+from docdb.store.store import Store
 
 __all__ = ["Names", "check_reach", "newest", "oldest", "read_changes", "read_from", "undone"]
 

@@ -33,7 +33,8 @@ from docdb.engine.forks import Inside
 from docdb.errors import DocdbError
 from docdb.feeds.waiting import Feed
 from docdb.store.changes import Few, LogWriter
-from docdb.store.store import Snapshot, Store
+from docdb.store.snapshots import Snapshot
+from docdb.store.store import Store
 
 __all__ = ["Hub", "Router"]
 

@@ -30,7 +30,7 @@ from docdb.feeds.waiting import Feed
 if TYPE_CHECKING:
     from docdb.feeds.routing import LiveRouter
     from docdb.language.tree import Node
-    from docdb.store.store import Snapshot
+    from docdb.store.snapshots import Snapshot
 
 __all__ = ["Commit", "LiveQuery", "Source"]
 

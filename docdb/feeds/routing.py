@@ -35,7 +35,7 @@ from docdb.store import codec
 if TYPE_CHECKING:
     from docdb.feeds.hub import Hub
     from docdb.store.catalog import Catalog, CollectionInfo
-    from docdb.store.store import Snapshot
+    from docdb.store.snapshots import Snapshot
 
 __all__ = ["LiveRouter", "MOST_BYTES", "MOST_BYTES_TOGETHER"]
 

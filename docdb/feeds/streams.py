@@ -25,7 +25,7 @@ from docdb.feeds.waiting import Feed, check_start
 
 if TYPE_CHECKING:
     from docdb.feeds.hub import Hub
-    from docdb.store.store import Snapshot
+    from docdb.store.snapshots import Snapshot
 
 __all__ = ["ChangeStream", "Shape", "StreamOptions", "Voice"]
 

@@ -10,7 +10,8 @@ from typing import Any
 from docdb.errors import CollectionError
 from docdb.sessions import administration
 from docdb.store.catalog import CollectionInfo
-from docdb.store.store import Snapshot, Store
+from docdb.store.snapshots import Snapshot
+from docdb.store.store import Store
 
 __all__ = ["Administering"]
 

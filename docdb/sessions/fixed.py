@@ -29,7 +29,7 @@ from docdb.store.catalog import Catalog, CollectionInfo, State
 from docdb.store.columns import Wanted
 from docdb.store.keyspace import document_key
 from docdb.store.points import Reader
-from docdb.store.store import Snapshot
+from docdb.store.snapshots import Snapshot
 from docdb.store.views import View
 
 __all__ = ["FixedSession", "FixedStore", "guarded"]
@@ -71,6 +71,16 @@ class Picture(Snapshot):
     def check(self) -> None:
         """Raise when what the picture was taken from is over."""
         self._fixed.check()
+
+    def rest(self) -> None:
+        """It is the register's business when what the picture was taken from is over."""
+
+    def wake(self) -> None:
+        """As ``rest``."""
+
+    def cause(self, error: DocdbError) -> DocdbError:
+        """Return the error."""
+        return error
 
     def close(self) -> None:
         """End this look at the picture; twice is harmless."""

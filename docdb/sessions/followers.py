@@ -12,7 +12,7 @@ from docdb.store import progress
 
 if TYPE_CHECKING:
     from docdb.sessions.session import StoreSession
-    from docdb.store.store import Snapshot
+    from docdb.store.snapshots import Snapshot
 
 __all__ = ["describe"]
 

@@ -26,7 +26,7 @@ from docdb.store import codec
 if TYPE_CHECKING:
     from docdb.sessions.session import StoreSession
     from docdb.store.catalog import CollectionInfo
-    from docdb.store.store import Snapshot
+    from docdb.store.snapshots import Snapshot
 
 __all__ = ["Constraint", "LiveShape", "LiveSource", "check_live"]
 

@@ -1,7 +1,7 @@
 """Which transactions of this process are open on a store, and whose turn it is.
 
-What lives here: ``Register``: it ends transactions whose time is over though nobody calls them any more (their snapshots would keep the file
-growing), and lets a transaction that has failed twice go first. What it must not know: how a transaction commits.
+What lives here: ``Register``: it ends transactions whose time is over though nobody calls them any more, and the snapshots of cursors that nobody reads
+(they would keep the file growing), and lets a transaction that has failed twice go first. What it must not know: how a transaction commits.
 
 Who looks at the clock: every commit of this process, and a thread that sleeps until the earliest time is due. Without it a process that only reads would
 keep a forgotten snapshot for as long as it lives, and the file would grow by what other processes write.
@@ -29,6 +29,7 @@ from docdb.sessions.reads import ReadSet
 if TYPE_CHECKING:
     from docdb.sessions.fixed import FixedStore
     from docdb.store.records import DocumentChange
+    from docdb.store.snapshots import Lent, Snapshot
     from docdb.store.store import Store
 
 __all__ = ["Claim", "Register", "register_of"]
@@ -65,8 +66,9 @@ class Claim:
 class Register:
     """The open transactions of one store in this process, and the claims."""
 
-    def __init__(self) -> None:
+    def __init__(self, lent: Lent) -> None:
         self._lock = threading.Lock()
+        self._lent = lent
         self._claims: list[Claim] = []  # the oldest first
         self._open: WeakSet[FixedStore] = WeakSet()
         self._next_due = float("inf")
@@ -95,16 +97,27 @@ class Register:
         with self._lock:
             self._open.discard(transaction)
 
+    def watch(self, due: float) -> None:
+        """Look at the snapshots of cursors at that time."""
+        with self._lock:
+            self._next_due = self._lent.due = min(self._next_due, due)
+            self._see_to(due)
+
     def sweep(self) -> None:
         """End what is over and idle. Cost, when nothing is due: one look at the clock."""
         if time.monotonic() <= self._next_due or self._pid != os.getpid():
             return
+        for held in self._watched():
+            held.end_if_idle()
+        # A snapshot that comes in between finds a time that may be later than its own, and asks for an earlier look.
+        self._lent.due = float("inf")
+        dues = [held.due for held in self._watched() if held.due is not None]
         with self._lock:
-            watched = list(self._open)
-        for transaction in watched:
-            transaction.end_if_idle()
+            self._next_due = self._lent.due = min(dues, default=float("inf"))
+
+    def _watched(self) -> list[FixedStore | Snapshot]:
         with self._lock:
-            self._next_due = min((t.due for t in self._open if t.due is not None), default=float("inf"))
+            return [*self._open, *self._lent.snapshots.copy()]
 
     def _see_to(self, due: float) -> None:
         """Let the thread be there and look at that time; the caller holds the lock."""
@@ -198,7 +211,7 @@ def register_of(store: Store) -> Register:
     with _mutex:
         known = _registers.get(store)
         if known is None:
-            known = _registers[store] = Register()
+            known = _registers[store] = Register(store.lent)
             store.bells.append(known.sweep)
             store.ends.append(known.close)
         return known

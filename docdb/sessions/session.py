@@ -44,7 +44,8 @@ from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo
 from docdb.store.columns import Wanted
 from docdb.store.points import Changer, Points, Reader
-from docdb.store.store import Snapshot, Store
+from docdb.store.snapshots import Snapshot
+from docdb.store.store import Store
 from docdb.store.views import View
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class StoreSession(Administering):
 
     def __init__(self, store: Store, settings: SessionSettings) -> None:
         self.store = store
+        store.watch = _watch
         self.settings = settings
         self._closed = False
         self._points = Points(store, self.get, self.match_id)
@@ -203,12 +205,15 @@ class StoreSession(Administering):
             try:
                 for batch in chosen.rows(view, deadline) if stored else chosen.run(view, deadline):
                     spent += time.perf_counter() - began
+                    snapshot.rest()
                     yield batch
+                    snapshot.wake()
                     began = time.perf_counter()  # what the reader does with a batch is his own time
-            except SnapshotExpired as expired:
-                if page is not None:
-                    expired.token = chosen.token() or query.after
-                raise
+            except (InvalidOperation, SnapshotExpired) as error:
+                cause = snapshot.cause(error)
+                if page is not None and isinstance(cause, SnapshotExpired):
+                    cause.token = chosen.token() or query.after
+                raise cause from error.__cause__
         self._note("find", name, began - spent, query, chosen)
 
     def count(self, name: str, query: FindQuery, *, max_time_ms: float | None = None) -> int:
@@ -266,7 +271,8 @@ class StoreSession(Administering):
         deadline = _deadline(max_time_ms)
         self._open()
         with self.store.snapshot(self.settings.snapshot_limit_s) as snapshot:
-            yield from self.sources(snapshot, deadline).run(name, pipeline, collation=collation, hint=hint, let=let)
+            sources = self.sources(snapshot, deadline)
+            yield from snapshot.lending(sources.run(name, pipeline, collation=collation, hint=hint, let=let))
 
     def sources(self, snapshot: Snapshot, deadline: float | None) -> PipelineSources:
         """Return what a pipeline runs on."""
@@ -487,9 +493,15 @@ class StoreSession(Administering):
         logger.warning("%s on %s took %.0f ms%s %s", what, name, spent, path, text)
 
 
+def _watch(store: Store, due: float) -> None:
+    from docdb.sessions.register import register_of  # few processes leave a cursor in the middle
+
+    register_of(store).watch(due)
+
+
 def _within(snapshot: Snapshot, batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
     with snapshot:
-        yield from batches
+        yield from snapshot.lending(batches)
 
 
 def _check_verbosity(verbosity: str) -> None:

@@ -35,7 +35,7 @@ from docdb.sessions.operations import InsertOp, Operation, ReplaceOp
 from docdb.sessions.profiles import Profile
 from docdb.sessions.stored_stages import run_stored, stored_stages
 from docdb.store.columns import Wanted
-from docdb.store.store import Snapshot
+from docdb.store.snapshots import Snapshot
 from docdb.store.views import View
 
 if TYPE_CHECKING:

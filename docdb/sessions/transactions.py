@@ -40,7 +40,7 @@ from docdb.store.overlay import Frozen, Overlay, OverlayEngine
 from docdb.store.progress import Step
 from docdb.store.records import RENEWAL, DocumentChange
 from docdb.store.runs import Documents
-from docdb.store.store import Snapshot
+from docdb.store.snapshots import Snapshot
 from docdb.store.writer import Ticket
 
 __all__ = ["TransactionSession", "TransactionStore", "together"]

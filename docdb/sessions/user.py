@@ -38,7 +38,7 @@ from docdb.store import codec
 from docdb.store.batch import WriteBatch
 from docdb.store.columns import Wanted
 from docdb.store.points import Reader
-from docdb.store.store import Snapshot
+from docdb.store.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from docdb.sessions.feeding import Feeds

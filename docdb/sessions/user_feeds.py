@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from docdb.sessions.live import Constraint
     from docdb.sessions.rulebook import KnownRules
     from docdb.sessions.user import Gated
-    from docdb.store.store import Snapshot
+    from docdb.store.snapshots import Snapshot
 
 __all__ = ["UserConstraint", "UserFeeds", "UserVoice"]
 

@@ -15,7 +15,7 @@ from docdb.rules.fields import Fields
 from docdb.rules.reach import Reach, reach
 from docdb.sessions.sources import PipelineSources
 from docdb.sessions.user_gate import Gate
-from docdb.store.store import Snapshot
+from docdb.store.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from docdb.sessions.session import StoreSession

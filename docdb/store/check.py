@@ -35,7 +35,7 @@ from docdb.store.keyspace import (
     unique_prefix,
 )
 from docdb.store.records import entries_of
-from docdb.store.store import Snapshot
+from docdb.store.snapshots import Snapshot
 
 __all__ = ["Report", "check"]
 

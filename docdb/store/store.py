@@ -1,6 +1,6 @@
 """An opened store: engine, catalog, writer, snapshots.
 
-What lives here: ``Store`` and ``Snapshot``. What it must not know: filters of users, faces, plans.
+What lives here: ``Store``. What it must not know: filters of users, faces, plans.
 
 A store belongs to one engine, and all databases opened on the same path in a process share it, so that all writers of the process share one
 group commit.
@@ -12,7 +12,6 @@ import contextlib
 import datetime as dt
 import os
 import threading
-import time
 import uuid
 import weakref
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, Engine, EngineTransaction
 from docdb.engine.failures import EnvironmentFailed
-from docdb.errors import FormatError, InvalidOperation, SnapshotExpired, StorageError
+from docdb.errors import FormatError, InvalidOperation, StorageError
 from docdb.store import catalog as catalog_room
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
@@ -28,13 +27,13 @@ from docdb.store.catalog import Catalog, CollectionInfo, State
 from docdb.store.changes import Few, LogWriter
 from docdb.store.keyspace import FORMAT_KEY, document_key
 from docdb.store.signals import Shield
-from docdb.store.views import View
+from docdb.store.snapshots import Lent, Snapshot
 from docdb.store.writer import Ticket, Writer
 
 if TYPE_CHECKING:
     from docdb.store.expiry import Sweeper
 
-__all__ = ["HISTORY_AGE_S", "HISTORY_BYTES", "Snapshot", "Store"]
+__all__ = ["HISTORY_AGE_S", "HISTORY_BYTES", "Store"]
 
 HISTORY_BYTES: Final = 256 * 2**20
 HISTORY_AGE_S: Final = 24 * 3600.0
@@ -43,54 +42,8 @@ READER_CHECK_COMMITS: Final = (
 )
 
 
-class Snapshot:
-    """One state of the whole store; close it, or use it as a context. ``limit_s`` None: as long as it takes."""
-
-    __slots__ = ("_expires", "_store", "_txn", "catalog")
-
-    def __init__(self, store: Store, txn: EngineTransaction, catalog: Catalog, limit_s: float | None) -> None:
-        self._store = store
-        self._txn = txn
-        self._expires = None if limit_s is None else time.monotonic() + limit_s
-        self.catalog = catalog
-
-    def view(self, name: str) -> View:
-        """Return a collection as this snapshot has it."""
-        return View(
-            self._txn,
-            self.catalog.get(name),
-            applies_programs=self._store.engine.applies_programs,
-            check=self.check if self._expires is not None else None,
-            join=self._store.engine.join,
-        )
-
-    def state(self) -> State:
-        """Return the last commit and the log's extent in this snapshot."""
-        return State.read(self._txn)
-
-    @property
-    def txn(self) -> EngineTransaction:
-        """The engine's transaction, for the checker and the readers of the log."""
-        return self._txn
-
-    def check(self) -> None:
-        """Raise SnapshotExpired when the snapshot has outlived its limit: an old one keeps the file growing."""
-        if self._expires is not None and time.monotonic() > self._expires:
-            self.close()
-            raise SnapshotExpired(
-                "the cursor's snapshot is too old",
-                hint="read faster, raise snapshot_limit_s, or go on with after(token)",
-            )
-
-    def close(self) -> None:
-        """End the snapshot; twice is harmless."""
-        self._txn.abort()
-
-    def __enter__(self) -> Snapshot:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+def _nobody_watches(store: Store, due: float) -> None:
+    """Stand for who ends the snapshots of cursors: without a session there are none."""
 
 
 # Stores whose locks a forked child has to make anew: a thread that does not exist there may have held them.
@@ -131,6 +84,10 @@ class Store:
         self.bell = engine.bell()  # rung after each commit, outside the storage transaction
         self.bells: list[Callable[[], None]] = []  # called then too, on the writer's thread
         self.ends: list[Callable[[], None]] = []  # called at the begin of its close
+        self.lent = Lent()
+        self.watch: Callable[[Store, float], None] = (
+            _nobody_watches  # called when a cursor rests that nobody looks after at its time
+        )
         self.hub: Any = None  # what wakes the readers of the log (feeds/hub.py); made by the first of them
         self.secret: bytes | None = None  # once somebody has asked for it (store/secrets.py)
         self.about = self._establish()
@@ -354,6 +311,7 @@ class Store:
     def renew_locks(self) -> None:
         """Begin anew in a forked child."""
         self.hub = self.sweeper = None
+        self.lent = Lent()
         self._mutex = threading.Lock()
         self.writer.forget()
         self.forget()
