@@ -1,10 +1,13 @@
 # cython: language_level=3
 """The bell's two words in shared memory: the fast twin of ``engine/bell.py``'s reference form.
 
-What lives here: ``ring``, ``ring_others``, ``value`` and ``wait`` over a writable buffer of at least eight bytes, aligned to four. What it must not know:
-files, commits, who waits. Word 0 holds the number rung last, word 1 whether anybody may be asleep: while it is 0, ringing makes no system call.
+What lives here: ``ring``, ``ring_others``, ``value`` and ``wait`` over a writable buffer of at least eight bytes, aligned to four, and ``Herald``, which
+rings from where there is no interpreter. What it must not know: files, what is committed, who waits. Word 0 holds the number rung last, word 1 whether
+anybody may be asleep: while it is 0, ringing makes no system call.
 """
 
+cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint32_t, uintptr_t
 
 cdef extern from *:
@@ -59,6 +62,35 @@ cdef extern from *:
         } while (seen == __atomic_load_n(&quiet[0], __ATOMIC_SEQ_CST) && !__atomic_load_n(&quiet[1], __ATOMIC_SEQ_CST)
                  && bell_clock_ns() < until);
     }
+
+    /* A herald's two words: the outcome (0: not known, 1: landed, 2: failed), and whether somebody may be asleep on it. */
+    static int herald_settle(uint32_t* words, uint32_t outcome)
+    {
+        uint32_t open = 0;
+        if (!__atomic_compare_exchange_n(&words[0], &open, outcome, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            return 0;
+        if (__atomic_load_n(&words[1], __ATOMIC_SEQ_CST))
+            syscall(SYS_futex, &words[0], FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+        return 1;
+    }
+
+    static uint32_t herald_wait(uint32_t* words, int64_t timeout_ns)
+    {
+        const int64_t began = bell_clock_ns();
+        const int64_t until = timeout_ns < INT64_MAX - began ? began + timeout_ns : INT64_MAX;
+        uint32_t outcome;
+        __atomic_store_n(&words[1], 1, __ATOMIC_SEQ_CST);
+        while (!(outcome = __atomic_load_n(&words[0], __ATOMIC_SEQ_CST))) {
+            const int64_t left = until - bell_clock_ns();
+            struct timespec limit;
+            if (left <= 0)
+                break;
+            limit.tv_sec = left / 1000000000;
+            limit.tv_nsec = left % 1000000000;
+            syscall(SYS_futex, &words[0], FUTEX_WAIT_PRIVATE, 0, &limit, NULL, 0);
+        }
+        return outcome;
+    }
     #else
     #define BELL_FUTEX 0
     static void bell_ring(uint32_t* words, uint32_t number) { words[0] = number; }
@@ -68,6 +100,14 @@ cdef extern from *:
     {
         (void)words; (void)seen; (void)timeout_ns; (void)quiet; (void)own;
     }
+    static int herald_settle(uint32_t* words, uint32_t outcome)
+    {
+        const int open = words[0] == 0;
+        if (open)
+            words[0] = outcome;
+        return open;
+    }
+    static uint32_t herald_wait(uint32_t* words, int64_t timeout_ns) { (void)timeout_ns; return words[0]; }
     #endif
     """
     const int BELL_FUTEX
@@ -75,6 +115,12 @@ cdef extern from *:
     uint32_t bell_value(uint32_t* words) noexcept nogil
     void bell_ring_others(uint32_t* words, uint32_t number, uint32_t own) noexcept nogil
     void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet, uint32_t own) noexcept nogil
+    bint herald_settle(uint32_t* words, uint32_t outcome) noexcept nogil
+    uint32_t herald_wait(uint32_t* words, int64_t timeout_ns) noexcept nogil
+
+cdef enum:
+    LANDED = 1
+    FAILED = 2
 
 
 FUTEX = bool(BELL_FUTEX)
@@ -112,3 +158,41 @@ def wait(unsigned char[::1] memory not None, uint32_t seen, int64_t timeout_ns, 
     if timeout_ns > 0:
         with nogil:
             bell_wait(words, seen, timeout_ns, <const uint32_t*>&quiet[0], own)
+
+
+@cython.final
+cdef class Herald:
+    """Tells of one commit in the moment it is durable: rings ``number``, and wakes who waits for the outcome.
+
+    ``others``: rings like ``ring_others``, else like ``ring``. ``commit`` of the compiled engine calls it before it takes the interpreter's lock again.
+    """
+
+    def __cinit__(self, memory, uint32_t number, uint32_t own, bint others):
+        PyObject_GetBuffer(memory, &self.memory, PyBUF_WRITABLE)
+        if self.memory.len < 8 or <uintptr_t>self.memory.buf % 4:
+            raise ValueError("a bell takes eight aligned bytes")
+        self.number = number
+        self.own = own
+        self.others = others
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.memory)
+
+    cdef void settle(self, bint landed) noexcept nogil:
+        if herald_settle(self.words, LANDED if landed else FAILED) and landed:
+            if self.others:
+                bell_ring_others(<uint32_t*>self.memory.buf, self.number, self.own)
+            else:
+                bell_ring(<uint32_t*>self.memory.buf, self.number)
+
+    def tell(self, bint landed):
+        """Tell the outcome; only the first one counts."""
+        self.settle(landed)
+
+    def wait(self, double timeout_s):
+        """Wait for the outcome; tell whether the commit has landed by then."""
+        cdef int64_t timeout_ns = <int64_t>(min(max(timeout_s, 0.0), 1e9) * 1e9)
+        cdef uint32_t outcome
+        with nogil:
+            outcome = herald_wait(self.words, timeout_ns)
+        return outcome == LANDED

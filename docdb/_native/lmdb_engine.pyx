@@ -25,6 +25,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 from posix.unistd cimport _SC_PAGESIZE, sysconf
 
+from docdb._native.bell cimport Herald
 from docdb._native.codec cimport Decoder, EntryDecoder, decode_document
 from docdb._native.lmdb_api cimport *
 from docdb._native.packed cimport load64
@@ -389,7 +390,8 @@ cdef class Transaction:
         self.leave()
         return 0
 
-    def commit(self):
+    def commit(self, herald=None):
+        cdef Herald fast = herald if type(herald) is Herald else None
         cdef int code = 0
         cdef MDB_txn *txn
         self.enter()
@@ -403,9 +405,13 @@ cdef class Transaction:
         try:
             with nogil:
                 code = api.txn_commit(txn)
+                if fast is not None and not code:
+                    fast.settle(True)
             if code:
                 self.environment.is_live = False
                 raise self.environment.failure(code, "committing")
+            if fast is None and herald is not None:
+                herald.tell(True)
         finally:
             self.leave()
             self.over(code != 0)

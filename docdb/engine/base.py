@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
-from docdb.engine.bell import Bell
+from docdb.engine.bell import Bell, Herald
 from docdb.engine.leases import Lease, take_in_process
 from docdb.errors import CorruptError, InvalidOperation, UsageError
 
@@ -102,8 +102,8 @@ class EngineTransaction(ABC):
         """Delete the keys that are there; return how many were."""
 
     @abstractmethod
-    def commit(self) -> None:
-        """Make everything durable, as the engine was opened; the transaction is over, also when this raises."""
+    def commit(self, herald: Herald | None = None) -> None:
+        """Make everything durable, as the engine was opened, and have the herald tell of it; the transaction is over, also when this raises."""
 
     @abstractmethod
     def abort(self) -> None:

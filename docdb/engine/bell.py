@@ -11,6 +11,9 @@ the process and a short sleep the others.
 
 A process need not wake its own sleeper for news that it has delivered already (``others``). The kernel wakes the sleepers that have a bit in common with the
 one who rings; each process sleeps with 16 of 32 bits, drawn at random, and rings with the other 16: these meet every choice but its own.
+
+Who commits rings in the moment the commit is durable, before it is Python's turn again: it gives the engine a ``Herald``, which can be waited for
+beforehand.
 """
 
 from __future__ import annotations
@@ -24,17 +27,28 @@ import sys
 import threading
 import time
 from array import array
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import docdb._native as _native
 
-__all__ = ["NAME", "POLL_S", "Bell"]
+__all__ = ["NAME", "POLL_S", "Bell", "Herald"]
 
 NAME: Final = "bell"
 SIZE: Final = 4096
 POLL_S: Final = 0.05  # how long a waiter trusts a bell that other processes ring too
 BLIND_POLL_S: Final = 0.002  # and one that they cannot ring
+
+
+class Herald(Protocol):
+    """Who tells of one commit. Made by ``Bell.herald``."""
+
+    def tell(self, landed: bool) -> None:
+        """Tell the outcome, only the first one counts: ring when it has landed, and wake who waits."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the outcome; tell whether the commit has landed by then."""
 
 
 class Bell:
@@ -78,6 +92,11 @@ class Bell:
         else:
             self._form.ring(self._memory, number & 0xFFFFFFFF)
 
+    def herald(self, number: int, *, others: bool = False) -> Herald | None:
+        """Return who rings a number when its commit is durable, in the way of ``ring``; None where nobody is to be told."""
+        herald: Herald = self._form.Herald(self._memory, number & 0xFFFFFFFF, _own, others)
+        return herald
+
     def value(self) -> int:
         """Return the number rung last, to be passed to ``wait`` after a look at the log."""
         return int(self._form.value(self._memory))
@@ -101,6 +120,29 @@ class Bell:
         self.ring(self.value() ^ 0x80000000)
 
 
+class _Herald:
+    """The reference form of ``Herald``."""
+
+    def __init__(self, form: Any, memory: mmap.mmap, number: int, own: int, others: bool) -> None:
+        self._ring = partial(form.ring_others, memory, number, own) if others else partial(form.ring, memory, number)
+        self._settled = threading.Event()
+        self._mutex = threading.Lock()
+        self._landed: bool | None = None
+
+    def tell(self, landed: bool) -> None:
+        with self._mutex:
+            if self._landed is not None:
+                return
+            self._landed = landed
+        self._settled.set()
+        if landed:
+            self._ring()
+
+    def wait(self, timeout_s: float) -> bool:
+        self._settled.wait(timeout_s)
+        return self._landed is True
+
+
 class _Futex:
     """The reference form on Linux: the same system call through ctypes."""
 
@@ -115,6 +157,7 @@ class _Futex:
         self._ctypes = ctypes
         self._call = ctypes.CDLL(None, use_errno=True).syscall
         self._number = number
+        self.Herald = partial(_Herald, self)
 
         class Limit(ctypes.Structure):
             _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
@@ -164,6 +207,7 @@ class _Condition:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
+        self.Herald = partial(_Herald, self)
 
     def ring(self, memory: mmap.mmap, number: int) -> None:
         with self._condition:

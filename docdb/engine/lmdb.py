@@ -23,6 +23,7 @@ import lmdb
 from docdb.engine import files, shared
 from docdb.engine.base import SPACES, EngineTransaction
 from docdb.engine.batches import LARGEST_KEY, check_item, check_key, check_shape, deliver, sizes
+from docdb.engine.bell import Herald
 from docdb.engine.failures import MET_BEFORE, failure
 from docdb.errors import CorruptError, DocdbError, InvalidOperation, StorageError, UsageError
 
@@ -283,11 +284,13 @@ class PublicTransaction(EngineTransaction):
             raise translate(error, "deleting") from error
         return deleted
 
-    def commit(self) -> None:
+    def commit(self, herald: Herald | None = None) -> None:
         transaction = self._require()
         failed = False
         try:
             transaction.commit()
+            if herald is not None:
+                herald.tell(True)
         except lmdb.Error as error:
             failed = True
             raise translate(error, "committing") from error

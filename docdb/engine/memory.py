@@ -19,6 +19,7 @@ from sortedcontainers import SortedDict  # type: ignore[import-untyped]
 
 from docdb.engine.base import SPACES, Engine, EngineTransaction
 from docdb.engine.batches import check_item, check_key, check_shape, deliver, sizes
+from docdb.engine.bell import Herald
 from docdb.errors import InvalidOperation
 
 __all__ = ["MemoryEngine"]
@@ -141,11 +142,13 @@ class MemoryTransaction(EngineTransaction):
                     deleted += 1
         return deleted
 
-    def commit(self) -> None:
+    def commit(self, herald: Herald | None = None) -> None:
         self._require_open()
         if self.write:
             self._engine.committed(self._touched)
         self.open = False
+        if herald is not None:
+            herald.tell(True)
 
     def abort(self) -> None:
         if not self.open:

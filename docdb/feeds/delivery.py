@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from docdb.errors import UsageError
 
 if TYPE_CHECKING:
-    from docdb.feeds.live import LiveQuery
+    from docdb.feeds.live import Commit, LiveQuery
+    from docdb.feeds.live_events import LiveSnapshot
     from docdb.feeds.routing import LiveRouter
 
 __all__ = ["LoopWatcher", "Watcher", "check_callbacks", "in_loop"]
@@ -79,6 +80,7 @@ class Watcher(Generic[T]):
 
     def start(self) -> None:
         """Begin to call back."""
+        self._feed.watcher = self
         self._feed.ring_with(self._ring)
         self._ring()
 
@@ -99,7 +101,32 @@ class Watcher(Generic[T]):
     def close(self) -> None:
         """End the watcher. Twice is harmless."""
         self._router.watchers.discard(self)
+        self._feed.watcher = None
         self._feed.close()
+
+    def reserve(self) -> bool:
+        """Take the turn for a commit ahead, if it is free and the callbacks are quick; ``foretell`` and ``go_on`` must follow."""
+        with _mutex:
+            if self._scheduled or self._probation or not self._feed.alive:
+                return False
+            self._scheduled = True
+            return True
+
+    def foretell(self, commit: Commit) -> None:
+        """Make the snapshot of a commit that is not durable yet, where that is plain work."""
+        try:
+            self._feed.foretell(*commit)
+        except Exception:  # whatever it is, the query will say so when it is asked
+            logging.getLogger("docdb.feeds").debug("ahead of a commit", exc_info=True)
+
+    def go_on(self, landed: bool) -> None:
+        """Call back with what was foretold, if it has landed, and with what has come since."""
+        snapshot = None
+        try:
+            snapshot = self._feed.settle(landed)
+        except Exception:
+            logging.getLogger("docdb.feeds").debug("behind a commit", exc_info=True)
+        self._run(snapshot)
 
     def _ring(self) -> None:
         """Have the callbacks run; never waits."""
@@ -113,12 +140,13 @@ class Watcher(Generic[T]):
             self._scheduled = True
         self._router.hub.submit(self._run, aside=self._probation > 0)
 
-    def _run(self) -> None:
+    def _run(self, first: LiveSnapshot[T] | None = None) -> None:
         """Deliver what there is, on a thread of the hub."""
         aside, began = self._probation > 0, time.perf_counter()
         for _ in range(TURNS):
-            self._again = False
-            delivered = self._deliver_one()
+            self._again = self._again and first is not None
+            delivered = self._deliver_one(first)
+            first = None
             slow = time.perf_counter() - began >= SLOW_S
             if not delivered or slow:
                 break
@@ -131,10 +159,11 @@ class Watcher(Generic[T]):
         now_aside = self._probation > 0
         self._router.hub.submit(self._run, aside=now_aside, inside=now_aside == aside)
 
-    def _deliver_one(self) -> bool:
+    def _deliver_one(self, snapshot: LiveSnapshot[T] | None) -> bool:
         try:
-            with self._router.hub.inside():
-                snapshot = self._feed.try_next()
+            if snapshot is None:
+                with self._router.hub.inside():
+                    snapshot = self._feed.try_next()
             if snapshot is None or not self._feed.alive:
                 return False
             answer = self._on_change(snapshot)

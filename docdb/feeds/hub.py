@@ -5,7 +5,8 @@ What lives here: ``Hub``. What it must not know: what a feed makes of the news.
 The thread lives while there are feeds. It waits for the bell, and looks at the storage's transaction id from time to time, since a bell can be lost
 (``engine/bell.py``). Change streams are rung and read the log themselves. For live queries the hub reads each new change once and tells ``router``
 which queries it concerns; so 100,000 queries cost a change one look into the predicate index. Small commits of this process are handed over by
-their writer (``committed``), and the thread sleeps on unless there are callbacks to run.
+their writer (``foresee``, ``committed``), and the thread sleeps on unless there are callbacks to run. Those of quick watchers are prepared while the commit
+is being flushed, by the thread that rests (``rouse``).
 
 Callbacks run on this thread too, since every change of threads costs tens of microseconds: but first it hands the lead on to another one, which listens
 in its place. A callback that takes long keeps its own thread; the one that leads sees that others wait behind it (``STUCK_S``) and takes them
@@ -27,20 +28,29 @@ import weakref
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from docdb.engine.bell import Herald
 from docdb.engine.forks import Inside
 from docdb.errors import DocdbError
+from docdb.feeds.forecast import Forecast
 from docdb.feeds.waiting import Feed
 from docdb.store.changes import Few, LogWriter
 from docdb.store.snapshots import Snapshot
 from docdb.store.store import Store
+
+if TYPE_CHECKING:
+    from docdb.feeds.delivery import Watcher
 
 __all__ = ["Hub", "Router"]
 
 PATIENCE: Final = 20  # looks at a failing storage before its feeds get the error
 STUCK_S: Final = 0.005  # how long a callback may keep others waiting
 SLOW_AT_ONCE: Final = 8  # slow callbacks that begin without waiting for one another
+MOST_AHEAD: Final = 16  # snapshots that are made ahead of a commit
+OUTCOME_S: Final = 10.0  # how long these are kept for a commit whose outcome is not told
+_NOBODY: Final = Forecast(0, None, 0, [])
 
 
 class Router(Protocol):
@@ -49,8 +59,11 @@ class Router(Protocol):
     def advance(self, snapshot: Snapshot) -> int | None:
         """Take everything behind what was taken last; return the number of the last commit."""
 
-    def hand_over(self, first: int, last: int, records: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Take the commits ``first`` to ``last`` from their writer's thread; False: they are to be read from the log."""
+    def foresee(self, first: int, last: int, records: Iterable[tuple[bytes, bytes]]) -> Forecast | None:
+        """Find out on their writer's thread whom the commits ``first`` to ``last`` concern; None: they are to be read from the log."""
+
+    def hand_out(self, forecast: Forecast) -> bool:
+        """Hand out what was foreseen, now that it is durable; False: it does not hold any more."""
 
     def fail(self, error: BaseException) -> None:
         """The storage can no longer be read."""
@@ -90,6 +103,18 @@ class _Lane:
         return False
 
 
+class _Rest:
+    """A thread that waits for the lead, or for ``errand``."""
+
+    __slots__ = ("errand", "thread", "turn")
+
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
+        self.errand: Callable[[], None] | None = None
+        self.turn = threading.Lock()
+        self.turn.acquire()
+
+
 class Hub:
     """One a store. Streams ``join`` and ``leave``; live queries ``hold`` and ``release``."""
 
@@ -114,7 +139,7 @@ class Hub:
         self._telling = 0  # the thread that hands a commit over: the bell rings behind that
         self.router: Router | None = None
         self._lanes = _Lane(1), _Lane(SLOW_AT_ONCE)  # the quick and the slow
-        self._resting: list[tuple[threading.Lock, threading.Thread]] = []
+        self._resting: list[_Rest] = []
         self._insides = threading.local()
 
     @property
@@ -192,17 +217,71 @@ class Hub:
             else:
                 self._awaited.pop(id(feed), None)
 
-    def committed(self, log: LogWriter | Few, last: int, storage_id: int) -> bool:
+    def foresee(self, log: LogWriter | Few, last: int) -> Forecast | None:
+        """Find out what a commit of this process is for whom, on the writer's thread; None: this thread is to read it from the log.
+
+        Called when nothing is left but to make it durable; ``committed`` follows when it is, behind the bell. A large commit, one of the catalog, and one
+        behind which another process has committed something unseen are left to the thread.
+        """
+        router, records = self.router, log.few()
+        forecast = None
+        try:
+            if records is not None and self._known_to == log.first - 1:
+                forecast = _NOBODY if router is None else router.foresee(log.first, last, records)
+        finally:
+            if forecast is None:
+                self._quiet[1] = 1
+        if forecast is not None:
+            self._quiet[0] = last & 0xFFFFFFFF
+        return forecast
+
+    def rouse(self, forecast: Forecast, herald: Herald) -> None:
+        """Have a resting thread make the snapshots of quick callbacks while the commit is being flushed; it calls back when the herald tells of it.
+
+        Whatever interrupts the writer here, the thread finds its errand complete, or none.
+        """
+        if not self._resting or all(query.watcher is None for query, _, _ in forecast.offers):
+            return
+        errand = partial(self._call_ahead, forecast, herald)
+        with self._lock:
+            rest = self._at_rest()
+            if rest is not None:
+                rest.turn.release()
+                rest.errand = errand
+
+    def _call_ahead(self, forecast: Forecast, herald: Herald) -> None:
+        """Make snapshots before a commit is durable, call back when it is."""
+        quick, _ = self._lanes
+        ahead: list[Watcher[Any]] = []
+        with self._lock:
+            quick.working += 1
+        try:
+            for query, commit, _ in forecast.offers:
+                watcher = query.watcher
+                if watcher is not None and len(ahead) < MOST_AHEAD and watcher.reserve():
+                    ahead.append(watcher)
+                    watcher.foretell(commit)
+            landed = bool(ahead) and herald.wait(OUTCOME_S)
+            quick.seen = quick.finished, time.monotonic()
+            quick.work.extend(partial(watcher.go_on, landed) for watcher in ahead)
+            if len(ahead) > 1:  # the leader looks whether one keeps the others waiting
+                self._store.bell.nudge()
+        finally:
+            self._carry_out(quick)
+
+    def committed(self, log: LogWriter | Few, last: int, storage_id: int, forecast: Forecast | None = None) -> bool:
         """Hand a commit of this process to those it concerns; tell whether the thread may sleep on, having nothing to do for them.
 
-        Called on the writer's thread, before the bell is rung. A large commit, one of the catalog, and one behind which another process has
-        committed something unseen are left to the thread, which reads the log; it takes what was handed over for read.
+        Called on the writer's thread, behind the bell for what was foreseen, else in front of it. The thread takes what was handed over for read.
         """
         router, records = self.router, log.few()
         followed, self._known_to = self._known_to == log.first - 1, last
         self._telling = threading.get_ident()
         try:
-            handed = records is not None and (router is None or router.hand_over(log.first, last, records))
+            handed = records is not None and (router is None or forecast is not None and router.hand_out(forecast))
+            if not handed and records is not None and router is not None:
+                forecast = router.foresee(log.first, last, records)
+                handed = forecast is not None and router.hand_out(forecast)
             if handed and followed and self._store.engine.last_id() == storage_id:
                 self._seen_id = storage_id
                 self._ring_streams()
@@ -261,7 +340,9 @@ class Hub:
     def _stop(self) -> None:
         self._stopping.set()
         while self._resting:
-            self._resting.pop()[0].release()
+            rest = self._resting.pop()
+            if rest.turn.locked():
+                rest.turn.release()
 
     def _run(self, stopping: threading.Event) -> None:
         bell, engine = self._store.bell, self._store.engine
@@ -313,9 +394,11 @@ class Hub:
                 return False
             lane.working += 1
             lane.seen = lane.finished, time.monotonic()
-            if self._resting:
-                turn, self._thread = self._resting.pop()
-                turn.release()
+            rest = self._at_rest()
+            if rest is not None:
+                self._resting.remove(rest)
+                self._thread = rest.thread
+                rest.turn.release()
             else:
                 self._thread = threading.Thread(target=self._run, args=(stopping,), name="docdb-feeds", daemon=True)
                 self._thread.start()
@@ -335,16 +418,28 @@ class Hub:
             with self._lock:
                 lane.working -= 1
 
+    def _at_rest(self) -> _Rest | None:
+        """Return a thread that waits and that nobody has woken yet. Under the lock."""
+        rest = self._resting[-1] if self._resting else None
+        return rest if rest is not None and rest.turn.locked() else None
+
     def _rest(self, stopping: threading.Event) -> bool:
-        """Wait for the lead; False when this thread is not needed any more."""
-        turn = threading.Lock()
-        turn.acquire()
-        with self._lock:
-            if stopping.is_set() or self._resting:
-                return False
-            self._resting.append((turn, threading.current_thread()))
-        turn.acquire()
-        return not stopping.is_set()
+        """Wait for the lead, and run errands; False when this thread is not needed any more."""
+        while True:
+            rest = _Rest()
+            with self._lock:
+                if stopping.is_set() or self._resting:
+                    return False
+                self._resting.append(rest)
+            rest.turn.acquire()
+            with self._lock:
+                if rest in self._resting:
+                    self._resting.remove(rest)
+                leads = self._thread is rest.thread
+            if rest.errand is not None:
+                rest.errand()
+            if leads:
+                return not stopping.is_set()
 
     def _advance(self) -> None:
         with self._store.snapshot() as snapshot:

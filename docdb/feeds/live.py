@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from docdb.errors import DeniedError, DocdbError, HistoryLost, StorageError
 from docdb.feeds import history
@@ -28,6 +28,7 @@ from docdb.feeds.positions import Position
 from docdb.feeds.waiting import Feed
 
 if TYPE_CHECKING:
+    from docdb.feeds.delivery import Watcher
     from docdb.feeds.routing import LiveRouter
     from docdb.language.tree import Node
     from docdb.store.snapshots import Snapshot
@@ -99,6 +100,14 @@ class Source(Protocol):
         """Return the clock in microseconds since 1970."""
 
 
+class _Foretold(NamedTuple, Generic[T]):
+    """A commit that has passed over the window before it was durable."""
+
+    commit: int
+    changes: Sequence[Changed]
+    snapshot: LiveSnapshot[T] | None
+
+
 class LiveQuery(Feed[LiveSnapshot[T]]):
     """The result of a query, first as it is now, then behind every commit that touches it.
 
@@ -107,8 +116,8 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
     """
 
     __slots__ = (
-        "_commit", "_dues", "_event", "_lens", "_router", "_source", "_taken", "_torn", "_window",
-        "armed_s", "key", "node", "pending", "pending_bytes", "stale", "watched",
+        "_commit", "_dues", "_event", "_foretold", "_lens", "_router", "_source", "_taken", "_torn", "_window",
+        "armed_s", "key", "node", "pending", "pending_bytes", "stale", "watched", "watcher",
     )  # fmt: skip
 
     def __init__(self, router: LiveRouter, source: Source) -> None:
@@ -122,6 +131,8 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
         self._lens: Lens | None = None
         self._taken: list[Commit] | None = None  # newest first
         self._dues: list[tuple[int, bytes]] | None = None
+        self._foretold: _Foretold[T] | None = None
+        self.watcher: Watcher[T] | None = None  # who alone reads it, with callbacks on threads of the hub
         # The router's, under its lock.
         self.key = -1
         self.node: Node | None = None
@@ -233,6 +244,48 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
     def _remains(self) -> Any:
         return self.key, self._source.name, self.pending_bytes
 
+    # Ahead of a commit, by who alone reads the query
+
+    def foretell(self, commit: int, changes: Sequence[Changed]) -> bool:
+        """Let a commit pass over the window that is not durable yet, where that is plain work; ``settle`` must follow."""
+        with self._router.turn(self):
+            if self._closed or self._torn or self.stale or self.pending or self._taken or self._event == 0:
+                return False
+            source, window, lens, end = self._source, self._window, self._seen_through(), self._source.bounds[1]
+            if not source.steady or self._overdue() or lens.expires is not None or commit <= self._commit:
+                return False
+            if window.horizon is not None and len(window.keys) - len(changes) < (end or 0):
+                return False  # it might have to be filled from a snapshot, which there is not
+            changes = net(changes)
+            self._torn = True
+            try:
+                moves = step(window, lens, changes, source.bounds, 0, _never)
+                told = self._snapshot(commit, moves) if moves else None
+                self._foretold = _Foretold(commit, changes, told)
+            except BaseException:
+                self._rewind(None)
+                raise
+            return True
+
+    def settle(self, landed: bool) -> LiveSnapshot[T] | None:
+        """Take a foretold commit for true, and return what it tells; take it back where it has not landed, or the query is to be asked anew."""
+        with self._router.turn(self):
+            foretold, self._foretold = self._foretold, None
+            if foretold is None:
+                return None
+            if landed and not (self.stale or self._overdue()):
+                self._commit, self._torn = foretold.commit, False
+                self._event += foretold.snapshot is not None
+                return foretold.snapshot
+            back = [(operation, after, before) for operation, before, after in foretold.changes]
+            try:
+                step(self._window, self._seen_through(), back, self._source.bounds, 0, _never)
+                self._torn = False
+            except BaseException:
+                self._rewind(None)
+                raise
+            return None
+
     # The result
 
     def _next(self) -> Commit | None:
@@ -339,12 +392,15 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
         return self._told([Move("remove", "dequeue", data) for _, data in old], coalesced=True)
 
     def _told(self, moves: Sequence[Move], *, coalesced: bool = False) -> LiveSnapshot[T]:
+        snapshot = self._snapshot(self._commit, moves, coalesced=coalesced)
+        self._event += 1
+        return snapshot
+
+    def _snapshot(self, commit: int, moves: Sequence[Move], *, coalesced: bool = False) -> LiveSnapshot[T]:
         first, end = self._source.bounds
         stored = tuple(self._window.docs[first:end])
-        event, self._event = self._event, self._event + 1
-        return LiveSnapshot(
-            self._hub.store.about, self._commit, event, self._seen_through(), stored, moves, coalesced=coalesced
-        )
+        lens = self._seen_through()
+        return LiveSnapshot(self._hub.store.about, commit, self._event, lens, stored, moves, coalesced=coalesced)
 
     def _seen_through(self) -> Lens:
         lens = self._lens
@@ -400,6 +456,11 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
 
     def __repr__(self) -> str:
         return f"<{'open' if self.alive else 'closed'} live query on {self._source.name!r}>"
+
+
+def _never() -> None:
+    """Stand where a window is never filled."""
+    raise _Torn
 
 
 class _Torn(Exception):

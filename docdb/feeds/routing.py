@@ -2,9 +2,9 @@
 
 What lives here: ``LiveRouter``, one a hub. What it must not know: what a query makes of a change, who reads it.
 
-``hand_over`` on a writer's thread, or ``advance`` on the hub's, which reads the log once for all, asks the predicate index of the change's collection which
-queries may be concerned, and hands each the changes of a commit in one go. Nothing else is done there. The router's lock is held for a lookup, or
-for handing over a list.
+``foresee`` and ``hand_out`` on a writer's thread, or ``advance`` on the hub's, which reads the log once for all, ask the predicate index of the change's
+collection which queries may be concerned, and hand each the changes of a commit in one go. Nothing else is done there. The router's lock is held for a
+lookup, or for handing over a list.
 
 Names: a query watches a name, the log speaks of numbers. The catalog's records in the log bind them anew as they are met, and every query on a
 name whose collection was created, dropped or renamed is *spoiled*: it asks anew, on its reader's thread, and tells what differs.
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from docdb.errors import HistoryLost
 from docdb.feeds import history
+from docdb.feeds.forecast import MOST_BYTES, MOST_BYTES_TOGETHER, OVERHEAD, Forecast, Found, document_of
 from docdb.feeds.live import Commit, LiveQuery
 from docdb.feeds.live_window import Changed
-from docdb.feeds.ordering import id_of
 from docdb.feeds.positions import END, Place
 from docdb.feeds.predicates import PredicateIndex
 from docdb.store import changes as log
@@ -37,12 +37,9 @@ if TYPE_CHECKING:
     from docdb.store.catalog import Catalog, CollectionInfo
     from docdb.store.snapshots import Snapshot
 
-__all__ = ["LiveRouter", "MOST_BYTES", "MOST_BYTES_TOGETHER"]
+__all__ = ["LiveRouter"]
 
-MOST_BYTES: Final = 4 * 2**20  # of changes that wait for one reader
-MOST_BYTES_TOGETHER: Final = 64 * 2**20  # for all readers, an image counted as often as it waits
 LENSES: Final = 2_048  # kept; a lens takes one to two kilobytes and is made in some microseconds
-OVERHEAD: Final = 200  # bytes of a change that waits, besides its images
 _CATALOG: Final = ord(log.CATALOG_CHANGE)
 _END: Final = END.to_bytes(4, "big")
 _BINDING: Final = ("create", "drop", "rename")
@@ -68,51 +65,6 @@ class _Interest:
         return not self.count and not self.readers
 
 
-class _Found:
-    """What one commit has for whom. ``twice``: it may touch a document more than once."""
-
-    __slots__ = ("_first", "_ids", "by_key", "size", "spoiled", "twice")
-
-    def __init__(self) -> None:
-        self.by_key: dict[int, tuple[list[Changed], int]] = {}
-        self.spoiled: set[int] = set()
-        self.size = 0
-        self.twice = False
-        self._first: tuple[int, Changed] | None = None
-        self._ids: set[tuple[int, bytes]] = set()
-
-    def meet(self, number: int, change: Changed) -> None:
-        """Take note of the document that a change is of; costs nothing for the first, and where all are inserts."""
-        first = self._first
-        if first is None:
-            self._first = number, change
-            return
-        if not self._ids:
-            if change[0] == first[1][0] == "i":
-                return
-            self.twice = first[1][0] == "i"  # there may be more of them, and they were not noted
-            self._ids.add(_document(*first))
-        document = _document(number, change)
-        self.twice = self.twice or document in self._ids
-        self._ids.add(document)
-
-    def add(self, keys: Any, change: Changed) -> None:
-        size = len(change[1]) + len(change[2]) + OVERHEAD
-        self.size += size
-        for key in keys:
-            changes, so_far = self.by_key.get(key, (None, 0))
-            if key in self.spoiled:
-                continue
-            if so_far + size > MOST_BYTES or self.size > MOST_BYTES_TOGETHER:
-                self.by_key.pop(key, None)
-                self.spoiled.add(key)
-            elif changes is None:
-                self.by_key[key] = [change], size
-            else:
-                changes.append(change)
-                self.by_key[key] = changes, so_far + size
-
-
 class LiveRouter:
     """Registers live queries and hands them what concerns them; ``Hub.router``."""
 
@@ -128,6 +80,7 @@ class LiveRouter:
         self._alarms: list[tuple[float, int]] = []
         self._lenses: deque[weakref.ref[Query]] = deque()
         self._turns: weakref.WeakValueDictionary[int, threading.Lock] = weakref.WeakValueDictionary()
+        self._bindings = 0  # how often queries and collections were bound to one another
         self._bytes = 0
         self._spoiled = 0
         self.watchers: set[Any] = set()  # what holds the queries with callbacks
@@ -156,6 +109,7 @@ class LiveRouter:
             self.hub.hold()
 
     def _bind(self, query: Query, catalog: Catalog) -> None:
+        self._bindings += 1
         source, key = query.source, query.key
         interest = self._interest(source.name, catalog)
         interest.index.add(key, source.node)
@@ -178,6 +132,7 @@ class LiveRouter:
         return interest
 
     def _unbind(self, key: int, name: str) -> None:
+        self._bindings += 1
         interest = self._interests.get(name)
         if interest is None:
             return
@@ -229,57 +184,79 @@ class LiveRouter:
 
     # Handing out, on the thread of a writer or the hub
 
-    def hand_over(self, first: int, last: int, records: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Hand out commits of this process on the thread of their writer, which has the records at hand; False: the hub has to read them.
+    def foresee(self, first: int, last: int, records: Iterable[tuple[bytes, bytes]]) -> Forecast | None:
+        """Find out whom commits of this process concern, on the thread of their writer, which has the records at hand; None: the hub has to read them.
 
-        It has to where the commits before these are not handed out yet, and where a snapshot is needed. What happens between here and there may
-        hand a commit out twice: a query passes over what it has seen. So the place moves last, and what interrupts this loses nothing.
+        It has to where the commits before these are not handed out yet, and where a snapshot is needed.
         """
         with self._lock:
             place = self._place
             if not self._queries or place is None or place[0] >= last:
-                return True
+                return Forecast(last, None, self._bindings, [])
             if place != (first - 1, END):
-                return False
-            rung: list[Query] = []
+                return None
+            forecast = Forecast(last, place, self._bindings, [])
             commit, changes = first, list[tuple[int, _Interest, Changed]]()
             for key, value in records:
                 if key.endswith(_END):
-                    if not self._hand_out(commit, changes, rung):
-                        return False
+                    if not self._foresee_one(commit, changes, forecast):
+                        return None
                     commit, changes = commit + 1, []
                 elif value[0] == _CATALOG:
-                    return False
+                    return None
                 else:
                     number = int.from_bytes(value[1:5], "big")
                     interest = self._numbers.get(number)
                     if interest is not None:
                         if interest.readers:
-                            return False
+                            return None
                         changes.append((number, interest, log.unpack_images(commit, len(changes), value)))
-        for query in rung:
-            query.ring()
-        with self._lock:
-            if self._place == place:
-                self._place = last, END
-        return True
+            return forecast
 
-    def _hand_out(self, commit: int, changes: list[tuple[int, _Interest, Changed]], rung: list[Query]) -> bool:
+    def _foresee_one(self, commit: int, changes: list[tuple[int, _Interest, Changed]], forecast: Forecast) -> bool:
+        offers = forecast.offers
         if len(changes) == 1:  # as most have: the same in fewer steps
             _, interest, change = changes[0]
             for key in interest.index.candidates(change[1], change[2]):
                 query = self._query(key)
                 if query is not None:
-                    self._offer(query, (commit, [change]), len(change[1]) + len(change[2]) + OVERHEAD)
-                    rung.append(query)
+                    offers.append((query, (commit, [change]), len(change[1]) + len(change[2]) + OVERHEAD))
             return True
-        found = _Found()
+        found = Found()
         for number, interest, change in changes:
             found.meet(number, change)
             self._find(found, interest, change)
-        if found.twice and found.by_key:
+        if found.spoiled or found.twice and found.by_key:
             return False
-        self._offer_all(commit, found, rung)
+        for key, (mine, size) in found.by_key.items():
+            query = self._query(key)
+            if query is not None:
+                offers.append((query, (commit, mine), size))
+        return True
+
+    def hand_out(self, forecast: Forecast) -> bool:
+        """Hand out what was foreseen, now that it is durable; False: it does not hold any more.
+
+        What happens on the way may hand a commit out twice: a query passes over what it has seen. So the place moves last, and what interrupts
+        this loses nothing.
+        """
+        last, place, bindings, offers = forecast
+        if not offers and place is None and bindings == self._bindings:
+            return True
+        with self._lock:
+            if bindings != self._bindings:
+                return False
+            if self._place is None or self._place[0] >= last:  # the hub has read it from the log
+                return True
+            if self._place != place:
+                return False
+            for query, commit, size in offers:
+                self._offer(query, commit, size)
+        for query, _, _ in offers:
+            query.ring()
+        with self._lock:
+            if self._place == place:
+                self._place = last, END
         return True
 
     def advance(self, snapshot: Snapshot) -> int | None:
@@ -298,7 +275,7 @@ class LiveRouter:
         except HistoryLost:
             place = newest
             self._spoil_all()
-        found = _Found()
+        found = Found()
         for batch in history.read_from(snapshot, place):
             for key, value in batch:
                 commit, index = log.unpack_key(key)
@@ -309,14 +286,14 @@ class LiveRouter:
                         found = self._whole(commit, found, snapshot)
                     if found.by_key or found.spoiled:
                         self._deliver(commit, found)
-                    found = _Found()
+                    found = Found()
             place = log.unpack_key(batch[-1][0])
         with self._lock:
             if self._place is not None:
                 self._place = max(self._place, place)
         return place[0]
 
-    def _note(self, found: _Found, commit: int, index: int, value: bytes, snapshot: Snapshot) -> None:
+    def _note(self, found: Found, commit: int, index: int, value: bytes, snapshot: Snapshot) -> None:
         number = int.from_bytes(value[1:5], "big")
         if value[0] == _CATALOG:
             what = codec.decode(log.unpack_change(commit, index, value).after)
@@ -332,30 +309,31 @@ class LiveRouter:
             self._find(found, interest, change)
             found.spoiled |= interest.readers
 
-    def _find(self, found: _Found, interest: _Interest, change: Changed) -> None:
+    def _find(self, found: Found, interest: _Interest, change: Changed) -> None:
         keys = interest.index.candidates(change[1], change[2])
         if keys:
             found.add(keys, change)
 
-    def _whole(self, commit: int, found: _Found, snapshot: Snapshot) -> _Found:
+    def _whole(self, commit: int, found: Found, snapshot: Snapshot) -> Found:
         """Return what a commit has for whom when all that it did to one document goes to everybody whom any of it concerns.
 
         What lies between two changes of one commit is nobody's to see; a query that had only some of them would take it for the document.
         """
-        again = _Found()
+        again = Found()
         again.spoiled = found.spoiled
         keys: dict[tuple[int, bytes], dict[int, None]] = {}
         for number, change in _changes(commit, snapshot):
             with self._lock:
                 interest = self._numbers.get(number)
                 concerned = [] if interest is None else interest.index.candidates(change[1], change[2])
-            keys.setdefault(_document(number, change), {}).update(dict.fromkeys(concerned))
+            keys.setdefault(document_of(number, change), {}).update(dict.fromkeys(concerned))
         for number, change in _changes(commit, snapshot):
-            again.add(keys[_document(number, change)], change)
+            again.add(keys[document_of(number, change)], change)
         return again
 
-    def _follow(self, found: _Found, number: int, what: dict[str, Any], snapshot: Snapshot) -> None:
+    def _follow(self, found: Found, number: int, what: dict[str, Any], snapshot: Snapshot) -> None:
         """Follow a change of the catalog."""
+        self._bindings += 1
         kind, interest = what["what"], self._numbers.get(number)
         if kind == "rules":
             found.spoiled |= self._keys_on({what["name"]}, constrained=True)
@@ -391,14 +369,14 @@ class LiveRouter:
             found |= self._interests[name].readers
         return found
 
-    def _deliver(self, commit: int, found: _Found) -> None:
+    def _deliver(self, commit: int, found: Found) -> None:
         rung: list[Query] = []
         with self._lock:
             self._offer_all(commit, found, rung)
         for query in rung:
             query.ring()
 
-    def _offer_all(self, commit: int, found: _Found, rung: list[Query]) -> None:
+    def _offer_all(self, commit: int, found: Found, rung: list[Query]) -> None:
         for key in found.spoiled:
             query = self._query(key)
             if query is not None:
@@ -540,10 +518,6 @@ def _changes(commit: int, snapshot: Snapshot) -> Iterator[tuple[int, Changed]]:
     for item in log.read(snapshot.txn, commit - 1, commit):
         if isinstance(item, log.Change) and item.operation != log.CATALOG_CHANGE:
             yield item.collection, (item.operation, item.before, item.after)
-
-
-def _document(number: int, change: Changed) -> tuple[int, bytes]:
-    return number, id_of(change[1] or change[2])
 
 
 def _expiring(info: CollectionInfo) -> tuple[int, ...]:

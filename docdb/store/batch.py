@@ -20,7 +20,9 @@ from docdb.store.rule_records import RuleRecord, key_of
 from docdb.store.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from docdb.engine.bell import Herald
 
 __all__ = ["WriteBatch"]
 
@@ -39,8 +41,12 @@ class WriteBatch:
         history_bytes: int,
         history_age_s: float,
         state: State | None = None,
+        foretell: Callable[[WriteBatch], None] | None = None,
     ) -> None:
-        """``state`` is given when nobody has committed since it and ``known`` were the newest; they are not read again then."""
+        """``state`` is given when nobody has committed since it and ``known`` were the newest; they are not read again then.
+
+        ``foretell`` is called when all is put; it may set ``forecast`` and ``herald``.
+        """
         self.txn = txn
         if state is not None and known is not None:
             self.catalog, self.state = known, state
@@ -50,6 +56,9 @@ class WriteBatch:
         self._began_with = self.catalog
         self._counters: dict[bytes, Counters] = {}
         self._unlogged = False
+        self._foretell = foretell
+        self.forecast: Any = None  # what the feeds have found out about it ahead of its commit
+        self.herald: Herald | None = None  # who tells of its commit
 
     def view(self, name: str) -> View:
         """Return the collection as it is at this point of the batch."""
@@ -132,11 +141,15 @@ class WriteBatch:
             items.append(catalog_room.version_item(self.catalog))
         items.append((STATE_KEY, self.state.pack()))
         self.txn.put_many(CATALOG, items)
-        self.txn.commit()
+        if self._foretell is not None:
+            self._foretell(self)
+        self.txn.commit(self.herald)
 
     def abort(self) -> None:
         """Undo everything."""
         self.txn.abort()
+        if self.herald is not None:
+            self.herald.tell(False)
 
     def _put_now(self, key: bytes, value: bytes) -> None:
         self.txn.put_many(CATALOG, [(key, value)])

@@ -18,6 +18,7 @@ from sortedcontainers import SortedDict  # type: ignore[import-untyped]
 
 from docdb.engine.base import DOCUMENTS, ENTRIES, SPACES, Engine, EngineTransaction
 from docdb.engine.batches import check_item, check_key, check_shape, deliver, sizes
+from docdb.engine.bell import Herald
 from docdb.errors import InvalidOperation
 
 __all__ = ["Frozen", "Overlay", "OverlayEngine"]
@@ -129,7 +130,7 @@ class Layered(EngineTransaction):
     def delete_many(self, space: int, keys: Iterable[bytes]) -> int:
         raise InvalidOperation("a snapshot cannot be written to")
 
-    def commit(self) -> None:
+    def commit(self, herald: Herald | None = None) -> None:
         raise InvalidOperation("what stands beside a snapshot is not committed by the engine")
 
     def _keys(self, space: int, low: bytes, high: bytes) -> Iterator[bytes]:

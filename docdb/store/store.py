@@ -24,7 +24,7 @@ from docdb.store import catalog as catalog_room
 from docdb.store import codec
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import Catalog, CollectionInfo, State
-from docdb.store.changes import Few, LogWriter
+from docdb.store.changes import Few
 from docdb.store.keyspace import FORMAT_KEY, document_key
 from docdb.store.signals import Shield
 from docdb.store.snapshots import Lent, Snapshot
@@ -40,6 +40,8 @@ HISTORY_AGE_S: Final = 24 * 3600.0
 READER_CHECK_COMMITS: Final = (
     100  # 5 us with eight processes; a killed reader's pages are kept till then, 40 KB of them a commit
 )
+
+WORTH_S: Final = 0.0001  # what a commit has to take for snapshots to be made ahead of it
 
 
 def _nobody_watches(store: Store, due: float) -> None:
@@ -235,6 +237,7 @@ class Store:
                 history_bytes=self.history_bytes,
                 history_age_s=self.history_age_s,
                 state=None if latest is None else latest[2].copy(),
+                foretell=self._foretell,
             )
         except BaseException:
             txn.abort()
@@ -251,15 +254,35 @@ class Store:
             self._latest = batch.txn.id + 1, batch.catalog, batch.state
         if self.writer.commits % READER_CHECK_COMMITS == 0:
             self.engine.reader_check()
-        self._announce(batch.log, batch.state.last_commit, batch.txn.id + 1)
+        hub, forecast, last = self.hub, batch.forecast, batch.state.last_commit
+        told = hub is None
+        try:
+            told = hub is None or hub.committed(batch.log, last, batch.txn.id + 1, forecast)
+        finally:
+            if not told:  # the herald has left this process out, or rung before there was anything for its thread to do
+                self.bell.nudge()
+        for bell in self.bells:
+            bell()
 
-    def _announce(self, log: LogWriter | Few, last: int, storage_id: int) -> None:
-        """Tell the feeds and whoever listens of what was committed."""
+    def _foretell(self, batch: WriteBatch) -> None:
+        """Have the feeds find out what a commit is for whom, while the processor's caches are warm; and name who tells of it."""
+        hub, last = self.hub, batch.state.last_commit
+        if hub is not None:
+            try:
+                batch.forecast = hub.foresee(batch.log, last)
+            except Exception:
+                _complain()
+        batch.herald = self.bell.herald(last, others=batch.forecast is not None)
+        if batch.forecast is not None and batch.herald is not None and self.writer.usual_commit_s >= WORTH_S:
+            hub.rouse(batch.forecast, batch.herald)
+
+    def _announce(self, log: Few, storage_id: int) -> None:
+        """Tell the feeds and whoever listens of a commit that nobody has foretold."""
         told = False
         try:
-            told = self.hub is not None and self.hub.committed(log, last, storage_id)
+            told = self.hub is not None and self.hub.committed(log, log.last, storage_id)
         finally:  # other processes must hear of it, whatever goes wrong here
-            self.bell.ring(last, others=told)
+            self.bell.ring(log.last, others=told)
         for bell in self.bells:
             bell()
 
@@ -267,12 +290,9 @@ class Store:
         """Tell of a commit outside a batch, by its records; what goes wrong with that does not concern its caller."""
         with Shield():
             try:
-                log = Few(records)
-                self._announce(log, log.last, self._latest[0] if self._latest else -1)
+                self._announce(Few(records), self._latest[0] if self._latest else -1)
             except Exception:
-                import logging  # seldom needed, and slow to load
-
-                logging.getLogger("docdb.store").exception("after a commit")
+                _complain()
 
     def _repair(self) -> None:
         """After a failed flush: what the environment holds in memory can no longer be trusted."""
@@ -338,3 +358,9 @@ class Store:
             hub.stop()
         self.engine.close()
         self.bell.close()
+
+
+def _complain() -> None:
+    import logging  # seldom needed, and slow to load
+
+    logging.getLogger("docdb.store").exception("telling of a commit")

@@ -96,7 +96,7 @@ class Writer:
         self._queue: deque[Ticket] = deque()
         self._leading = False
         self._last_callers = 1
-        self._usual_commit_s = 0.0
+        self.usual_commit_s = 0.0  # what a commit takes, on average of late
         self.lone = Ticket(
             _nothing
         )  # who leads without a batch: a change by the short road (``_native/lmdb_changes.pxi``)
@@ -194,9 +194,9 @@ class Writer:
     def _gather(self) -> None:
         """Wait for the callers of the last batch to come back, where there were several."""
         expected = self._last_callers
-        if expected < 2 or self._usual_commit_s == 0:
+        if expected < 2 or self.usual_commit_s == 0:
             return
-        until = time.perf_counter() + min(self._usual_commit_s * GATHER_SHARE, GATHER_LIMIT_S)
+        until = time.perf_counter() + min(self.usual_commit_s * GATHER_SHARE, GATHER_LIMIT_S)
         while len(self._queue) < expected and time.perf_counter() < until:
             time.sleep(0)
 
@@ -271,7 +271,7 @@ class Writer:
     def _note(self, callers: int, seconds: float) -> None:
         self.commits += 1
         self.callers += callers
-        self._usual_commit_s = seconds if self._usual_commit_s == 0 else 0.9 * self._usual_commit_s + 0.1 * seconds
+        self.usual_commit_s = seconds if self.usual_commit_s == 0 else 0.9 * self.usual_commit_s + 0.1 * seconds
 
     def forget(self) -> None:
         """Begin anew in a forked child, where nobody of the parent's queue exists."""

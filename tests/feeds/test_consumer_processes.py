@@ -82,7 +82,7 @@ def killed_at(path: Path, point: str, count: int, batch: int | None) -> None:
     around(WriteBatch, "finish", "flush", "flushed")
     db = docdb.open(path)
     consumer = db.consume("c", fn, collection="a", operations="insert", from_="oldest", batch=batch)
-    around(db._store.bell, "ring", "bell", "rung")
+    around(db._store.writer, "_committed", "bell", "rung")
     consumer.catch_up(SOON_S)
 
 
@@ -188,7 +188,8 @@ def test_a_killed_trigger_repeats_its_last_calls_and_leaves_none_out(tmp_path: P
 SWEPT = """
     import os, signal, sys, docdb
     db = docdb.open(sys.argv[1])
-    db._store.bell.ring = lambda number, **_: os.kill(os.getpid(), signal.SIGKILL)
+    db._store.bell.herald = lambda number, **_: None
+    db._store.writer._committed = lambda batch: os.kill(os.getpid(), signal.SIGKILL)
     db["a"].insert_one({"_id": int(sys.argv[2])})
 """
 

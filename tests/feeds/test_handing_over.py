@@ -162,7 +162,7 @@ def test_an_own_commit_behind_an_unseen_one_is_left_to_the_hub(tmp_path: Path) -
         assert told(query) == [("enqueue", 1), ("enqueue", 2)]
 
 
-@pytest.mark.parametrize("point", ["_hand_out", "_query", "_offer"])
+@pytest.mark.parametrize("point", ["_foresee_one", "_offer", "_query", "foresee", "hand_out"])
 @pytest.mark.parametrize("behind", [False, True])
 def test_what_interrupts_the_handing_over_loses_nothing(
     db: docdb.Database, point: str, behind: bool, monkeypatch: pytest.MonkeyPatch
@@ -224,8 +224,16 @@ def test_other_processes_hear_of_a_commit_that_could_not_be_handed_over(
 ) -> None:
     db["a"].insert_one({"_id": 0, "k": 1})
     watching(db, k=1)
-    rung: list[Any] = []
+    bell, nudges, rung = db._store.bell, list[None](), list[tuple[int, Any]]()
+    herald = bell.herald
+
+    def noting(number: int, **options: Any) -> Any:
+        rung.append((number, options))
+        return herald(number, **options)
+
     monkeypatch.setattr(db._store.hub, "committed", lambda *arguments: 1 / 0)
-    monkeypatch.setattr(db._store.bell, "ring", lambda number, **options: rung.append((number, options)))
+    monkeypatch.setattr(bell, "herald", noting)
+    monkeypatch.setattr(bell, "nudge", lambda: nudges.append(None))
     db["a"].insert_one({"_id": 1, "k": 1})
-    assert rung == [(2, {"others": False})]
+    assert rung == [(2, {"others": True})]
+    assert nudges == [None]  # the own thread is to look

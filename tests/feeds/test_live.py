@@ -23,7 +23,7 @@ import docdb
 from docdb import _native
 from docdb import command as _
 from docdb.errors import InvalidOperation, NotSupportedError, QueryError, UsageError
-from docdb.feeds import delivery, hub, live, live_window, routing
+from docdb.feeds import delivery, forecast, hub, live, live_window, routing
 from tests.fuzz.live import run
 
 SOON_S = 20.0
@@ -744,6 +744,7 @@ def test_the_thread_comes_and_goes_with_live_queries(db: docdb.Database) -> None
 
 
 def test_a_slow_reader_gets_the_last_state(monkeypatch: pytest.MonkeyPatch, db: docdb.Database) -> None:
+    monkeypatch.setattr(forecast, "MOST_BYTES", 5_000)
     monkeypatch.setattr(routing, "MOST_BYTES", 5_000)
     db["a"].insert_many([{"_id": n, "n": n} for n in range(4)])
     slow, quick = db["a"].where({}).watch(), db["a"].where({"_id": 0}).watch()
@@ -763,6 +764,7 @@ def test_a_slow_reader_gets_the_last_state(monkeypatch: pytest.MonkeyPatch, db: 
 
 
 def test_what_waits_for_all_readers_is_bounded(monkeypatch: pytest.MonkeyPatch, db: docdb.Database) -> None:
+    monkeypatch.setattr(forecast, "MOST_BYTES_TOGETHER", 20_000)
     monkeypatch.setattr(routing, "MOST_BYTES_TOGETHER", 20_000)
     queries = [db["a"].where({}).watch() for _ in range(50)]
     for n in range(50):
@@ -774,6 +776,7 @@ def test_what_waits_for_all_readers_is_bounded(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_large_commit_is_told_by_asking_anew(monkeypatch: pytest.MonkeyPatch, db: docdb.Database) -> None:
+    monkeypatch.setattr(forecast, "MOST_BYTES", 10_000)
     monkeypatch.setattr(routing, "MOST_BYTES", 10_000)
     query, small = db["a"].where({}).watch(), db["a"].where({"_id": 7}).watch()
     db["a"].insert_many([{"_id": n, "text": "x" * 50} for n in range(200)])
@@ -785,6 +788,7 @@ def test_a_large_commit_is_told_by_asking_anew(monkeypatch: pytest.MonkeyPatch, 
 def test_asked_anew_what_changed_follows_from_the_two_results(
     monkeypatch: pytest.MonkeyPatch, db: docdb.Database
 ) -> None:
+    monkeypatch.setattr(forecast, "MOST_BYTES", 1)
     monkeypatch.setattr(routing, "MOST_BYTES", 1)
     db["a"].insert_many([{"_id": n, "n": n} for n in range(6)])
     query = db["a"].where({"n": {"$gte": 1}}).order_by("n").limit(3).watch()
@@ -985,7 +989,7 @@ def _call_all_updates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _hand_over_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing._Found, "meet", lambda *_: None)
+    monkeypatch.setattr(routing.Found, "meet", lambda *_: None)
 
 
 def _swap_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1132,7 +1136,7 @@ def test_a_silent_commit_of_another_process_is_found_with_the_next_one_here(asle
         assert query.next(timeout_s=SOON_S).docs == []
         script = (
             "import docdb, sys\nwith docdb.open(sys.argv[1]) as db:\n"
-            "    db._store.bell.ring = lambda number, **_: None\n    db['a'].insert_one({'_id': 5, 'k': 1})"
+            "    db._store.bell.herald = lambda number, **_: None\n    db['a'].insert_one({'_id': 5, 'k': 1})"
         )
         subprocess.run([sys.executable, "-c", script, str(asleep.path)], check=True)
         asleep["a"].update_one({"_id": 0}, {"$set": {"n": 1}})

@@ -53,7 +53,8 @@ def test_changes_of_two_processes_come_once_in_commit_order(tmp_path: Path) -> N
 KILLED = """
     import os, signal, sys, docdb
     db = docdb.open(sys.argv[1])
-    db._store.bell.ring = lambda number, **_: os.kill(os.getpid(), signal.SIGKILL)
+    db._store.bell.herald = lambda number, **_: None
+    db._store.writer._committed = lambda batch: os.kill(os.getpid(), signal.SIGKILL)
     db["a"].insert_one({"_id": int(sys.argv[2])})
 """
 

@@ -454,7 +454,7 @@ def test_a_transaction_is_one_commit(db: docdb.Database) -> None:
 
 def test_a_lost_bell_is_made_up_for_by_looking(db: docdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = db["a"].changes(operations="insert")
-    monkeypatch.setattr(db._store.bell, "ring", lambda number, **_: None)
+    monkeypatch.setattr(db._store.bell, "herald", lambda number, **_: None)
     threading.Timer(0.05, db["a"].insert_one, [{"_id": 1}]).start()
     assert stream.next(SOON_S).id == 1
 
