@@ -191,8 +191,10 @@ cdef class Herald:
 
     def wait(self, double timeout_s):
         """Wait for the outcome; tell whether the commit has landed by then."""
-        cdef int64_t timeout_ns = <int64_t>(min(max(timeout_s, 0.0), 1e9) * 1e9)
+        cdef int64_t timeout_ns = 0
         cdef uint32_t outcome
+        if timeout_s > 0:  # which NaN is not
+            timeout_ns = <int64_t>(min(timeout_s, 1e9) * 1e9)
         with nogil:
             outcome = herald_wait(self.words, timeout_ns)
         return outcome == LANDED

@@ -54,6 +54,13 @@ def bells() -> Door:
             own = chance.getrandbits(32) | 1
             bell.wait(memory, number ^ 1 if timeout > 1 else number, timeout, array("I", [number ^ 2, 0]), own)
             bell.ring_others(memory, number ^ 4, own)
+            herald = bell.Herald(memory, number ^ 8, own, number & 1 == 1)
+            landed = number & 2 == 2
+            assert not herald.wait(float("nan") if landed else float("-inf"))
+            herald.tell(landed)
+            herald.tell(not landed)
+            assert herald.wait(float("inf")) is landed
+            assert bell.value(memory) == number ^ (8 if landed else 4)
 
     return door
 
