@@ -82,7 +82,8 @@ def open(
     damage the file). ``naive_dates`` is "refuse" or "utc". ``history_bytes`` and ``history_age_s`` bound the change log. ``sweep_s`` is how often a thread
     looks for expired documents, where an index lets any expire; None: only ``sweep()`` removes them. ``snapshot_limit_s`` bounds the life of a
     cursor's snapshot, read or not, ``transaction_limit_s`` that of a transaction, ``slow_ms`` is from where on operations are logged to
-    ``docdb.slow``. ``verify`` reads the whole file before it is mapped, and then runs the checker. ``native`` False takes py-lmdb's public interface even where the kernels are there.
+    ``docdb.slow``. ``verify`` reads the whole file before it is mapped, and then runs the checker.
+    ``native`` False takes py-lmdb's public interface even where the kernels are there.
     ``on_denied(denial)`` is called after each refusal by the rules (``as_user``), with the reason that the caller is not told.
 
     Raises FormatError, CorruptError, BusyError or another StorageError. Cost: a few milliseconds, whatever the size.
