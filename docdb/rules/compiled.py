@@ -1,9 +1,10 @@
 """Rules compiled for certain circumstances, and kept where many operations share these.
 
-What lives here: ``compiled`` and ``Compiled``. What it must not know: queries.
+What lives here: ``compiled``, ``bound``, ``equalities_of`` and ``Compiled``. What it must not know: queries.
 
-What depends on ``auth`` alone is kept, since each operation of one caller meets the same rule with the same ``auth``; what reads ``now``, the
-request or a ``get`` is compiled anew each time. ``auth`` is compared by its values, never by identity: it may be changed in place.
+What depends on ``auth`` alone is prepared for all callers (``prepared``), bound to one, and kept: each operation of one caller meets the same rule with the
+same ``auth``. What is asked of ``auth`` is compared by its values, never by identity: it may be changed in place. What reads ``now``, the request or a
+``get`` is compiled anew each time.
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ from docdb.errors import DocumentError
 from docdb.language import tree
 from docdb.language.matching import matcher
 from docdb.language.programs import compile_program
-from docdb.rules.constraint import formula_of, no_array_before
+from docdb.rules.constraint import formula_of, no_array_at
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.formula import FALSE, TRUE, Formula, Within, every, written
-from docdb.rules.partial import Partial, as_created
-from docdb.rules.syntax import Call, Logic, Node, Variable, walk
+from docdb.rules.partial import FAILED, Partial, as_created
+from docdb.rules.prepared import Auth, Equalities, Prepared, conjuncts, prepared
+from docdb.rules.syntax import Node
 from docdb.store import codec
 
 if TYPE_CHECKING:
     from docdb._native.program import Program
     from docdb.store.runs import Documents
 
-__all__ = ["Compiled", "Verdict", "compiled", "is_steady", "verdict_of"]
+__all__ = ["Compiled", "Verdict", "bound", "compiled", "equalities_of", "verdict_of"]
 
 Verdict = Callable[[bytes], bool | int]  # true or false
 
 MOST_KEPT: Final = 256
 MOST_ITEMS: Final = 50  # of a list in auth
 LONGEST_PATH: Final = 16  # names that the kernel follows
-_PLAIN: Final = frozenset({str, bool, int, float, dt.datetime, type(None)})
+_PLAIN: Final = frozenset({str, bool, int, float, dt.datetime, type(None), type(FAILED)})
 
 
 class Compiled:
@@ -44,29 +46,32 @@ class Compiled:
     ``always``: it is true of every document. ``false`` is a conjunct that is true of no document, ``hopeless`` one that does not even look at the document.
     """
 
-    def __init__(self, rule: Node, about: Circumstances, open_request: bool = False, creating: bool = False) -> None:
-        self.rule = rule
-        self.partial = Partial(about, open_request=open_request, creating=creating)
-        conjuncts = _conjuncts(as_created(rule) if creating else rule)
-        self.parts: list[tuple[Node, Formula]] = [(part, formula_of(part, self.partial)) for part in conjuncts]
-        false = [part for part, demand in self.parts if demand is FALSE]
-        self.false = next(iter(false), None)
-        self.always = all(demand is TRUE for _, demand in self.parts)
-        self.hopeless = next((part for part in false if not self.partial.depends(part)), None)
+    def __init__(self, parts: list[tuple[Node, Formula]], partial: Partial) -> None:
+        """``partial``: what the formulas were made in, or would be."""
+        self.partial = partial
+        self.parts = parts
+        false = [part for part, demand in parts if demand is FALSE]
+        self.false = false[0] if false else None
+        self.always = all(demand is TRUE for _, demand in parts)
+        self.hopeless = next((part for part in false if not partial.depends(part)), None)
+
+    @classmethod
+    def anew(cls, rule: Node, about: Circumstances, *, open_request: bool = False, creating: bool = False) -> Compiled:
+        """Compile a rule for these circumstances alone: the law that ``compiled`` is held to."""
+        partial = Partial(about, open_request=open_request, creating=creating)
+        parts = conjuncts(as_created(rule) if creating else rule)
+        return cls([(part, formula_of(part, partial)) for part in parts], partial)
 
     @cached_property
-    def equalities(self) -> tuple[tuple[tree.Path, Any, tuple[tree.Node, ...]], ...] | None:
+    def equalities(self) -> Equalities | None:
         """The whole rule as fields that must equal one text or boolean each: path, value, and what excludes arrays; None when it is more."""
         found = []
         for _, demand in self.parts:
             if demand is TRUE:
                 continue
-            value = demand.value if isinstance(demand, Within) else None
-            if type(value) not in (str, bool):
+            if type(demand) is not Within or type(demand.value) not in (str, bool):
                 return None
-            path = demand.path  # type: ignore[attr-defined]
-            no_array: tree.Node = tree.Not(tree.TypeIs(path, frozenset({"array"})))
-            found.append((path, value, (*no_array_before(path), no_array)))
+            found.append((demand.path, demand.value, no_array_at(demand.path)))
         return tuple(found)
 
     @cached_property
@@ -135,51 +140,59 @@ def _nothing(data: bytes) -> bool:
 
 
 def compiled(rule: Node, about: Circumstances, *, open_request: bool = False, creating: bool = False) -> Compiled:
-    """Return the compiled rule, one of the last where it depends on ``auth`` alone and that is plain."""
-    key = _key(rule, about, creating)
-    if key is None:
-        return Compiled(rule, about, open_request, creating)
-    key = (*key, open_request)
-    known = _kept.get(key)
-    if known is None or known.rule is not rule:
-        if len(_kept) >= MOST_KEPT:
-            _kept.clear()
-        known = _kept[key] = Compiled(rule, about, open_request, creating)
+    """Return the compiled rule, bound where it depends on ``auth`` alone."""
+    found = None if open_request and creating else bound(rule, about.auth, creating=creating)
+    if found is None:
+        return Compiled.anew(rule, about, open_request=open_request, creating=creating)
+    return found
+
+
+def bound(rule: Node, auth: Auth, *, creating: bool = False) -> Compiled | None:
+    """Return a rule with a caller's values in its places, one of the last where they are plain; None for a rule that depends on more than ``auth``."""
+    made = prepared(rule, creating)
+    if made is None:
+        return None
+    values = made.values(auth)
+    asked = _frozen(_everything_of(auth) if made.whole else values)
+    key = made, asked
+    known = None if asked is None else _kept.get(key)
+    if known is None:
+        parts, own = made.bind(values, auth)
+        known = Compiled(parts, made.partial if own is None else own)
+        if asked is not None and (own is None or made.whole or _frozen(_everything_of(auth)) is not None):
+            if len(_kept) >= MOST_KEPT:
+                _kept.clear()
+            _kept[key] = known
     return known
 
 
-_kept: dict[tuple[Any, ...], Compiled] = {}
-_steady: dict[tuple[int, bool], tuple[Node, bool]] = {}
+def equalities_of(rule: Node, auth: Auth) -> Equalities | None:
+    """Return the ``equalities`` of a rule that depends on ``auth`` alone, None for any other. Cost for most: the places, and no formula."""
+    made = prepared(rule, False)
+    found = None if made is None else made.equalities(auth)
+    if found is not None or made is None:
+        return found
+    known = bound(rule, auth)
+    return None if known is None else known.equalities
 
 
-def is_steady(rule: Node, *, creating: bool = False) -> bool:
-    """Tell whether what a rule comes to for a document depends on ``auth`` alone."""
-    place = id(rule), creating
-    known = _steady.get(place)
-    if known is None or known[0] is not rule:
-        if len(_steady) >= MOST_KEPT:
-            _steady.clear()
-        known = _steady[place] = rule, all(_is_steady(node, creating) for node in walk(rule))
-    return known[1]
+_kept: dict[tuple[Prepared, tuple[Any, ...] | None], Compiled] = {}
 
 
-def _key(rule: Node, about: Circumstances, creating: bool) -> tuple[Any, ...] | None:
-    if not is_steady(rule, creating=creating):
-        return None
-    place = id(rule), creating
-    auth = about.auth
-    if auth is None:
-        return place, None
-    values = tuple(auth.values())
+def _everything_of(auth: Auth) -> tuple[Any, ...]:
+    return (FAILED,) if auth is None else (*auth, *auth.values())
+
+
+def _frozen(values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return values with their types, each plain or a short list of plain ones; None where one is too large or too deep to be kept."""
     kinds = tuple(map(type, values))
     if _PLAIN.issuperset(kinds):
-        return place, tuple(auth), values, kinds
-    frozen = tuple(map(_frozen, values))
-    return None if None in frozen else (place, tuple(auth), frozen)
+        return values, kinds
+    found = tuple(map(_frozen_one, values))
+    return None if None in found else found
 
 
-def _frozen(value: Any) -> tuple[Any, ...] | None:
-    """Return a value, or a short list of such, with its types; None for what is too large or too deep to be worth it."""
+def _frozen_one(value: Any) -> tuple[Any, ...] | None:
     kind = type(value)
     if kind in _PLAIN:
         return kind, value
@@ -187,16 +200,3 @@ def _frozen(value: Any) -> tuple[Any, ...] | None:
         kinds = tuple(map(type, value))
         return (list, tuple(value), kinds) if _PLAIN.issuperset(kinds) else None
     return None
-
-
-def _is_steady(node: Node, creating: bool) -> bool:
-    """Tell whether a node depends on nothing but ``auth`` and the document, which in a create is the request's data, too."""
-    if isinstance(node, Call):
-        return node.name != "get" and (creating or node.name != "changed")
-    return not isinstance(node, Variable) or not (node.name == "now" or (node.name == "request" and not creating))
-
-
-def _conjuncts(rule: Node) -> list[Node]:
-    if isinstance(rule, Logic) and rule.operator == "&&":
-        return [*_conjuncts(rule.left), *_conjuncts(rule.right)]
-    return [rule]

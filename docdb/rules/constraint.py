@@ -27,6 +27,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from docdb.errors import DocumentError
@@ -40,12 +41,15 @@ from docdb.rules.partial import FAILED, Partial
 from docdb.rules.regions import ABSENT, NOTHING, NULL, complement, leaf_region, outside, point, union
 from docdb.rules.syntax import Binary, Call, Index, Logic, Member, Method, Node, Not, Undefined
 
-__all__ = ["constraint", "formula_of", "no_array_before"]
+__all__ = [
+    "MAX_ITEMS", "OPPOSITE", "ORDER", "REVERSED", "Compiler", "constraint", "equal_to", "formula_of", "holding", "is_nan", "is_plain",
+    "no_array_at", "no_array_before", "ordered", "with_default",
+]  # fmt: skip
 
 MAX_ITEMS: Final = 1_000  # of a list that becomes leaves; longer ones are the evaluator's
-_FLIPPED: Final = {"<": "gt", "<=": "gte", ">": "lt", ">=": "lte"}
-_ORDER: Final = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
-_OPPOSITE: Final = {"lt": "gte", "lte": "gt", "gt": "lte", "gte": "lt"}
+REVERSED: Final = {"<": "gt", "<=": "gte", ">": "lt", ">=": "lte"}
+ORDER: Final = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+OPPOSITE: Final = {"lt": "gte", "lte": "gt", "gt": "lte", "gte": "lt"}
 _ARRAY: Final = frozenset({"array"})
 _NULL: Final = frozenset({"null"})
 _OBJECT: Final = frozenset({"object"})
@@ -59,9 +63,9 @@ def constraint(rule: Node, about: Circumstances) -> tree.Node:
     return written(formula_of(rule, Partial(about)))
 
 
-def formula_of(rule: Node, partial: Partial) -> Formula:
-    """Return what the rule demands of a document to be true of it."""
-    return _Compiler(partial).formula(rule, True)
+def formula_of(rule: Node, partial: Partial, wanted: bool = True) -> Formula:
+    """Return what the rule demands of a document to be true (or false) of it."""
+    return Compiler(partial).formula(rule, wanted)
 
 
 def no_array_before(path: tree.Path) -> list[tree.Node]:
@@ -69,7 +73,15 @@ def no_array_before(path: tree.Path) -> list[tree.Node]:
     return [tree.Not(tree.TypeIs(path[:length], _ARRAY)) for length in range(1, len(path))]
 
 
-class _Compiler:
+@lru_cache(maxsize=1_000)
+def no_array_at(path: tree.Path) -> tuple[tree.Node, ...]:
+    """Return the conditions that nothing on the way to the end of a path is an array, and no array stands there."""
+    return (*no_array_before(path), tree.Not(tree.TypeIs(path, _ARRAY)))
+
+
+class Compiler:
+    """Compiles the parts of a rule for one caller; what ``prepared`` does for all of them at once is held to this."""
+
     def __init__(self, partial: Partial) -> None:
         self.partial = partial
 
@@ -84,7 +96,7 @@ class _Compiler:
             return TRUE
         if not self.partial.depends(node):
             return TRUE if self.partial.fold(node) is wanted else FALSE
-        split = _with_default(node)
+        split = with_default(node)
         if split is not None:
             field, present, otherwise = split
             absent = self.presence(field, False)
@@ -100,7 +112,7 @@ class _Compiler:
     def leaf(self, node: Node, wanted: bool) -> Formula | None:
         if isinstance(node, Member | Index):
             path = self.path(node)
-            return None if path is None else _equal(path, (wanted,), True)
+            return None if path is None else equal_to(path, (wanted,), True)
         if isinstance(node, Call) and node.name == "exists":
             return self.presence(node.arguments[0], wanted)
         if not isinstance(node, Binary):
@@ -144,8 +156,8 @@ class _Compiler:
             if value is _DEPENDS:
                 continue
             path = self.path(side)
-            if path is not None and _is_plain(value):
-                return _equal(path, (value,), equal)
+            if path is not None and is_plain(value):
+                return equal_to(path, (value,), equal)
             return self.asked(node, wanted, self.hint(side, value) if equal else None)
         return None
 
@@ -160,7 +172,7 @@ class _Compiler:
             return None
 
     def order(self, node: Binary, wanted: bool) -> Formula | None:
-        for side, other, names in ((node.left, node.right, _ORDER), (node.right, node.left, _FLIPPED)):
+        for side, other, names in ((node.left, node.right, ORDER), (node.right, node.left, REVERSED)):
             value = self.settled(other)
             if value is FAILED:
                 return FALSE
@@ -169,12 +181,12 @@ class _Compiler:
             path = self.path(side)
             if path is None:
                 return None
-            if not _is_plain(value):
+            if not is_plain(value):
                 return None
-            if value is None or isinstance(value, bool) or _is_nan(value):
+            if value is None or isinstance(value, bool) or is_nan(value):
                 return FALSE
-            op = names[node.operator] if wanted else _OPPOSITE[names[node.operator]]
-            return _ordered(path, op, value)
+            op = names[node.operator] if wanted else OPPOSITE[names[node.operator]]
+            return ordered(path, op, value)
         return None
 
     def membership(self, node: Binary, wanted: bool) -> Formula | None:
@@ -184,30 +196,30 @@ class _Compiler:
         if items is not _DEPENDS:
             return self.among(node, items, wanted)
         path = self.path(node.right)
-        if value is _DEPENDS or path is None or not _is_plain(value):
+        if value is _DEPENDS or path is None or not is_plain(value):
             return None
-        return _holds(path, value, wanted)
+        return holding(path, value, wanted)
 
     def among(self, node: Binary, items: Any, wanted: bool) -> Formula | None:
         """Return the formula of a field in a settled list."""
         if not isinstance(items, list | tuple):
             return FALSE
         path = self.path(node.left)
-        if path is None or len(items) > MAX_ITEMS or not all(map(_is_plain, items)):
+        if path is None or len(items) > MAX_ITEMS or not all(map(is_plain, items)):
             return None
-        return _equal(path, items, wanted)
+        return equal_to(path, items, wanted)
 
 
 _DEPENDS: Final = object()
-_BINARY: Final[dict[str, Callable[[_Compiler, Binary, bool], Formula | None]]] = {
-    "==": _Compiler.equality,
-    "!=": _Compiler.equality,
-    "in": _Compiler.membership,
-    **dict.fromkeys(_ORDER, _Compiler.order),
+_BINARY: Final[dict[str, Callable[[Compiler, Binary, bool], Formula | None]]] = {
+    "==": Compiler.equality,
+    "!=": Compiler.equality,
+    "in": Compiler.membership,
+    **dict.fromkeys(ORDER, Compiler.order),
 }
 
 
-def _with_default(node: Node) -> tuple[Node, Node, Node] | None:
+def with_default(node: Node) -> tuple[Node, Node, Node] | None:
     """Return the field of a ``default`` and the two readings of the part that holds it: with the field, and with what stands for it."""
     if _is_default(node):
         assert isinstance(node, Call)
@@ -233,7 +245,7 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Tell whether filters compare a value as rules do, once arrays and missing fields are excluded."""
     try:
         return type(value) in _PLAIN and canonical_scalar(value, "") is not None or value is None
@@ -244,7 +256,7 @@ def _is_plain(value: Any) -> bool:
 _PLAIN: Final = frozenset({bool, str, int, Int64, float, Decimal, dt.datetime})
 
 
-def _is_nan(value: Any) -> bool:
+def is_nan(value: Any) -> bool:
     return isinstance(value, float | Decimal) and value != value
 
 
@@ -256,7 +268,7 @@ def _no_array(path: tree.Path) -> tree.Node:
     return tree.Not(tree.TypeIs(path, _ARRAY))
 
 
-def _ordered(path: tree.Path, op: str, value: Any) -> Formula:
+def ordered(path: tree.Path, op: str, value: Any) -> Formula:
     """Return where the field stands in an order with a number, string or date; dates and numbers compare as milliseconds."""
     leaves = [tree.Compare(path, op, value)]
     if isinstance(value, dt.datetime):
@@ -268,9 +280,13 @@ def _ordered(path: tree.Path, op: str, value: Any) -> Formula:
     return _within(path, region, [leaves[0] if len(leaves) == 1 else tree.Or(tuple(leaves)), _no_array(path)])
 
 
-def _equal(path: tree.Path, values: Sequence[Any], wanted: bool) -> Formula:
+def equal_to(path: tree.Path, values: Sequence[Any], wanted: bool) -> Formula:
     """Return where the field equals one of the values, or is there and equals none."""
-    values = [value for value in values if not _is_nan(value)]  # it equals nothing
+    if wanted and len(values) == 1 and type(values[0]) in (str, bool):  # as most
+        value = values[0]
+        equals: tree.Node = tree.And((tree.Compare(path, "eq", value), *no_array_at(path)))
+        return Within(equals, path, point(value), value)
+    values = [value for value in values if not is_nan(value)]  # it equals nothing
     others = [value for value in values if value is not None]
     choices: list[tree.Node] = [tree.TypeIs(path, _NULL)] if len(others) < len(values) else []
     if len(others) == 1:
@@ -287,10 +303,10 @@ def _equal(path: tree.Path, values: Sequence[Any], wanted: bool) -> Formula:
     return _within(path, differs, [tree.Exists(path), tree.Not(tree.And(tuple(equal)))])
 
 
-def _holds(path: tree.Path, value: Any, wanted: bool) -> Formula:
+def holding(path: tree.Path, value: Any, wanted: bool) -> Formula:
     """Return where the field is a list that holds (or does not hold) the value."""
     is_list: tree.Node = tree.TypeIs(path, _ARRAY)
-    if _is_nan(value):
+    if is_nan(value):
         return FALSE if wanted else Holds(conjunction([is_list, *no_array_before(path)]), path, NOTHING, False)
     found: tree.Node = tree.Compare(path, "eq", value)
     if value is None:

@@ -29,6 +29,7 @@ from docdb.rules.evaluator import MAX_DOCUMENTS, Circumstances
 from docdb.rules.facts import MAX_CASES, Facts, Literal, cases, is_too_large, spread
 from docdb.rules.formula import All, Asked, Formula, Holds, Within, written
 from docdb.rules.partial import Partial
+from docdb.rules.prepared import Equalities
 from docdb.rules.spelling import spell
 from docdb.rules.syntax import Node, Variable, children
 
@@ -62,7 +63,7 @@ def decide(
     known = compiled(rule, about, open_request=open_request)
     if known.always:
         return Decision(True, node)
-    quick = None if filter_mode else proved_quickly(known, node)
+    quick = None if filter_mode else proved_quickly(known.equalities, node)
     if quick is not None:
         return Decision(True, quick)
     if is_too_large(node):
@@ -75,12 +76,11 @@ def decide(
     return _prove(known, node)
 
 
-def proved_quickly(known: Compiled, node: tree.Node) -> tree.Node | None:
+def proved_quickly(wanted: Equalities | None, node: tree.Node) -> tree.Node | None:
     """Return the filter to run where rule and query are plain comparisons and the query has all that the rule asks for, as most have; None elsewhere.
 
-    What ``_prove`` finds as well, in a tenth of the steps.
+    ``wanted`` are the rule's equalities. What ``_prove`` finds as well, in a tenth of the steps.
     """
-    wanted = known.equalities
     parts = node.parts if type(node) is tree.And else (node,)
     if not wanted or len(parts) > MAX_PLAIN:
         return None

@@ -20,7 +20,7 @@ from docdb.errors import CorruptError, DeniedError, RuleError
 from docdb.language.matching import matcher
 from docdb.language.tree import Node
 from docdb.planner.queries import FindQuery
-from docdb.rules.compiled import Compiled, compiled, is_steady
+from docdb.rules.compiled import compiled
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.fields import Fields, fields_of_filter, fields_of_metadata, fields_of_projection, fields_of_sort
 from docdb.rules.masks import fields_of_hint, mask, searched, speaks_of
@@ -31,14 +31,13 @@ from docdb.sessions.rulebook import KnownRules, known_rules
 from docdb.sessions.user_caller import Caller
 from docdb.sessions.user_fields import FieldGate, Masking
 from docdb.sessions.user_reader import Notes, SnapshotReader
-from docdb.sessions.user_steady import SteadyRule, one_id
+from docdb.sessions.user_steady import one_id
 from docdb.store import codec
 from docdb.store.keyspace import MAX_ID
 from docdb.store.views import View
 
 if TYPE_CHECKING:
     from docdb.store.catalog import Catalog
-    from docdb.store.rule_records import RuleRecord
 
 __all__ = ["Denial", "Denials", "Gate"]
 
@@ -289,34 +288,6 @@ class Gate:
         except DeniedError:
             return False
         return compiled(rule, self.about).false is None
-
-    def steady(self, name: str, record: RuleRecord | None) -> SteadyRule:
-        """Return the rule for reading where it depends on the caller alone and no field has a rule; one that proves nothing elsewhere."""
-        if self.caller.expires_at is not None or name.startswith("_") or record is None:
-            return SteadyRule(record, None)
-        try:
-            known = self.known(name, "read")
-        except DeniedError:
-            return SteadyRule(record, None)
-        rules = self.rules_of(known)
-        rule = rules.rule("read")
-        if rule is None or not is_steady(rule) or rules.fields:
-            return SteadyRule(record, None)
-        return SteadyRule(record, compiled(rule, self.about))
-
-    def steadily_created(self, name: str, record: RuleRecord | None) -> Compiled | None:
-        """Return the rule for creating where it depends on the caller alone and no field has a rule, None elsewhere."""
-        if self.caller.expires_at is not None or name.startswith("_") or record is None:
-            return None
-        try:
-            known = self.known(name, "create")
-        except DeniedError:
-            return None
-        rules = self.rules_of(known)
-        rule = rules.rule("create")
-        if rule is None or not is_steady(rule, creating=True) or rules.fields:
-            return None
-        return compiled(rule, self.about, creating=True)
 
     def fetch(self, name: str, id_key: bytes) -> bytes | None:
         """Return a stored document by its id key, None where it is absent or expired."""

@@ -1,56 +1,67 @@
 """The commonest questions to the commonest rules, answered in a few steps.
 
-What lives here: ``SteadyRule``: a rule that depends on the caller alone, kept by the caller's session as long as its record stands; and ``one_id``. What
-it must not know: sessions, documents. Whatever is not quite so is left to the gate.
+What lives here: ``steady_rule``, ``SteadyRule``, which a caller's session keeps of one as long as its record stands, and ``one_id``. What it must not
+know: sessions, documents. Whatever is not quite so is left to the gate.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from docdb.errors import CorruptError, RuleError
 from docdb.language.order import order_key
 from docdb.language.tree import And, Compare, In, Node
 from docdb.language.values import Regex
 from docdb.rules.prover import proved_quickly
+from docdb.sessions.rulebook import known_rules
 
 if TYPE_CHECKING:
-    from docdb.rules.compiled import Compiled
+    from docdb.rules.prepared import Equalities
+    from docdb.rules.syntax import Node as RuleNode
+    from docdb.sessions.user_caller import Caller
     from docdb.store.rule_records import RuleRecord
 
-__all__ = ["SteadyRule", "one_id"]
+__all__ = ["SteadyRule", "one_id", "steady_rule"]
 
 ID: Final = ("_id",)
 
 
+def steady_rule(name: str, record: RuleRecord | None, caller: Caller, action: str) -> RuleNode | None:
+    """Return the rule for an action where nothing but the caller and the rule itself decides: no field has a rule, the caller's time has no end."""
+    if record is None or caller.expires_at is not None or name.startswith("_"):
+        return None
+    try:
+        known = known_rules(record)
+    except (CorruptError, RuleError):
+        return None
+    rules = known.web if caller.by_uid else known.rules
+    return None if rules.fields else rules.rule(action)
+
+
 class SteadyRule:
-    """The rule for reading a collection, compiled for one caller; None: it proves nothing here."""
+    """The rule for reading a collection for one caller, as far as it is fields that equal one value each; None: it proves nothing here."""
 
-    __slots__ = ("_always", "_compiled", "_node", "_path", "_value", "record")
+    __slots__ = ("_equalities", "_node", "_path", "_value", "record")
 
-    def __init__(self, record: RuleRecord | None, compiled: Compiled | None) -> None:
+    def __init__(self, record: RuleRecord | None, equalities: Equalities | None) -> None:
         self.record = record
-        self._compiled = compiled
-        self._always = compiled is not None and compiled.always
-        self._path: Any = (
-            None  # of the one field that the rule compares, and the filter to run for just that comparison
-        )
+        self._equalities = equalities
+        # Of the one field that the rule compares, and the filter to run for just that comparison.
+        self._path: Any = None
         self._value: Any = None
         self._node: Node | None = None
-        equalities = None if compiled is None or self._always else compiled.equalities
-        if equalities is not None and len(equalities) == 1 and equalities[0][0] != ID:
+        if equalities and len(equalities) == 1 and equalities[0][0] != ID:
             self._path, self._value, conditions = equalities[0]
             self._node = And((Compare(self._path, "eq", self._value), *conditions))
 
     def proved(self, node: Node) -> Node | None:
         """Return the filter to run where plain comparisons prove the rule, None where that takes more."""
-        if self._always:
-            return node
-        if self._compiled is None:
-            return None
-        if type(node) is Compare:
+        if type(node) is Compare and self._node is not None:
             same = node.op == "eq" and node.path == self._path and node.value == self._value
             return self._node if same and type(node.value) is type(self._value) and node.collation is None else None
-        return None if one_id(node) is not None else proved_quickly(self._compiled, node)
+        if not self._equalities:
+            return None if self._equalities is None else node  # a rule that asks nothing is true of every document
+        return None if one_id(node) is not None else proved_quickly(self._equalities, node)
 
 
 def one_id(node: Node) -> bytes | None:

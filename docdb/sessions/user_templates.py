@@ -43,8 +43,12 @@ def is_plain(filter: Any) -> bool:
     if type(filter) is not dict:
         return False
     for name, value in filter.items():
-        kind = type(value)
-        if (kind is not str and kind is not int) or value in TEMPLATES or name[:1] == "$":
+        if type(value) is str:
+            if value[:1] == "{" and value in TEMPLATES:
+                return False
+        elif type(value) is not int:
+            return False
+        if name[:1] == "$":
             return False
     return True
 

@@ -14,7 +14,7 @@ from docdb.language.matching import matcher
 from docdb.planner.conditions import conjuncts
 from docdb.rules import prover
 from docdb.rules.checker import check
-from docdb.rules.compiled import compiled, is_steady
+from docdb.rules.compiled import Compiled, bound, compiled, equalities_of
 from docdb.rules.evaluator import Circumstances
 from docdb.rules.parser import parse
 from docdb.rules.prover import decide
@@ -62,11 +62,11 @@ def test_what_is_kept_decides_as_the_proof_made_anew(seed: int, monkeypatch: pyt
             check(text, tree, "read")
         except DocdbError:
             continue
-        if not is_steady(tree):
+        if bound(tree, None) is None:
             continue
         about = Circumstances(auth=chance.choice(AUTHS), now=NOW, doc=None, reader=Rows(shops=SHOPS))
-        steady = SteadyRule(None, compiled(tree, about))
-        wanted = compiled(tree, about).equalities or ()
+        steady = SteadyRule(None, equalities_of(tree, about.auth))
+        wanted = Compiled.anew(tree, about).equalities or ()
         for _ in range(12):  # one kept rule meets many filters and constants
             spec = aimed(chance, wanted) if chance.random() < 0.7 else query(chance)
             try:
@@ -75,7 +75,7 @@ def test_what_is_kept_decides_as_the_proof_made_anew(seed: int, monkeypatch: pyt
                 continue
             kept = steady.proved(node)
             with monkeypatch.context() as patch:
-                patch.setattr(prover, "proved_quickly", lambda known, node: None)
+                patch.setattr(prover, "proved_quickly", lambda wanted, node: None)
                 law = decide(tree, about, node)
             if kept is not None:
                 assert law.allowed, (text, spec)
