@@ -28,7 +28,7 @@ from docdb._native.packed cimport (
     ARRAY, BINARY, BIN, BOOL, DATETIME, DECIMAL, EXT, FLOAT, INT, INT64, MAP, MAX_KEY, MIN_KEY, NIL, OBJECT_ID, REGEX, STR,
     TIMESTAMP, UUID, Value, load64, open_map, read_name, read_value, skip_value,
 )
-from docdb._native.runs cimport Documents, new_documents
+from docdb._native.runs cimport HEAD, Documents, holds_at, new_documents
 from docdb._native.packing cimport put, put_double, put_ext_bytes, put_ext_int, put_int, put_size, put_text
 
 cdef extern from *:
@@ -47,6 +47,7 @@ cdef extern from "Python.h":
     object PyUnicode_DecodeUTF8(const char* data, Py_ssize_t size, const char* errors)
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
     void* PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
     void PyUnicode_InternInPlace(PyObject** text)
     object PyLong_FromLongLong(long long value)
     long long PyLong_AsLongLongAndOverflow(object value, int* overflow) except? -1
@@ -122,17 +123,57 @@ cdef int put_name(Buffer* out, object name, bint stored) except -1:
     return put(out, data, size)
 
 
-cdef int put_fields(Buffer* out, dict fields, int depth, bint naive, bint stored, bint skip_id) except -1:
-    """Put names and values of a dict; ``_id`` not again when the caller has put it."""
+@cython.final
+cdef class Owner:
+    """A field that each document has: its name, and name and text as they are stored."""
+
+    cdef str name
+    cdef Py_ssize_t length
+    cdef bytes stored_name, stored_text
+
+    def __cinit__(self, str name not None, str text not None):
+        cdef Buffer out
+        if buffer_start(&out, 64) < 0:
+            raise MemoryError
+        try:
+            put_text(&out, text)
+            self.stored_text = PyBytes_FromStringAndSize(<char*>out.data, out.size)
+        finally:
+            buffer_end(&out)
+        self.stored_name = name.encode()
+        self.name = name
+        self.length = len(name)
+
+    cdef bint is_at(self, const unsigned char* data, size_t size) noexcept:
+        """Tell whether just the text stands in so many bytes."""
+        return size == <size_t>PyBytes_GET_SIZE(self.stored_text) and memcmp(data, PyBytes_AS_STRING(self.stored_text), size) == 0
+
+    cdef bint is_held(self, const unsigned char* data, size_t size) noexcept:
+        """Tell whether a stored document has the field."""
+        cdef const unsigned char* name = <const unsigned char*>PyBytes_AS_STRING(self.stored_name)
+        cdef uint32_t length = <uint32_t>PyBytes_GET_SIZE(self.stored_name)
+        cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(self.stored_text)
+        return holds_at(data, size, &name, &length, 1, text, PyBytes_GET_SIZE(self.stored_text)) == 1
+
+
+cdef int put_fields(Buffer* out, dict fields, int depth, bint naive, bint stored, bint skip_id, Owner owner) except -1:
+    """Put names and values of a dict; ``_id`` not again when the caller has put it. Where the owner's name stands with anything but the owner is declined."""
     cdef PyObject* name
     cdef PyObject* item
     cdef Py_ssize_t position = 0
     cdef Py_ssize_t left = PyDict_Size(fields)
+    cdef size_t at
     while PyDict_Next(fields, &position, &name, &item):
         left -= 1
         if skip_id and <object>name == ID:
             continue
         put_name(out, <object>name, stored)
+        if owner is not None and PyUnicode_GET_LENGTH(<object>name) == owner.length and <object>name == owner.name:
+            at = out.size
+            put_value(out, <object>item, depth, naive, stored)
+            if type(<object>item) is not str or not owner.is_at(out.data + at, out.size - at):
+                raise Declined
+            continue
         put_value(out, <object>item, depth, naive, stored)
     if left:
         raise Declined
@@ -143,7 +184,7 @@ cdef int put_map(Buffer* out, dict fields, int depth, bint naive, bint stored) e
     if depth >= DEPTH:
         raise Declined
     put_size(out, PyDict_Size(fields), 0x80, 16, 0xDE, 2)
-    return put_fields(out, fields, depth + 1, naive, stored, False)
+    return put_fields(out, fields, depth + 1, naive, stored, False, None)
 
 
 cdef int put_items(Buffer* out, object items, int depth, bint naive, bint stored) except -1:
@@ -287,7 +328,7 @@ def prepare(document, bint naive_utc=False):
 
 cdef tuple prepare_into(Buffer* out, dict document, bint naive):
     cdef size_t start, stop
-    cdef object id_value = put_document(out, document, naive, &start, &stop)
+    cdef object id_value = put_document(out, document, naive, &start, &stop, None)
     cdef bytes id_key = key_of(out.data + start, stop - start)
     if PyBytes_GET_SIZE(id_key) > LARGEST_ID:
         raise Declined
@@ -295,18 +336,22 @@ cdef tuple prepare_into(Buffer* out, dict document, bint naive):
     return id_value, id_key, PyBytes_FromStringAndSize(<char*>out.data, out.size)
 
 
-cdef object put_document(Buffer* out, dict document, bint naive, size_t* start, size_t* stop):
-    """Put a document with its ``_id`` first; return the ``_id``, which lies from start to stop."""
+cdef object put_document(Buffer* out, dict document, bint naive, size_t* start, size_t* stop, Owner owner):
+    """Put a document with its ``_id`` first, and its owner last where it has none; return the ``_id``, which lies from start to stop."""
     cdef PyObject* found = PyDict_GetItem(document, ID)
     cdef bint absent = found == NULL
+    cdef bint missing = owner is not None and PyDict_GetItem(document, owner.name) == NULL
     cdef object id_value = make_id() if absent else <object>found
     cdef size_t began = out.size
-    put_size(out, PyDict_Size(document) + absent, 0x80, 16, 0xDE, 2)
+    put_size(out, PyDict_Size(document) + absent + missing, 0x80, 16, 0xDE, 2)
     put_name(out, ID, True)
     start[0] = out.size
     put_value(out, id_value, 1, naive, True)
     stop[0] = out.size
-    put_fields(out, document, 1, naive, True, not absent)
+    put_fields(out, document, 1, naive, True, not absent, owner)
+    if missing:
+        put_name(out, owner.name, True)
+        put(out, PyBytes_AS_STRING(owner.stored_text), PyBytes_GET_SIZE(owner.stored_text))
     if out.size - began > LARGEST:
         raise Declined
     return id_value
@@ -321,13 +366,16 @@ cdef object plain_id(object id_value, const unsigned char* data, size_t size, by
     return id_value
 
 
-def prepare_run(documents, bint naive_utc, uint32_t number, fallback):
+def prepare_run(documents, bint naive_utc, uint32_t number, fallback, owner=None):
     """Return the ids and the Documents of many documents to insert.
 
-    ``fallback(document)`` returns (``_id``, order key, stored bytes) of what the kernel declines, or raises.
+    ``fallback(document)`` returns (``_id``, order key, stored bytes) of what the kernel declines, or raises. ``owner`` is the name of a field and its text: a
+    document without it gets it, behind its own fields, and one that has anything else there is declined.
     """
     cdef list ids = []
     cdef Documents made = new_documents(512 * min(len(documents), 4096) + 64)
+    cdef Owner owned = None if owner is None else Owner(*owner)
+    cdef bint held = owned is not None
     cdef Buffer key
     cdef size_t at
     made.number = number
@@ -337,25 +385,28 @@ def prepare_run(documents, bint naive_utc, uint32_t number, fallback):
         for document in documents:
             at = made.begin()
             try:
-                ids.append(prepare_row(made, at, document, naive_utc, &key))
+                ids.append(prepare_row(made, at, document, naive_utc, &key, owned))
             except Exception:
                 made.memory.size = at
                 id_value, id_key, data = fallback(document)
                 at = made.begin()
                 put(&made.memory, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+                held = held and owned.is_held(made.memory.data + at + HEAD, PyBytes_GET_SIZE(data))
                 made.finish(at, PyBytes_AS_STRING(id_key), PyBytes_GET_SIZE(id_key))
                 ids.append(id_value)
     finally:
         buffer_end(&key)
+    if held:
+        made.remember(owned.stored_name, owned.stored_text)
     return ids, made
 
 
-cdef object prepare_row(Documents made, size_t at, object document, bint naive, Buffer* key):
+cdef object prepare_row(Documents made, size_t at, object document, bint naive, Buffer* key, Owner owner):
     cdef size_t start, stop
     cdef const unsigned char* p
     if type(document) is not dict:
         raise Declined
-    cdef object id_value = put_document(&made.memory, <dict>document, naive, &start, &stop)
+    cdef object id_value = put_document(&made.memory, <dict>document, naive, &start, &stop, owner)
     p = made.memory.data + start
     key.size = 0
     if key_of_packed(&p, made.memory.data + stop, key, 0) < 0 or key.size > LARGEST_ID:

@@ -57,6 +57,9 @@ cdef class Documents:
     cdef uint32_t number
     cdef readonly size_t data_bytes
     cdef Rows ordered                   # the pairs of key and document in order of the keys
+    cdef bytes held_name                # None, or the name of a field that each document has with just the value
+    cdef bytes held_value
+    cdef int remember(self, bytes name, bytes value) except -1
     cdef int arrange(self) except -1
     cdef int assign(self, uint32_t number) except -1
     cdef size_t begin(self) except? 0
@@ -64,3 +67,6 @@ cdef class Documents:
 
 
 cdef Documents new_documents(size_t capacity)
+cdef int holds_at(
+    const unsigned char* data, size_t size, const unsigned char** parts, const uint32_t* sizes, int count, const unsigned char* packed, Py_ssize_t length
+) noexcept nogil

@@ -7,7 +7,7 @@ how documents are selected and changed.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -29,14 +29,16 @@ JudgeChange = Callable[[dict[str, Any], dict[str, Any], bytes, bytes], None]
 class Guard(Protocol):
     """Who judges what a caller writes; it raises DeniedError before anything of the operation is put.
 
-    Everything but ``adopt``, ``adopt_all`` and ``keep`` runs inside the write transaction, against the rules and the documents it has at that point.
+    ``owner`` is the field, and the text in it, that ``adopt`` gives each new document; None where it only refuses.
+    Everything but ``adopt`` and ``keep`` runs inside the write transaction, against the rules and the documents it has at that point.
     """
+
+    @property
+    def owner(self) -> tuple[str, str] | None:
+        """What ``prepare_run`` does of ``adopt``."""
 
     def adopt(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a new document with what is not the caller's to say."""
-
-    def adopt_all(self, documents: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Do the same with many."""
 
     def keep(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """Return the replacement of a document with what is not the caller's to say."""

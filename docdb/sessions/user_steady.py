@@ -12,6 +12,7 @@ from docdb.errors import CorruptError, RuleError
 from docdb.language.order import order_key
 from docdb.language.tree import And, Compare, In, Node
 from docdb.language.values import Regex
+from docdb.planner.queries import FindQuery
 from docdb.rules.prover import proved_quickly
 from docdb.sessions.rulebook import known_rules
 
@@ -54,14 +55,24 @@ class SteadyRule:
             self._path, self._value, conditions = equalities[0]
             self._node = And((Compare(self._path, "eq", self._value), *conditions))
 
-    def proved(self, node: Node) -> Node | None:
-        """Return the filter to run where plain comparisons prove the rule, None where that takes more."""
+    def narrowed(self, query: FindQuery) -> FindQuery | None:
+        """Return the query to run where plain comparisons prove the rule, None where that takes more."""
+        node = query.node
         if type(node) is Compare and self._node is not None:
-            same = node.op == "eq" and node.path == self._path and node.value == self._value
-            return self._node if same and type(node.value) is type(self._value) and node.collation is None else None
+            value = self._value
+            if node.op != "eq" or node.path != self._path or node.value != value or type(node.value) is not type(value):
+                return None
+            return _with(query, self._node) if node.collation is None else None
         if not self._equalities:
-            return None if self._equalities is None else node  # a rule that asks nothing is true of every document
-        return None if one_id(node) is not None else proved_quickly(self._equalities, node)
+            return None if self._equalities is None else query  # a rule that asks nothing is true of every document
+        found = None if one_id(node) is not None else proved_quickly(self._equalities, node)
+        return query if found is node else None if found is None else _with(query, found)
+
+
+def _with(query: FindQuery, node: Node) -> FindQuery:
+    parts = list(query)  # a third of _replace's time
+    parts[1] = node
+    return tuple.__new__(FindQuery, parts)
 
 
 def one_id(node: Node) -> bytes | None:

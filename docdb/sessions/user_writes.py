@@ -47,6 +47,7 @@ class UserGuard:
         outside: Callable[[], Gate],
     ) -> None:
         """``steady`` gives the rule for creating where it depends on the caller alone."""
+        self.owner = None if owner is None else (OWNER, owner)
         self._name = name
         self._owner = owner
         self._steady = steady
@@ -64,16 +65,6 @@ class UserGuard:
         if owner is None or type(given) is not str or given != owner:
             raise self._outside().denied("create", self._name, f"{OWNER} is set by the server")
         return document
-
-    def adopt_all(self, documents: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Return new documents with their owner."""
-        owner, adopt = self._owner, self.adopt
-        if owner is None:
-            return list(map(adopt, documents))
-        return [
-            document if type(document) is dict and document.get(OWNER) is owner else adopt(document)
-            for document in documents
-        ]
 
     def keep(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         """Return a replacement with the owner that the document has, where it says none."""

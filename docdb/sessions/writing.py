@@ -42,10 +42,20 @@ def prepare_all(operations: Sequence[Operation], setting: Setting) -> list[Step]
 
 def prepare_documents(documents: Sequence[Mapping[str, Any]], setting: Setting) -> Prepared:
     """Encode new documents and make their index entries."""
-    if setting.guard is not None:
-        documents = setting.guard.adopt_all(documents)
+    guard, owner = setting.guard, None
+    if guard is not None:
+        owner = guard.owner
+        documents = documents if owner is not None else [guard.adopt(dict(document)) for document in documents]
     number = 0 if setting.info is None else setting.info.number
-    ids, made = prepare_run(documents, setting.naive_utc, number, lambda document: _encode(document, setting))
+
+    def prepare(document: Mapping[str, Any]) -> tuple[Any, bytes, bytes]:
+        if guard is not None and owner is not None:
+            document = guard.adopt(
+                dict(document)
+            )  # a copy: what it says while it is encoded is what has been looked at
+        return _encode(document, setting)
+
+    ids, made = prepare_run(documents, setting.naive_utc, number, prepare, owner)
     if made.data_bytes > setting.commit_bytes:
         raise too_large(setting)
     validate = _validator(setting.info)

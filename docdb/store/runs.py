@@ -163,14 +163,19 @@ def gather(number: int, id_keys: Sequence[bytes], datas: Sequence[bytes]) -> Doc
 
 
 def prepare_run(
-    documents: Sequence[Mapping[str, Any]], naive_utc: bool, number: int, prepare: Prepare
+    documents: Sequence[Mapping[str, Any]],
+    naive_utc: bool,
+    number: int,
+    prepare: Prepare,
+    owner: tuple[str, str] | None = None,
 ) -> tuple[list[Any], Documents]:
     """Return the ids and the Documents of new documents.
 
-    ``prepare(document)`` returns (``_id``, order key, stored bytes) or raises; the kernel asks it only for what it does not know.
+    ``prepare(document)`` returns (``_id``, order key, stored bytes) or raises; the kernel asks it only for what it does not know. ``owner`` is a field and the
+    text in it: ``prepare`` puts it behind the fields of a document that has no such field, and raises for one that has anything else there.
     """
     if _native.AVAILABLE:
-        made: tuple[list[Any], Documents] = _native.codec.prepare_run(documents, naive_utc, number, prepare)
+        made: tuple[list[Any], Documents] = _native.codec.prepare_run(documents, naive_utc, number, prepare, owner)
         return made
     rows = [prepare(document) for document in documents]
     return [row[0] for row in rows], DocumentList([row[1] for row in rows], [row[2] for row in rows])

@@ -90,7 +90,8 @@ def prepared(chance: Random, batch: Batch) -> None:
     values = [_value(chance, data) for data in batch]
     made = [value if type(value) is dict else {"a": value} for value in values]
     fallback = (None, b"\x10", GOOD)
-    _, rows = codec_kernel.prepare_run(made, False, 7, lambda document: fallback)
+    owner = (None, ("a", "x"), ("_openid", "red"))[int(chance.random() * 3)]
+    _, rows = codec_kernel.prepare_run(made, False, 7, lambda document: fallback, owner)
     _use(chance, rows)
 
 

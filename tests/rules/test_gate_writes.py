@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
+from collections import UserDict
 
 import pytest
 
@@ -91,6 +93,60 @@ def test_every_way_of_creating(db, name, inside):
     assert contents(db) == before
     run(BOB, {"_id": "i", "k": 1})
     assert db["notes"].find_one({"_id": "i"}) == {"_id": "i", "k": 1, "_openid": "bob"}
+
+
+MANY = [
+    {"_id": 1}, {"_id": 2, "_openid": "bob", "k": 1}, UserDict({"_id": 3, "k": 1}), {"_id": 4, "when": docdb.server_date()}, {"_openid": "bo" + "b", "_id": 5},
+    UserDict({"_id": 6, "_openid": "bob"}), {"_id": 7, "o": {"_openid": "ann"}}, {"k": 1, "_id": 8, **{f"f{n}": n for n in range(14)}},
+]  # fmt: skip
+
+
+def copied():
+    return [copy.copy(one) for one in MANY]
+
+
+def numbered(db):
+    """The fields of the documents with numbers, in order; without the time."""
+    found = db["notes"].find({"_id": {"$type": "number"}}).sort("_id", 1)
+    return [[(name, value) for name, value in one.items() if name != "when"] for one in found]
+
+
+@pytest.mark.parametrize(
+    "rule", [OWN, "true", "doc._openid == 'bob'", "request.data._openid == auth.openid && doc.z == undefined"]
+)
+def test_many_get_their_owner_as_one_does(db, rule):
+    db.set_rules("notes", {"read": True, "write": rule})
+    bob = db.as_user(BOB)["notes"]
+    bob.insert_many(copied())
+    found = numbered(db)
+    db["notes"].delete_many({"_id": {"$type": "number"}})
+    for one in copied():
+        bob.insert_one(one)
+    assert numbered(db) == found
+    assert [dict(one)["_openid"] for one in found] == ["bob"] * len(MANY)
+
+
+@pytest.mark.parametrize("at", [0, 3, 6])
+@pytest.mark.parametrize("other", ["ann", "", "bobb", None, 1, ["bob"], {"_openid": "bob"}, b"bob"], ids=repr)
+def test_one_that_is_another_s_refuses_all(db, at, other):
+    db.set_rules("notes", {"read": True, "write": True})
+    before = contents(db)
+    made = [{"_id": n, "_openid": "bob"} for n in range(7)]
+    made[at]["_openid"] = other
+    with pytest.raises(DeniedError):
+        db.as_user(BOB)["notes"].insert_many(made)
+    assert contents(db) == before
+
+
+@pytest.mark.parametrize(
+    "rule", [f"{OWN} && doc.k == 1", "doc.k == 1", "doc._openid == 'ann'", "false", "doc._openid == auth.uid"]
+)
+def test_the_owner_is_not_the_whole_rule(db, rule):
+    db.set_rules("notes", {"read": True, "write": rule})
+    before = contents(db)
+    with pytest.raises(DeniedError):
+        db.as_user(BOB)["notes"].insert_many([{"_id": 1, "k": 1}, {"_id": 2, "k": 2, "_openid": "bob"}])
+    assert contents(db) == before
 
 
 @pytest.mark.parametrize("name", INSERTS)

@@ -12,6 +12,7 @@ from docdb.errors import DeniedError, DocdbError
 from docdb.language.filters import parse as parse_filter
 from docdb.language.matching import matcher
 from docdb.planner.conditions import conjuncts
+from docdb.planner.queries import FindQuery
 from docdb.rules import prover
 from docdb.rules.checker import check
 from docdb.rules.compiled import Compiled, bound, compiled, equalities_of
@@ -73,13 +74,14 @@ def test_what_is_kept_decides_as_the_proof_made_anew(seed: int, monkeypatch: pyt
                 node = parse_filter(spec, text=False)
             except DocdbError:
                 continue
-            kept = steady.proved(node)
+            kept = steady.narrowed(FindQuery(filter=spec, node=node, limit=7))
             with monkeypatch.context() as patch:
                 patch.setattr(prover, "proved_quickly", lambda wanted, node: None)
                 law = decide(tree, about, node)
             if kept is not None:
                 assert law.allowed, (text, spec)
-                assert said(kept) == said(law.node), (text, spec)
+                assert kept == FindQuery(filter=spec, node=kept.node, limit=7)
+                assert said(kept.node) == said(law.node), (text, spec)
                 allowed += 1
             refused += not law.allowed
     assert allowed > 20

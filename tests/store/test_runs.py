@@ -1,6 +1,7 @@
 """Runs: the kernel's against the reference form, and both roads of an insert against each other on every engine."""
 
 import random
+from collections import UserDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -319,3 +320,113 @@ def test_a_value_is_held_where_objects_lead_to_it():
             both([])[0].all_hold(wrong, x)
     with pytest.raises(TypeError):
         both([])[0].all_hold(["a"], x)
+
+
+OWNER = ("_openid", "ann")
+ANN = codec.encode_value("ann")
+
+
+def owned(document):
+    """The reference form: prepare a document with its owner, which is put behind its fields."""
+    given = document.get("_openid", ...)
+    if given is ...:
+        document = {**document, "_openid": "ann"}
+    elif type(given) is not str or given != "ann":
+        raise DocumentError("another's")
+    return codec.reference_prepare(document)
+
+
+def outcome_of(work):
+    try:
+        ids, made = work()
+    except DocumentError as error:
+        return str(error)
+    return (
+        repr(ids),
+        made.lists(),
+        made.all_hold([b"_openid"], ANN),
+        made.all_hold([b"_openid"], codec.encode_value("a")),
+    )
+
+
+class Text(str):
+    """Text of a class of its own."""
+
+
+owners = st.sampled_from(
+    ["ann", "ann", "ann", "".join(["a", "nn"]), "bob", "", Text("ann"), None, ["ann"], {"_openid": "ann"}, b"ann", True]
+)
+named = st.dictionaries(st.one_of(st.text(max_size=7), st.sampled_from(["openid_", "_openids"])), values, max_size=20)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(named, st.one_of(st.none(), owners.map(lambda value: [value])), st.booleans()), max_size=5))
+def test_documents_are_prepared_with_their_owner(parts):
+    documents = []
+    for number, (fields, owner, first) in enumerate(parts):
+        own = {} if owner is None else {"_open" + "id": owner[0]}
+        documents.append({"_id": number, **own, **fields} if first else {**fields, **own, "_id": number})
+
+    def reference():
+        rows = [owned(document) for document in documents]
+        return [row[0] for row in rows], DocumentList([row[1] for row in rows], [row[2] for row in rows])
+
+    assert outcome_of(lambda: prepare_run(documents, False, 3, owned, OWNER)) == outcome_of(reference)
+
+
+@pytest.mark.parametrize("fields", [0, 13, 14, 15, 16, 17, 40])
+def test_an_owner_is_one_field_more(fields):
+    document = {f"f{n}": n for n in range(fields)}
+    ids, made = prepare_run([document, {**document, "_id": 1}], False, 3, owned, OWNER)
+    found = [codec.decode(data) for data in made.lists()[1]]
+    assert found == [{"_id": ids[0], **document, "_openid": "ann"}, {"_id": 1, **document, "_openid": "ann"}]
+    assert [list(one) for one in found] == [["_id", *document, "_openid"]] * 2
+    assert codec.encode(found[0]) == made.lists()[1][0]
+
+
+def test_what_was_seen_of_documents_is_of_one_field_and_one_value():
+    _, made = prepare_run([{"_id": 1}, {"_id": 2, "_openid": "ann", "a": "ann"}], False, 3, owned, OWNER)
+    assert made.all_hold([b"_openid"], ANN)
+    assert not made.all_hold([b"_openid"], codec.encode_value("an"))
+    assert not made.all_hold([b"_openid"], ANN + b"x")
+    assert not made.all_hold([b"a"], ANN)
+    assert not made.all_hold([b"_openid", b"_openid"], ANN)
+
+
+class Sly(UserDict):
+    """A value that changes the document it stands in while it is read."""
+
+    def __init__(self, change):
+        super().__init__(a=1)
+        self._change = change
+
+    def items(self):
+        self._change()
+        return super().items()
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["behind", "before"])
+@pytest.mark.parametrize("own", [False, True], ids=["absent", "own"])
+def test_a_document_that_changes_its_owner_while_it_is_encoded_is_seen(before, own):
+    document: dict = {}
+    sly = Sly(lambda: document.update(_openid="bob"))
+    document.update({"_id": 1, **({"sly": sly} if before else {}), **({"_openid": "ann"} if own else {}), "x": sly})
+
+    def prepare(given):
+        return owned(dict(given))
+
+    try:
+        _, made = prepare_run([document], False, 3, prepare, OWNER)
+    except DocumentError:
+        return
+    (data,) = made.lists()[1]
+    assert data.count(b"_openid") == 1
+    assert codec.decode(data)["_openid"] == "ann"
+    assert made.all_hold([b"_openid"], ANN)
+
+
+@needs_kernel
+def test_an_owner_is_text():
+    for wrong in (("_openid", 1), ("_openid", None), (b"_openid", "ann")):
+        with pytest.raises(TypeError):
+            _native.codec.prepare_run([], False, 3, owned, wrong)
