@@ -7,6 +7,7 @@ operations. An argument nobody knows is refused, never ignored."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from docdb.errors import DocdbError, UsageError
@@ -29,7 +30,7 @@ from docdb.faces.arguments import (
 )  # fmt: skip
 from docdb.faces.bulk import insert_all, write_all
 from docdb.faces.conditions import encode_find, encode_where
-from docdb.faces.cursor import CommandCursor, Cursor
+from docdb.faces.cursor import CommandCursor, Cursor, batches_of
 from docdb.faces.models import PLAIN, Binding, CollectionOptions, model_of
 from docdb.faces.requests import index_model, operation_of
 from docdb.faces.results import (
@@ -221,9 +222,10 @@ class Collection(Binding[T]):
                 return self.object_of(document)
         if filter is not None and not isinstance(filter, Mapping) and type(filter) in _POINT_IDS:
             filter = {"_id": filter}
-        found: Cursor[T] = self.find(filter, projection, 0, 1, **options)
-        with found:
-            return next(found, None)
+        kept = self.settings
+        selection = Selection.of_find("find", filter, projection, options, naive_utc=kept.naive_utc, linear=kept.linear)
+        found = chain.from_iterable(batches_of(self, selection.with_limit(1)))
+        return next(found, None)  # the batches end with their last reference
 
     def count_documents(self, filter: Any, **options: Unpack[CountOptions]) -> int:
         """Return the number of documents that match, between ``skip`` and ``limit``."""

@@ -191,10 +191,11 @@ class Selection(NamedTuple):
             from docdb.language.metadata import check_text_score  # loaded at the first query of its kind
 
             check_text_score(self.node, (*metadata, *sorted_by))
-        return FindQuery(
+        return FindQuery._make((
             self.filter, self.node, self.projection, self.keys, self.skip, self.limit or None, self.hint, self.collation, self.after,
             self.min, self.max, self.return_key, self.let, bool(self.collation_spec) and self.collation is None, self.fields, metadata,
-        )  # fmt: skip
+            False, None,
+        ))  # fmt: skip
 
     def operation(self) -> dict[str, Any]:
         """Return what an operation takes of the selection besides its filter."""

@@ -16,6 +16,7 @@ more than twice its length, asks ``think``, and goes on where that plan reads th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from docdb.engine import interrupts
@@ -177,10 +178,10 @@ class BoundPlan(Plan):
         if batches is None:
             return None
         found = self._hoped(view, batches, otherwise) if self._most else (batch[1] for batch in batches)
-        return page_of(found, query)
+        return page_of(found, query) if query.skip or limit else found
 
     def _hoped(self, view: View, batches: Iterator[tuple[Any, ...]], otherwise: Read) -> Iterator[list[Any]]:
-        """Yield the documents when they have turned out to be few, or when the planner would read them in any case."""
+        """Return the documents when they have turned out to be few, or when the planner would read them in any case."""
         held: list[list[Any]] = []
         met = 0
         for batch in batches:
@@ -188,15 +189,13 @@ class BoundPlan(Plan):
             held.append(batch[1])
             if met >= self._most:
                 break
-        if met >= self._most:
-            self._shape.few = False
-            made = self._think(self.query._replace(skip=0), view)
-            if not self._is_read_by(made):
-                yield from otherwise(made, view)
-                return
-        yield from held
-        for batch in batches:
-            yield batch[1]
+        else:
+            return iter(held)
+        self._shape.few = False
+        made = self._think(self.query._replace(skip=0), view)
+        if not self._is_read_by(made):
+            return otherwise(made, view)
+        return chain(held, (batch[1] for batch in batches))
 
     def _is_read_by(self, plan: Plan) -> bool:
         access = plan.access
