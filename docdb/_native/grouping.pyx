@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport ceil, fabs, floor, fmod, isfinite, trunc
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from docdb._native.buffer cimport Buffer, buffer_byte, buffer_end, buffer_put, buffer_reserve, buffer_start
 from docdb._native.codec cimport Decoder, decode_bytes

@@ -3,6 +3,7 @@
 cdef enum:
     MOST_WAITING = 2048             # documents that wait until values are looked for
     MOST_WAITING_BYTES = 4194304
+    MOST_ROWS = 100000              # that are added before anybody else has a turn
     NOT_SEEN = -1
 
 cdef struct Seen:                   # a value of the local field, by its order key
@@ -24,8 +25,9 @@ cdef class JoinedGroups(Groups):
     ``unwinds`` is (the path of the local field, whether a document without foreign ones stays); paths below begin at a foreign document. ``foreign`` is the
     path of the foreign field, ``memory`` the bytes of foreign documents beyond which they are forgotten; a round that brings twice as much is declined.
 
-    A document whose value nobody has looked for yet waits, and so do all behind it, which keeps their order. Who gives the documents asks for ``wanted``
-    when it is ``full``, and at the end; hands all foreign documents with these values to ``bring``, and calls ``resume``.
+    A document whose value nobody has looked for yet waits, and so do all behind it, which keeps their order; they also wait when those before them have found
+    very many. Who gives the documents asks for ``wanted`` when it is ``full``, and at the end; hands all foreign documents with these values to ``bring``, and
+    calls ``resume`` as long as that says True.
     """
 
     cdef tuple foreign_names
@@ -42,6 +44,7 @@ cdef class JoinedGroups(Groups):
     cdef Buffer values              # keys and foreign documents
     cdef Buffer waiting             # size and bytes of each document
     cdef int waiting_count
+    cdef int64_t rows_added         # since the last look at the clock
 
     def __cinit__(self):
         if buffer_start(&self.values, 4096) < 0 or buffer_start(&self.waiting, 4096) < 0:
@@ -78,7 +81,7 @@ cdef class JoinedGroups(Groups):
     @property
     def full(self):
         """Whether enough documents wait for their values to be looked for."""
-        return self.waiting_count >= MOST_WAITING or self.waiting.size >= MOST_WAITING_BYTES
+        return self.waiting_count >= MOST_WAITING or self.waiting.size >= MOST_WAITING_BYTES or self.rows_added > MOST_ROWS
 
     def wanted(self):
         """Return the values of the documents that wait which have not been looked for, each once."""
@@ -131,22 +134,28 @@ cdef class JoinedGroups(Groups):
                 self.keep(&self.seen[number], p, size)
 
     def resume(self):
-        """Add the documents that wait: the foreign documents of their values are all here."""
+        """Add documents that wait, whose foreign documents are all here; True when some are left for another call."""
         cdef const unsigned char* p
         cdef const unsigned char* end
         cdef size_t at = 0
         self.settled = self.seen_count
-        while at < self.waiting.size and not self.declined:
+        self.rows_added = 0
+        while at < self.waiting.size and not self.declined and self.rows_added <= MOST_ROWS:
             p = self.next_waiting(&at, &end)
+            self.waiting_count -= 1
             if self.join(p, end) != TAKEN:
                 self.declined = True
-        self.waiting.size = 0
-        self.waiting_count = 0
+        self.rows_added = 0
+        self.waiting.size -= at
+        memmove(self.waiting.data, self.waiting.data + at, self.waiting.size)
+        if self.waiting_count:
+            return not self.declined
         if self.values.size > self.memory:
             self.forget()
+        return False
 
     cdef int take(self, const unsigned char* p, const unsigned char* end) except -2:
-        cdef int taken = NOT_JOINED if self.waiting_count else self.join(p, end)
+        cdef int taken = NOT_JOINED if self.waiting_count or self.rows_added > MOST_ROWS else self.join(p, end)
         return self.wait(p, end) if taken == NOT_JOINED else taken
 
     cdef int join(self, const unsigned char* p, const unsigned char* end) except -2:
@@ -167,6 +176,7 @@ cdef class JoinedGroups(Groups):
             p = self.values.data + self.brought[number].at
             if self.reach(p, p + self.brought[number].size, True) < 0 or self.add() < 0:
                 return DECLINED
+            self.rows_added += 1
             number = self.brought[number].next
         return TAKEN
 

@@ -34,6 +34,7 @@ Path = tuple[str, ...]
 Take = Callable[[bytes], Any]
 Read = Callable[[Take], Iterator[list[Any]] | None]
 Find = Callable[[str, Mapping[str, Any]], Iterator[list[bytes]]]
+Check = Callable[[], None]
 
 _Groups: Any = None
 _JoinedGroups: Any = None
@@ -87,12 +88,15 @@ class Grouping:
     identity: Callable[[dict[str, Any]], Any] | None = None
     by_id: bool = False  # in the order of the ids, not in that they were met
 
-    def run(self, read: Read, memory_limit: int, find: Find | None = None) -> list[dict[str, Any]] | None:
+    def run(
+        self, read: Read, memory_limit: int, find: Find | None = None, check: Check | None = None
+    ) -> list[dict[str, Any]] | None:
         """Return the groups in the order they were met; None where there is nothing to read, a document is declined or the groups take more than the limit.
 
-        ``read(take)`` gives batches, whose documents have been handed to ``take``; ``find(collection, filter)`` stored documents, for a join.
+        ``read(take)`` gives batches, whose documents have been handed to ``take``; ``find(collection, filter)`` stored documents, for a join;
+        ``check()`` is called where one takes long.
         """
-        groups = self._met(read, memory_limit, find)
+        groups = self._met(read, memory_limit, find, check)
         if groups is None:
             return None
         rows = groups.rows(MISSING)
@@ -102,14 +106,14 @@ class Grouping:
         made = [self._document(id, size, states) for id, (_, size, states) in zip(ids, rows, strict=True)]
         return sorted(made, key=lambda document: order_key(document["_id"])) if self.by_id else made
 
-    def count(self, read: Read, memory_limit: int, find: Find | None = None) -> int | None:
+    def count(self, read: Read, memory_limit: int, find: Find | None = None, check: Check | None = None) -> int | None:
         """Return how many groups there are; None where the kernel declines or the number is not known without the ids."""
         if any(reading is not None for _, reading, _ in self.terms):
             return None
-        groups = self._met(read, memory_limit, find)
+        groups = self._met(read, memory_limit, find, check)
         return None if groups is None else groups.count
 
-    def _met(self, read: Read, memory_limit: int, find: Find | None) -> Any:
+    def _met(self, read: Read, memory_limit: int, find: Find | None, check: Check | None) -> Any:
         """Return the kernel's groups, None where it declines."""
         groups = self._begun(memory_limit)
         batches = read(groups)
@@ -117,11 +121,11 @@ class Grouping:
             return None
         for _ in batches:
             if self.join is not None and find is not None and groups.full:
-                self._look(groups, self.join, find)
+                self._look(groups, self.join, find, check)
             if groups.declined:
                 return None
         if self.join is not None and find is not None:
-            self._look(groups, self.join, find)
+            self._look(groups, self.join, find, check)
         return None if groups.declined else groups
 
     def _begun(self, memory_limit: int) -> Any:
@@ -137,7 +141,7 @@ class Grouping:
             return _Groups(*known)
         return _JoinedGroups(*known, _encoded(self.join.foreign), memory_limit // 2)
 
-    def _look(self, groups: Any, join: PlainJoin, find: Find) -> None:
+    def _look(self, groups: Any, join: PlainJoin, find: Find, check: Check | None) -> None:
         """Give the kernel the foreign documents of those that wait."""
         values = groups.wanted()
         if values and not groups.declined:
@@ -145,7 +149,9 @@ class Grouping:
                 groups.bring(batch)
                 if groups.declined:
                     return
-        groups.resume()
+        while groups.resume():
+            if check is not None:
+                check()
 
     def _route(self, path: Path) -> tuple[tuple[bytes, ...], bool]:
         """Return a path as the kernel takes it, and whether it begins at what is unwound."""

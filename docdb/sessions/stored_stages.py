@@ -89,10 +89,10 @@ def _made(served: Stored, chosen: Plan, view: View, deadline: float | None, cont
         if grouping is None:
             found: int | None = chosen.count(view, deadline)
         else:
-            found = grouping.count(read, context.memory_limit, context.source_bytes)
+            found = grouping.count(read, context.memory_limit, context.source_bytes, context.check_deadline)
         return None if found is None else [{served.count: found}] if found else []
     if grouping is not None:
-        return grouping.run(read, context.memory_limit, context.source_bytes)
+        return grouping.run(read, context.memory_limit, context.source_bytes, context.check_deadline)
     shown: dict[str, Any] = {}
     for name, facet in (
         served.facets or {}

@@ -124,6 +124,27 @@ def test_more_than_it_may_hold_at_once_is_declined() -> None:
     assert grouped(grouping, [{"_id": 1, "k": 1}], Foreign(others), 500_000) == [{"_id": None, "n": 100}]
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_others_have_a_turn_where_very_many_are_found(parts: int) -> None:
+    locals = [{"_id": n, "k": n % 2} for n in range(300)]
+    others = [{"_id": n, "k": n % 2} for n in range(4_000)]
+    spec = {"_id": "$k", "n": {"$sum": 1}, "first": {"$first": "$o._id"}, "last": {"$last": "$_id"}}
+    turns: list[bool] = []
+    stored = [codec.encode(document) for document in locals]
+    size = len(stored) // parts
+    found = compiled(spec, "$o", lookup("k", "k")).run(
+        lambda take: ([take(data) for data in stored[at : at + size]] for at in range(0, 300, size)),
+        1 << 30,
+        Foreign(others),
+        lambda: turns.append(True),
+    )
+    assert found == [
+        {"_id": 0, "n": 300_000, "first": 0, "last": 298},
+        {"_id": 1, "n": 300_000, "first": 1, "last": 299},
+    ]
+    assert len(turns) >= 3
+
+
 def test_the_number_of_groups() -> None:
     grouping = compiled({"_id": "$o.kind"}, "$o", lookup("k", "k"))
     stored = [codec.encode(document) for document in MANY]
