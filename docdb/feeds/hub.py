@@ -261,11 +261,14 @@ class Hub:
                 if watcher is not None and len(ahead) < MOST_AHEAD and watcher.reserve():
                     ahead.append(watcher)
                     watcher.foretell(commit)
-            landed = bool(ahead) and herald.wait(OUTCOME_S)
             quick.seen = quick.finished, time.monotonic()
-            quick.work.extend(partial(watcher.go_on, landed) for watcher in ahead)
+            landed = bool(ahead) and herald.wait(OUTCOME_S)
             if len(ahead) > 1:  # the leader looks whether one keeps the others waiting
+                quick.work.extend([partial(watcher.go_on, landed) for watcher in ahead[1:]])
                 self._store.bell.nudge()
+            if ahead:
+                ahead[0].go_on(landed)
+                quick.finished += 1
         finally:
             self._carry_out(quick)
 
@@ -274,14 +277,15 @@ class Hub:
 
         Called on the writer's thread, behind the bell for what was foreseen, else in front of it. The thread takes what was handed over for read.
         """
-        router, records = self.router, log.few()
+        router = self.router
         followed, self._known_to = self._known_to == log.first - 1, last
         self._telling = threading.get_ident()
         try:
-            handed = records is not None and (router is None or forecast is not None and router.hand_out(forecast))
-            if not handed and records is not None and router is not None:
-                forecast = router.foresee(log.first, last, records)
-                handed = forecast is not None and router.hand_out(forecast)
+            handed = forecast is not None and (router is None or router.hand_out(forecast))
+            records = None if handed else log.few()
+            if records is not None:
+                again = _NOBODY if router is None else router.foresee(log.first, last, records)
+                handed = again is not None and (router is None or router.hand_out(again))
             if handed and followed and self._store.engine.last_id() == storage_id:
                 self._seen_id = storage_id
                 self._ring_streams()

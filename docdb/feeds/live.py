@@ -15,6 +15,7 @@ happened since then is taken back (``history.undone``).
 from __future__ import annotations
 
 import heapq
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
@@ -103,6 +104,7 @@ class Source(Protocol):
 class _Foretold(NamedTuple, Generic[T]):
     """A commit that has passed over the window before it was durable."""
 
+    turn: threading.Lock  # of the router, kept at hand
     commit: int
     changes: Sequence[Changed]
     snapshot: LiveSnapshot[T] | None
@@ -248,7 +250,8 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
 
     def foretell(self, commit: int, changes: Sequence[Changed]) -> bool:
         """Let a commit pass over the window that is not durable yet, where that is plain work; ``settle`` must follow."""
-        with self._router.turn(self):
+        turn = self._router.turn(self)
+        with turn:
             if self._closed or self._torn or self.stale or self.pending or self._taken or self._event == 0:
                 return False
             source, window, lens, end = self._source, self._window, self._seen_through(), self._source.bounds[1]
@@ -261,7 +264,7 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
             try:
                 moves = step(window, lens, changes, source.bounds, 0, _never)
                 told = self._snapshot(commit, moves) if moves else None
-                self._foretold = _Foretold(commit, changes, told)
+                self._foretold = _Foretold(turn, commit, changes, told)
             except BaseException:
                 self._rewind(None)
                 raise
@@ -269,10 +272,11 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
 
     def settle(self, landed: bool) -> LiveSnapshot[T] | None:
         """Take a foretold commit for true, and return what it tells; take it back where it has not landed, or the query is to be asked anew."""
-        with self._router.turn(self):
-            foretold, self._foretold = self._foretold, None
-            if foretold is None:
-                return None
+        foretold = self._foretold
+        if foretold is None:
+            return None
+        with foretold.turn:
+            self._foretold = None
             if landed and not (self.stale or self._overdue()):
                 self._commit, self._torn = foretold.commit, False
                 self._event += foretold.snapshot is not None
