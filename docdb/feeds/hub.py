@@ -288,7 +288,8 @@ class Hub:
                 handed = again is not None and (router is None or router.hand_out(again))
             if handed and followed and self._store.engine.last_id() == storage_id:
                 self._seen_id = storage_id
-                self._ring_streams()
+                if self._awaited:
+                    self._ring_streams()
                 quick, slow = self._lanes
                 if not (quick.work or slow.work):
                     self._quiet[0] = last & 0xFFFFFFFF
@@ -454,11 +455,10 @@ class Hub:
                 if last is not None:
                     self._known_to = max(last, self._known_to)
             self._seen_id = snapshot.txn.id
-        self._ring_streams()
+        if self._awaited:
+            self._ring_streams()
 
     def _ring_streams(self) -> None:
-        if not self._awaited:
-            return
         with self._lock:
             feeds = [(key, ref()) for key, ref in self._awaited.items()]
             for key, feed in feeds:
