@@ -45,8 +45,8 @@ def an_hour_passes(db: docdb.Database) -> None:
     """Make the snapshots of all cursors that rest too old, and wait until they were given back."""
     register = register_of(db._store)
     assert db._store.lent.snapshots
-    for snapshot in list(db._store.lent.snapshots):
-        snapshot._expires = 0.0
+    for own in list(db._store.lent.snapshots):
+        own()._expires = 0.0
     register._next_due = 0.0
     register._wake()
     until(lambda: readers(db) == 0)
@@ -130,12 +130,19 @@ def test_one_that_is_read_at_the_moment_is_left_alone(db: docdb.Database) -> Non
         assert not snapshot.end_if_idle()
         assert (readers(db), lent) == (1, set())
         snapshot.rest()
-        assert lent == {snapshot}
+        assert [own() for own in lent] == [snapshot]
         assert snapshot.end_if_idle()
         assert (readers(db), lent) == (0, set())
         snapshot.wake()
         with pytest.raises(docdb.SnapshotExpired):
             snapshot.check()
+
+
+def test_one_whose_end_is_interrupted_is_given_back(db: docdb.Database) -> None:
+    snapshot = db._store.snapshot(LATER_S)
+    snapshot.rest()
+    del snapshot
+    assert (readers(db), db._store.lent.snapshots) == (0, set())
 
 
 def test_the_clock_alone_ends_it(tmp_path: Path) -> None:
@@ -150,8 +157,8 @@ def test_a_commit_ends_it_where_no_thread_can_be_had(db: docdb.Database, monkeyp
     monkeypatch.setattr(Register, "_see_to", lambda register, due: None)
     cursor = db["a"].find({})
     next(cursor)
-    (snapshot,) = db._store.lent.snapshots
-    snapshot._expires = register_of(db._store)._next_due = 0.0
+    (own,) = db._store.lent.snapshots
+    own()._expires = register_of(db._store)._next_due = 0.0
     assert readers(db) == 1
     db["a"].insert_one({"_id": -1, "new": 1})
     assert readers(db) == 0

@@ -117,7 +117,8 @@ class Register:
 
     def _watched(self) -> list[FixedStore | Snapshot]:
         with self._lock:
-            return [*self._open, *self._lent.snapshots.copy()]
+            lent = [own() for own in self._lent.snapshots.copy()]
+            return [*self._open, *(snapshot for snapshot in lent if snapshot is not None)]
 
     def _see_to(self, due: float) -> None:
         """Let the thread be there and look at that time; the caller holds the lock."""

@@ -4,7 +4,8 @@ What lives here: ``Snapshot`` and ``Lent``, the snapshots of cursors that were g
 read, who looks at the clock.
 
 A cursor's snapshot *rests* between two batches. While it rests, and only then, whoever finds it too old may end it, on any thread. Resting is being in the
-set ``Lent.snapshots``: the reader who goes on, and whoever wants to end it, takes it out, which one alone can do.
+set ``Lent.snapshots``: the reader who goes on, and whoever wants to end it, takes it out, which one alone can do. The set holds it weakly, so one whose
+reader was interrupted on its last steps goes like any object nobody has.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import ref
 
 from docdb.engine.base import EngineTransaction
 from docdb.errors import DocdbError, InvalidOperation, SnapshotExpired
@@ -34,20 +36,21 @@ class Lent:
     __slots__ = ("due", "snapshots")
 
     def __init__(self) -> None:
-        self.snapshots: set[Snapshot] = set()
+        self.snapshots: set[ref[Snapshot]] = set()
         self.due = float("inf")  # when somebody looks at the clock next
 
 
 class Snapshot:
     """One state of the whole store; close it, or use it as a context. ``limit_s`` None: as long as it takes."""
 
-    __slots__ = ("_ended", "_expires", "_lent", "_rests", "_store", "_txn", "catalog")
+    __slots__ = ("__weakref__", "_ended", "_expires", "_lent", "_ref", "_rests", "_store", "_txn", "catalog")
 
     def __init__(self, store: Store, txn: EngineTransaction, catalog: Catalog, limit_s: float | None) -> None:
         self._store = store
         self._txn = txn
         self._expires = None if limit_s is None else time.monotonic() + limit_s
         self._lent = store.lent
+        self._ref: ref[Snapshot] | None = None  # once it has rested
         self._rests = self._ended = False
         self.catalog = catalog
 
@@ -88,8 +91,10 @@ class Snapshot:
         """Say that nobody reads until ``wake``. What has no limit is not watched."""
         expires = self._expires
         if expires is not None:
-            lent = self._lent
-            lent.snapshots.add(self)
+            lent, own = self._lent, self._ref
+            if own is None:
+                own = self._ref = ref(self, lent.snapshots.discard)
+            lent.snapshots.add(own)
             self._rests = True
             if expires < lent.due:
                 self._store.watch(self._store, expires)
@@ -98,10 +103,16 @@ class Snapshot:
         """Say that somebody reads; where it was ended meanwhile, reading raises what ``cause`` explains."""
         if self._rests:
             self._rests = False
-            try:
-                self._lent.snapshots.remove(self)
-            except KeyError:
+            if not self._taken():
                 self._await_end()
+
+    def _taken(self) -> bool:
+        """Take it out of those that rest; return whether it was there."""
+        try:
+            self._lent.snapshots.remove(self._ref)  # type: ignore[arg-type]
+        except KeyError:
+            return False
+        return True
 
     def _await_end(self) -> None:
         for _ in range(LOOKS):
@@ -130,11 +141,7 @@ class Snapshot:
 
     def end_if_idle(self) -> bool:
         """End it when it is too old and rests; return whether that was done."""
-        if self._expires is None or time.monotonic() <= self._expires:
-            return False
-        try:
-            self._lent.snapshots.remove(self)
-        except KeyError:
+        if self._expires is None or time.monotonic() <= self._expires or not self._taken():
             return False
         try:
             self._txn.abort()
