@@ -284,8 +284,8 @@ class TransactionStore(FixedStore):
             self._finish("was rolled back")
 
     def _finish(self, what: str) -> None:
-        self._over = None
-        self.end(_over(what))
+        self._over = over = _over(what)  # at no moment it seems to be active: an interruption in between would begin it anew
+        self.end(over)
 
     def _drop(self) -> None:
         super()._drop()

@@ -75,6 +75,14 @@ def test_an_interrupted_call_has_happened_or_not(tmp_path: Path, name: str, engi
         on_thread(signalled, work)
 
 
+@pytest.mark.parametrize("name", ["transaction_commits", "transaction_rolls_back", "part_of_a_cursor"])
+def test_the_last_steps_of_an_end_leave_it_ended(tmp_path: Path, name: str) -> None:
+    with opened(tmp_path, "native") as db:
+        strike = Strike(db, name, signalled=True)
+        for point in range(strike.points - 20, strike.points + 1):
+            strike.at(point)
+
+
 @pytest.mark.parametrize("signalled", [True, False], ids=["signal", "thrown in"])
 def test_a_live_query_tells_the_whole_result_behind_an_interruption(tmp_path: Path, signalled: bool) -> None:
     with opened(tmp_path, "native") as db:
