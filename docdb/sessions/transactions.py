@@ -284,7 +284,8 @@ class TransactionStore(FixedStore):
             self._finish("was rolled back")
 
     def _finish(self, what: str) -> None:
-        self._over = over = _over(what)  # at no moment it seems to be active: an interruption in between would begin it anew
+        # In one step: an interruption between two would find it active, and begin it anew.
+        self._over = over = _over(what)
         self.end(over)
 
     def _drop(self) -> None:
