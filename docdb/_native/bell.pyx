@@ -67,11 +67,13 @@ cdef extern from *:
     static int herald_settle(uint32_t* words, uint32_t outcome)
     {
         uint32_t open = 0;
-        if (!__atomic_compare_exchange_n(&words[0], &open, outcome, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-            return 0;
+        return __atomic_compare_exchange_n(&words[0], &open, outcome, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
+
+    static void herald_wake(uint32_t* words)
+    {
         if (__atomic_load_n(&words[1], __ATOMIC_SEQ_CST))
             syscall(SYS_futex, &words[0], FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-        return 1;
     }
 
     static uint32_t herald_wait(uint32_t* words, int64_t timeout_ns)
@@ -107,14 +109,17 @@ cdef extern from *:
             words[0] = outcome;
         return open;
     }
+    static void herald_wake(uint32_t* words) { (void)words; }
     static uint32_t herald_wait(uint32_t* words, int64_t timeout_ns) { (void)timeout_ns; return words[0]; }
     #endif
     """
     const int BELL_FUTEX
     void bell_ring(uint32_t* words, uint32_t number) noexcept nogil
+    int64_t bell_clock_ns() noexcept nogil
     uint32_t bell_value(uint32_t* words) noexcept nogil
     void bell_ring_others(uint32_t* words, uint32_t number, uint32_t own) noexcept nogil
     void bell_wait(uint32_t* words, uint32_t seen, int64_t timeout_ns, const uint32_t* quiet, uint32_t own) noexcept nogil
+    void herald_wake(uint32_t* words) noexcept nogil
     bint herald_settle(uint32_t* words, uint32_t outcome) noexcept nogil
     uint32_t herald_wait(uint32_t* words, int64_t timeout_ns) noexcept nogil
 
@@ -162,7 +167,7 @@ def wait(unsigned char[::1] memory not None, uint32_t seen, int64_t timeout_ns, 
 
 @cython.final
 cdef class Herald:
-    """Tells of one commit in the moment it is durable: rings ``number``, and wakes who waits for the outcome.
+    """Tells of one commit in the moment it is durable (``settled_ns`` of the monotonic clock): rings ``number``, and wakes who waits for the outcome.
 
     ``others``: rings like ``ring_others``, else like ``ring``. ``commit`` of the compiled engine calls it before it takes the interpreter's lock again.
     """
@@ -179,11 +184,15 @@ cdef class Herald:
         PyBuffer_Release(&self.memory)
 
     cdef void settle(self, bint landed) noexcept nogil:
-        if herald_settle(self.words, LANDED if landed else FAILED) and landed:
-            if self.others:
-                bell_ring_others(<uint32_t*>self.memory.buf, self.number, self.own)
-            else:
-                bell_ring(<uint32_t*>self.memory.buf, self.number)
+        if not herald_settle(self.words, LANDED if landed else FAILED):
+            return
+        self.settled_ns = bell_clock_ns()
+        if landed and self.others:
+            bell_ring_others(<uint32_t*>self.memory.buf, self.number, self.own)
+        elif landed:
+            bell_ring(<uint32_t*>self.memory.buf, self.number)
+        # Last: who waits here must not have the interpreter's lock before the writer.
+        herald_wake(self.words)
 
     def tell(self, bint landed):
         """Tell the outcome; only the first one counts."""

@@ -42,7 +42,9 @@ BLIND_POLL_S: Final = 0.002  # and one that they cannot ring
 
 
 class Herald(Protocol):
-    """Who tells of one commit. Made by ``Bell.herald``."""
+    """Who tells of one commit. Made by ``Bell.herald``. ``settled_ns``: when it did, on the monotonic clock."""
+
+    settled_ns: int
 
     def tell(self, landed: bool) -> None:
         """Tell the outcome, only the first one counts: ring when it has landed, and wake who waits."""
@@ -128,15 +130,17 @@ class _Herald:
         self._settled = threading.Event()
         self._mutex = threading.Lock()
         self._landed: bool | None = None
+        self.settled_ns = 0
 
     def tell(self, landed: bool) -> None:
         with self._mutex:
             if self._landed is not None:
                 return
             self._landed = landed
-        self._settled.set()
+        self.settled_ns = time.monotonic_ns()
         if landed:
             self._ring()
+        self._settled.set()
 
     def wait(self, timeout_s: float) -> bool:
         self._settled.wait(timeout_s)
