@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
+from docdb.cached import cached_property
 from docdb.language.sphere import (
     ORIGIN,
     Vector,

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Final
 
+from docdb.cached import cached_property
 from docdb.errors import DocumentError, QueryError
 from docdb.language.text_words import Token, Words, fold, language_of, words_of
 from docdb.language.tree import Text

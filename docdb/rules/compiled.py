@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from docdb.cached import cached_property
 from docdb.errors import DocumentError
 from docdb.language import tree
 from docdb.language.matching import matcher

@@ -14,9 +14,9 @@ import datetime as dt
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from docdb.cached import cached_property
 from docdb.engine.base import CATALOG, EngineTransaction
 from docdb.errors import CorruptError, DocdbError, FormatError, IndexDefinitionError
 from docdb.language.collation import Collation, parse_collation

@@ -397,6 +397,7 @@ def test_a_shield_in_a_shield_leaves_it_to_the_outer() -> None:
         assert (inner.caught, len(outer.caught)) == ([], 1)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_shield_calls_every_handler_though_one_raises() -> None:
     noted: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: noted.append(number))
