@@ -369,7 +369,8 @@ class SharedEngine(Engine):
         return self._require().live().reader_check()
 
     def bell(self) -> Bell:
-        return Bell.beside(self._require().folder, create=not self.read_only)
+        folder = self._require().folder
+        return Bell.beside(folder, create=not self.read_only, mode=(folder / files.DATA).stat().st_mode)
 
     def lease(self, name: str) -> Lease | None:
         return take(self._require().folder, name)

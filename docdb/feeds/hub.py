@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from docdb.engine.bell import Herald
 from docdb.engine.forks import Inside
+from docdb.engine.notices import Notice
 from docdb.errors import DocdbError
 from docdb.feeds.forecast import Forecast
 from docdb.feeds.waiting import Feed
@@ -50,6 +51,8 @@ STUCK_S: Final = 0.005  # how long a callback may keep others waiting
 SLOW_AT_ONCE: Final = 8  # slow callbacks that begin without waiting for one another
 MOST_AHEAD: Final = 16  # snapshots that are made ahead of a commit
 OUTCOME_S: Final = 10.0  # how long these are kept for a commit whose outcome is not told
+OUTCOME_ELSEWHERE_S: Final = 0.1  # and for one of another process, which may be killed
+EAGER: Final = 16  # notices that may be of no use until no more are asked for
 _NOBODY: Final = Forecast(0, None, 0, [])
 
 
@@ -133,13 +136,15 @@ class Hub:
         self._seen_id = -1
         self._alarms: list[tuple[float, int, weakref.ref[Feed[Any]]]] = []
         self._failures = 0
-        # For the bell: the last commit of this process that concerns nobody, and whether there is one that this thread has not looked for yet.
-        self._quiet = array("I", [0, 1])
+        # For the bell: the last commit of this process that concerns nobody, whether there is one that this thread has not looked for yet, and
+        # whether another thread waits for the same ring to call back.
+        self._quiet = array("I", [0, 1, 0])
         self._known_to = -1  # all commits up to here were read, handed over, or will be looked for
         self._telling = 0  # the thread that hands a commit over: the bell rings behind that
         self.router: Router | None = None
         self._lanes = _Lane(1), _Lane(SLOW_AT_ONCE)  # the quick and the slow
         self._resting: list[_Rest] = []
+        self._eager = 0  # how many notices of other processes are asked for, unless a callback is run
         self._insides = threading.local()
 
     @property
@@ -250,11 +255,14 @@ class Hub:
                 rest.errand = errand
 
     def _call_ahead(self, forecast: Forecast, herald: Herald) -> None:
+        with self._lock:
+            self._lanes[0].working += 1
+        self._carry_out_ahead(forecast, herald, OUTCOME_S)
+
+    def _carry_out_ahead(self, forecast: Forecast, herald: Herald | Notice, timeout_s: float) -> None:
         """Make snapshots before a commit is durable, call back when it is."""
         quick, _ = self._lanes
         ahead: list[Watcher[Any]] = []
-        with self._lock:
-            quick.working += 1
         try:
             for query, commit, _ in forecast.offers:
                 watcher = query.watcher
@@ -262,13 +270,14 @@ class Hub:
                     ahead.append(watcher)
                     watcher.foretell(commit)
             quick.seen = quick.finished, time.monotonic()
-            landed = bool(ahead) and herald.wait(OUTCOME_S)
+            landed = bool(ahead) and herald.wait(timeout_s)
             if len(ahead) > 1:  # the leader looks whether one keeps the others waiting
                 quick.work.extend([partial(watcher.go_on, landed) for watcher in ahead[1:]])
                 self._store.bell.nudge()
             if ahead:
                 ahead[0].go_on(landed)
                 quick.finished += 1
+                self._eager = EAGER
         finally:
             self._carry_out(quick)
 
@@ -306,6 +315,8 @@ class Hub:
     def submit(self, work: Callable[[], None], *, aside: bool = False, inside: bool = False) -> None:
         """Run a callback soon; from any thread, never waits. ``aside``: it is slow; ``inside``: it is such a callback that asks."""
         self._lanes[aside].work.append(work)
+        if not aside:
+            self._eager = EAGER
         if not inside and self._telling != threading.get_ident() and threading.current_thread() is not self._thread:
             self._store.bell.nudge()
 
@@ -355,7 +366,10 @@ class Hub:
             rung = bell.value()
             self._quiet[1] = 0
             pause = bell.poll_s
+            ahead = None
             try:
+                if self._eager:
+                    ahead = self._foreseen_elsewhere()
                 if self._buried:
                     self._sweep()
                 with self._looking:
@@ -373,6 +387,11 @@ class Hub:
                 if stopping.is_set():
                     return
                 self._note(error)
+            if ahead is not None and self._hand_on(stopping, self._lanes[0]):
+                self._carry_out_elsewhere(*ahead)
+                if not self._rest(stopping):
+                    return
+                continue
             lane = self._lane()
             if lane is not None:
                 if lane.needs_a_thread() and self._hand_on(stopping, lane):
@@ -381,7 +400,26 @@ class Hub:
                         return
                     continue
                 pause = min(pause, STUCK_S)
-            bell.wait(rung, pause, self._quiet)
+            bell.wait(rung, pause, self._quiet, eager=self._eager > 0)
+
+    def _carry_out_elsewhere(self, forecast: Forecast, notice: Notice) -> None:
+        """Call back for a commit of another process; the thread that leads now hears of it in the same moment, and goes second."""
+        self._quiet[2] = 1
+        try:
+            self._carry_out_ahead(forecast, notice, OUTCOME_ELSEWHERE_S)
+        finally:
+            self._quiet[2] = 0
+
+    def _foreseen_elsewhere(self) -> tuple[Forecast, Notice] | None:
+        """Return whom a commit concerns that another process is making, if callbacks can be prepared for it on this thread."""
+        notice, router, (quick, _) = self._store.notice(), self.router, self._lanes
+        if notice is None or router is None:
+            return None
+        self._eager = max(0, self._eager - 1)
+        forecast = router.foresee(notice.first, notice.last, notice.records)
+        if forecast is None or quick.working or all(query.watcher is None for query, _, _ in forecast.offers):
+            return None
+        return forecast, notice
 
     # Callbacks
 

@@ -180,6 +180,11 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
         self._lens = None
 
     @property
+    def seen(self) -> int:
+        """The number of the last commit that the result knows of; -1: there is none yet."""
+        return self._commit
+
+    @property
     def position(self) -> str:
         """Where the query has got to: everything up to this position is told."""
         about, commit = self._hub.store.about, max(self._commit, 0)

@@ -384,7 +384,7 @@ class LiveRouter:
                 rung.append(query)
         for key, (changes, size) in found.by_key.items():
             query = self._query(key) if key not in found.spoiled else None
-            if query is not None:
+            if query is not None and query.seen < commit:  # it may have been told ahead
                 self._offer(query, (commit, changes), size)
                 rung.append(query)
 

@@ -14,11 +14,13 @@ import os
 import threading
 import uuid
 import weakref
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from docdb.engine.base import CATALOG, CHANGES, DOCUMENTS, Engine, EngineTransaction
 from docdb.engine.failures import EnvironmentFailed
+from docdb.engine.notices import Notice
 from docdb.errors import FormatError, InvalidOperation, StorageError
 from docdb.store import catalog as catalog_room
 from docdb.store import codec
@@ -93,6 +95,7 @@ class Store:
         self.hub: Any = None  # what wakes the readers of the log (feeds/hub.py); made by the first of them
         self.secret: bytes | None = None  # once somebody has asked for it (store/secrets.py)
         self.about = self._establish()
+        self._seal = _seal(self.about)
         self.writer = Writer(self._begin, self._committed, self._repair, self._landed, engine.end_turn)
         _living.add(self)
 
@@ -266,15 +269,22 @@ class Store:
 
     def _foretell(self, batch: WriteBatch) -> None:
         """Have the feeds find out what a commit is for whom, while the processor's caches are warm; and name who tells of it."""
-        hub, last = self.hub, batch.state.last_commit
+        hub, last, token = self.hub, batch.state.last_commit, 0
+        worth = self.writer.usual_commit_s >= WORTH_S
+        if worth:  # first: other processes need longer
+            token = self.bell.foretell(batch.log.first, last, batch.log.few, self._seal)
         if hub is not None:
             try:
                 batch.forecast = hub.foresee(batch.log, last)
             except Exception:
                 _complain()
-        batch.herald = self.bell.herald(last, others=batch.forecast is not None)
-        if batch.forecast is not None and batch.herald is not None and self.writer.usual_commit_s >= WORTH_S:
+        batch.herald = self.bell.herald(last, others=batch.forecast is not None, token=token)
+        if worth and batch.forecast is not None and batch.herald is not None:
             hub.rouse(batch.forecast, batch.herald)
+
+    def notice(self) -> Notice | None:
+        """Return what another process is about to commit, if it has posted something new; the newest counts."""
+        return self.bell.notice(self._seal)
 
     def _announce(self, log: Few, storage_id: int) -> None:
         """Tell the feeds and whoever listens of a commit that nobody has foretold."""
@@ -339,6 +349,7 @@ class Store:
     def begin_epoch(self) -> None:
         """Begin a new history: positions from before are refused (after a restore)."""
         self.about = self.about | {"epoch": uuid.uuid4().hex}
+        self._seal = _seal(self.about)
         about = codec.encode_value(self.about)
         self.write(lambda batch: batch.put_catalog([(FORMAT_KEY, about)]))
 
@@ -358,6 +369,11 @@ class Store:
             hub.stop()
         self.engine.close()
         self.bell.close()
+
+
+def _seal(about: dict[str, Any]) -> int:
+    """Return a number for a database and its history, which other processes find as well."""
+    return zlib.crc32(f"{about['database_id']} {about['epoch']}".encode())
 
 
 def _complain() -> None:

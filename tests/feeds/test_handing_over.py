@@ -235,5 +235,5 @@ def test_other_processes_hear_of_a_commit_that_could_not_be_handed_over(
     monkeypatch.setattr(bell, "herald", noting)
     monkeypatch.setattr(bell, "nudge", lambda: nudges.append(None))
     db["a"].insert_one({"_id": 1, "k": 1})
-    assert rung == [(2, {"others": True})]
+    assert rung == [(2, {"others": True, "token": 0})]
     assert nudges == [None]  # the own thread is to look

@@ -18,6 +18,8 @@ from typing import Any, Final
 import docdb
 from docdb._native import bell, cells, lmdb_engine
 from docdb._native import codec as codec_kernel
+from docdb.engine import bell as room
+from docdb.engine import notices
 from docdb.engine.base import CATALOG, DOCUMENTS, ENTRIES
 from docdb.engine.lmdb import open_engine
 from docdb.errors import DocdbError
@@ -43,7 +45,7 @@ def cover(chance: Random, batch: Batch) -> None:
 
 
 def bells() -> Door:
-    memory = mmap.mmap(-1, 4096)
+    memory = mmap.mmap(-1, notices.SIZE)
 
     def door(chance: Random, batch: Batch) -> None:
         for _ in batch:
@@ -52,15 +54,24 @@ def bells() -> Door:
             assert bell.value(memory) == number
             timeout = (0, 1, -1, -(2**63), 2**63 - 1)[int(chance.random() * 5)]
             own = chance.getrandbits(32) | 1
-            bell.wait(memory, number ^ 1 if timeout > 1 else number, timeout, array("I", [number ^ 2, 0]), own)
+            bell.wait(memory, number ^ 1 if timeout > 1 else number, timeout, array("I", [number ^ 2, 0, 0]), own)
             bell.ring_others(memory, number ^ 4, own)
-            herald = bell.Herald(memory, number ^ 8, own, number & 1 == 1)
+            token = 0 if chance.random() < 0.3 else chance.getrandbits(63)
+            herald = bell.Herald(memory, number ^ 8, own, number & 1 == 1, token)
             landed = number & 2 == 2
             assert not herald.wait(float("nan") if landed else float("-inf"))
             herald.tell(landed)
             herald.tell(not landed)
             assert herald.wait(float("inf")) is landed
-            assert bell.value(memory) == number ^ (8 if landed else 4)
+            let_go = number ^ 8 ^ room.FOREWORD ^ room.NUDGE if token else number ^ 4
+            assert bell.value(memory) == (number ^ 8 if landed else let_go)
+            if token:
+                assert notices.outcome(memory, token) is landed
+                assert bell.wait_for(memory, token, chance.getrandbits(32), timeout, own) is landed
+            assert bell.wait_for(memory, token + 1, bell.value(memory) ^ 1, timeout, own) is False
+            bell.wait(memory, bell.value(memory), 1, array("I", [0, 1, 0]), own, True)
+            assert bell.asked(memory, ~own & 0xFFFFFFFF)
+            assert not bell.asked(memory, ~own & 0xFFFFFFFF)
 
     return door
 
