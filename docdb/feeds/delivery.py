@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from docdb.errors import UsageError
+from docdb.errors import DocdbError, UsageError
 
 if TYPE_CHECKING:
     from docdb.feeds.live import Commit, LiveQuery
@@ -116,16 +116,16 @@ class Watcher(Generic[T]):
         """Make the snapshot of a commit that is not durable yet, where that is plain work."""
         try:
             self._feed.foretell(*commit)
-        except Exception:  # whatever it is, the query will say so when it is asked
-            logging.getLogger("docdb.feeds").debug("ahead of a commit", exc_info=True)
+        except Exception as error:  # the query will say so when it is asked
+            _doubt("ahead of a commit", error)
 
     def go_on(self, landed: bool) -> None:
         """Call back with what was foretold, if it has landed, and with what has come since."""
         snapshot = None
         try:
             snapshot = self._feed.settle(landed)
-        except Exception:
-            logging.getLogger("docdb.feeds").debug("behind a commit", exc_info=True)
+        except Exception as error:
+            _doubt("behind a commit", error)
         self._run(snapshot)
 
     def _ring(self) -> None:
@@ -239,6 +239,12 @@ async def _awaited(answer: Any) -> Any:
 
 async def _settled(answer: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
+
+
+def _doubt(when: str, error: Exception) -> None:
+    """Note what went wrong where nobody can be told; an error that is none of docdb's own is a fault of docdb's."""
+    level = logging.DEBUG if isinstance(error, DocdbError) else logging.WARNING
+    logging.getLogger("docdb.feeds").log(level, "a live query, %s", when, exc_info=error)
 
 
 def _log(error: BaseException) -> None:
