@@ -7,7 +7,14 @@ CYCLES ?= 50
 COUNT ?= 2000
 SEED ?= 1
 MINUTES ?= 10
+WORKERS ?= logical
 SHARED := ../shared/conformance
+# The tests run side by side, each worker from its own place in the list; who has no more takes from the others. The soak has the machine for
+# itself: it watches memory and files of ten processes for 20 seconds, and a slow machine looks like growth.
+PYTEST := $(BIN)/python -m pytest
+SIDE_BY_SIDE := -n $(WORKERS) --maxprocesses 4 --dist worksteal
+ALONE := tests/soak
+TESTS := $(PYTEST) $(SIDE_BY_SIDE) --ignore $(ALONE) && $(PYTEST) $(ALONE)
 
 .PHONY: demo test test-pure conformance check docs fmt attacks bench fuzz sanitize crash images isolation soak clean
 
@@ -15,10 +22,10 @@ demo: $(VENV)/.ready
 	$(BIN)/python examples/cities.py
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 test-pure: $(VENV)/.ready
-	DOCDB_PURE=1 $(BIN)/python -m pytest
+	export DOCDB_PURE=1; $(TESTS)
 
 conformance: $(VENV)/.ready
 	@if [ -d $(SHARED) ]; then $(BIN)/python -m tests.compliance; else echo "conformance: skipped, $(SHARED) is not here"; fi
@@ -48,7 +55,7 @@ sanitize: $(VENV)/.ready
 	$(BIN)/python -m tests.fuzz.sanitized --seed $(SEED) --count $(COUNT)
 
 attacks: $(VENV)/.ready
-	DOCDB_ATTACKS=all $(BIN)/python -m pytest tests/rules/attacks
+	DOCDB_ATTACKS=all $(PYTEST) $(SIDE_BY_SIDE) tests/rules/attacks
 
 crash: $(VENV)/.ready
 	$(BIN)/python -m tests.faults.crash --seed $(SEED) --cycles $(CYCLES)
