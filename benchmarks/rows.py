@@ -50,6 +50,15 @@ def range_(stage: Stage) -> Row:
     return _against_hand(Row("100 documents through an index", "us", times), 2.5)
 
 
+def first(stage: Stage) -> Row:
+    """Find one document by the value of an indexed field."""
+    ages = random.Random(4).choices([d["age"] for d in stage.documents], k=2_000)
+    times = stage.rounds(lambda c: sum(c.first(age)["age"] for age in ages), len(ages))
+    row = _against_hand(Row("one document by an indexed field", "us", times), 0.0)
+    row.mark, row.met = "", None  # there is none
+    return row
+
+
 def filter_(stage: Stage) -> Row:
     """Count by an unindexed filter."""
     times = stage.rounds(lambda c: c.filter("city123", 5_000), len(stage.documents), rounds=5)
@@ -250,7 +259,7 @@ def _text(place: int, about: str) -> Callable[[Stage], Row]:
 
 
 WORKLOADS: dict[str, Callable[[Stage], Row]] = {
-    "get": get, "range": range_, "filter": filter_, "group": group, "top": top, "load": load, "update": update, "writers": writers,
+    "get": get, "range": range_, "first": first, "filter": filter_, "group": group, "top": top, "load": load, "update": update, "writers": writers,
     "import": import_, "open": open_, "memory": memory, "cities": cities,
     "geography": geography,
     "text_build": _text(0, "Build a text index."), "text_rare": _text(1, "Search for a rare word."),

@@ -273,9 +273,13 @@ class AsyncCollection(Wrapper, Generic[T]):
         return AsyncCursor(self._inner.find(filter, projection, skip, limit, **options), self._runner)
 
     async def find_one(self, filter: Any = None, projection: Any = None, **options: Unpack[FindOptions]) -> T | None:
-        """Return the first document that matches, or None; by ``_id`` inline."""
-        if projection is None and not options and is_point(filter):
-            return self._inner.find_one(filter)
+        """Return the first document that matches, or None; by ``_id``, and by one value of a field with an index, inline."""
+        if projection is None and not options:
+            if is_point(filter):
+                return self._inner.find_one(filter)
+            few = self._inner.few(filter, 1)
+            if few is not None:
+                return self._inner.object_of(few[0]) if few else None
         return await self._runner.run(functools.partial(self._inner.find_one, filter, projection, **options))
 
     async def find_one_and_update(

@@ -31,7 +31,7 @@ from docdb.faces.arguments import (
 from docdb.faces.bulk import insert_all, write_all
 from docdb.faces.conditions import encode_find, encode_where
 from docdb.faces.cursor import CommandCursor, Cursor, batches_of
-from docdb.faces.models import PLAIN, Binding, CollectionOptions, model_of
+from docdb.faces.models import PLAIN, POINT_TYPES, Binding, CollectionOptions, model_of
 from docdb.faces.requests import index_model, operation_of
 from docdb.faces.results import (
     AddResult,
@@ -45,7 +45,6 @@ from docdb.faces.results import (
 from docdb.faces.selection import Selection
 from docdb.faces.stepping import check_batch, chunks, in_steps
 from docdb.faces.updating import check_replacement, check_update
-from docdb.language.values import ObjectId
 from docdb.query import DocumentReference, Query, check_id
 from docdb.sessions.administration import check_name
 from docdb.sessions.operations import DeleteOp, FindAndModifyOp, InsertOp, Outcome, ReplaceOp, UpdateOp
@@ -62,7 +61,6 @@ T = TypeVar("T")
 M = TypeVar("M")
 Document = Mapping[str, Any]
 _new = object.__new__
-_POINT_IDS = frozenset({ObjectId, int, str})
 
 
 class Collection(Binding[T]):
@@ -104,7 +102,7 @@ class Collection(Binding[T]):
 
     def doc(self, id: Any) -> DocumentReference[T]:
         """Return a reference to the document with this ``_id``; no request."""
-        if type(id) not in _POINT_IDS:
+        if type(id) not in POINT_TYPES:
             check_id(id)
         # As the constructor does, without its frame: a third of what a hot read spends in Python.
         reference: DocumentReference[T] = _new(DocumentReference)
@@ -212,15 +210,18 @@ class Collection(Binding[T]):
         return cursor.limit(limit) if limit else cursor
 
     def find_one(self, filter: Any = None, projection: Any = None, **options: Unpack[FindOptions]) -> T | None:
-        """Return the first document that matches, or None. Cost of ``{"_id": value}``: one lookup."""
+        """Return the first document that matches, or None. Cost of ``{"_id": value}``: one lookup; of one value of a field with an index: two."""
         if projection is None and type(filter) is dict and len(filter) == 1 and not options:
             id = filter.get("_id")
-            if type(id) in _POINT_IDS:
+            if type(id) in POINT_TYPES:
                 document = self.match_id(id)
                 if self.settings.model is None:
                     return document  # type: ignore[return-value]
                 return self.object_of(document)
-        if filter is not None and not isinstance(filter, Mapping) and type(filter) in _POINT_IDS:
+            few = self.few(filter, 1)
+            if few is not None:
+                return self.object_of(few[0]) if few else None
+        if filter is not None and not isinstance(filter, Mapping) and type(filter) in POINT_TYPES:
             filter = {"_id": filter}
         kept = self.settings
         selection = Selection.of_find("find", filter, projection, options, naive_utc=kept.naive_utc, linear=kept.linear)
@@ -503,7 +504,7 @@ class Collection(Binding[T]):
 
 def is_point(filter: Any) -> bool:
     """Tell whether ``find_one`` answers a filter by one lookup."""
-    return type(filter) is dict and len(filter) == 1 and type(filter.get("_id")) in _POINT_IDS
+    return type(filter) is dict and len(filter) == 1 and type(filter.get("_id")) in POINT_TYPES
 
 
 def _filter(filter: Any) -> Any:

@@ -37,8 +37,8 @@ PAIRS = [
 ]
 # What has another meaning between tasks, or belongs to the rooms below.
 INSIDE = {
-    "awaited", "batches", "change", "execute", "fail", "live", "loaded", "match_id", "object_of", "place", "read", "ring", "ring_with", "rung", "session",
-    "settings", "stored",
+    "awaited", "batches", "change", "execute", "fail", "few", "finder", "live", "loaded", "match_id", "object_of", "place", "read", "ring", "ring_with",
+    "rung", "session", "settings", "stored",
 }  # fmt: skip
 MIRRORED = [
     pytest.param(sync, asynchronous, name, id=f"{sync.__name__}.{name}")

@@ -39,6 +39,14 @@ class ByHand:
         with self.env.begin() as txn:
             return self._unpack(txn.get(id.encode(), db=self.docs))
 
+    def first(self, age: int) -> dict[str, Any] | None:
+        with self.env.begin() as txn:
+            cursor = txn.cursor(db=self.age)
+            wanted = _AGE.pack(age)
+            if not cursor.set_range(wanted) or cursor.key()[:4] != wanted:
+                return None
+            return self._unpack(txn.get(cursor.key()[4:], db=self.docs))
+
     def range(self, age: int, limit: int) -> list[dict[str, Any]]:
         found = []
         with self.env.begin() as txn:

@@ -26,6 +26,9 @@ class Docdb:
     def get(self, id: str) -> dict[str, Any]:
         return self.docs.doc(id).get()
 
+    def first(self, age: int) -> dict[str, Any] | None:
+        return self.docs.find_one({"age": age})
+
     def range(self, age: int, limit: int) -> list[dict[str, Any]]:
         return list(self.docs.find({"age": {"$gte": age}}).sort("age", 1).limit(limit))
 

@@ -40,6 +40,10 @@ class DuckDB:
     def get(self, id: str) -> dict[str, Any]:
         return json.loads(self.rows("select doc from docs where id=?", (id,))[0][0])
 
+    def first(self, age: int) -> dict[str, Any] | None:
+        rows = self.rows("select doc from docs where age=? limit 1", (age,))
+        return json.loads(rows[0][0]) if rows else None
+
     def range(self, age: int, limit: int) -> list[dict[str, Any]]:
         sql = "select doc from docs where age>=? order by age limit ?"
         return [json.loads(row[0]) for row in self.rows(sql, (age, limit))]

@@ -46,6 +46,10 @@ class PostgreSQL:
     def get(self, id: str) -> dict[str, Any]:
         return self.run("select doc from docs where id=%s", (id,)).fetchone()[0]
 
+    def first(self, age: int) -> dict[str, Any] | None:
+        row = self.run("select doc from docs where (doc->>'age')::int=%s limit 1", (age,)).fetchone()
+        return row[0] if row else None
+
     def range(self, age: int, limit: int) -> list[dict[str, Any]]:
         sql = "select doc from docs where (doc->>'age')::int>=%s order by (doc->>'age')::int limit %s"
         return [row[0] for row in self.rows(sql, (age, limit))]

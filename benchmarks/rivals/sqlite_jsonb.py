@@ -33,6 +33,11 @@ class SqliteJsonb:
     def get(self, id: str) -> dict[str, Any]:
         return json.loads(next(self.run("select json(doc) from docs where id=?", (id,)))[0])
 
+    def first(self, age: int) -> dict[str, Any] | None:
+        sql = "select json(doc) from docs where json_extract(doc,'$.age')=? limit 1"
+        row = next(self.run(sql, (age,)), None)
+        return json.loads(row[0]) if row else None
+
     def range(self, age: int, limit: int) -> list[dict[str, Any]]:
         sql = "select json(doc) from docs where json_extract(doc,'$.age')>=? order by json_extract(doc,'$.age') limit ?"
         return [json.loads(row[0]) for row in self.run(sql, (age, limit))]

@@ -74,6 +74,27 @@ class PointReader:
     def forget(self) -> None: ...
     def find(self, id: Any) -> Any: ...
 
+class FieldReader:
+    def __init__(
+        self, engine: EngineCore, gate: Gate, note: Callable[[Any, float], None], object_id: type, slow_s: float
+    ) -> None: ...
+    def learn(
+        self,
+        txn: EngineTransaction,
+        prefix: bytes,
+        space: int,
+        key: bytes,
+        value: bytes,
+        *,
+        index: bytes,
+        counters: bytes,
+        behind: bytes,
+        uses: dict[int, int],
+        number: int,
+    ) -> None: ...
+    def forget(self) -> None: ...
+    def find(self, value: Any, most: int, whole: bool) -> list[Any] | None: ...
+
 class PointWriter:
     last_end: tuple[bytes, bytes] | None
     def __init__(

@@ -507,4 +507,7 @@ include "lmdb_join.pxi"
 include "lmdb_points.pxi"
 
 
+include "lmdb_fields.pxi"
+
+
 include "lmdb_changes.pxi"

@@ -32,20 +32,13 @@ cdef class Gate:
         self.is_shut = True
 
 
-@cython.final
-cdef class PointReader:
-    """Gives the documents of one collection by id.
-
-    ``slow(id)`` answers, and may let the reader ``learn``, where the reader knows nothing or no longer; ``plain(id)`` answers for ids that
-    are no short text, no int of 64 bits and no ``object_id``.
-    """
+cdef class Reader:
+    """What a reader knows of a collection, and whether it is so in a newer snapshot; None for the environment: nothing."""
 
     cdef EngineCore engine
     cdef Gate gate
-    cdef object slow
-    cdef object plain
     cdef object object_id
-    cdef Environment environment    # None: nothing is known
+    cdef Environment environment
     cdef size_t seen                # the commit up to which the record was compared
     cdef int watched_space
     cdef bytes watched_key
@@ -54,15 +47,12 @@ cdef class PointReader:
     cdef size_t rooted
     cdef unsigned char prefix[PREFIX]
 
-    def __init__(self, EngineCore engine not None, Gate gate not None, slow, plain, object_id):
-        self.engine = engine
-        self.gate = gate
-        self.slow = slow
-        self.plain = plain
-        self.object_id = object_id
+    cdef inline bint is_open(self):
+        cdef Environment environment = self.environment
+        return environment is not None and not self.gate.is_shut and self.engine.environment is environment and environment.usable()
 
-    def learn(self, Transaction txn not None, bytes prefix not None, int space, bytes key not None, bytes value not None):
-        """Take the prefix as right while ``key`` of ``space`` holds ``value``, as it does in this snapshot."""
+    cdef int keep(self, Transaction txn, bytes prefix, int space, bytes key, bytes value) except -1:
+        """Take the prefix of documents as right while ``key`` of ``space`` holds ``value``, as it does in this snapshot."""
         check_space(space)
         if PyBytes_GET_SIZE(prefix) != PREFIX:
             raise UsageError(f"a prefix has {PREFIX} bytes")
@@ -73,44 +63,11 @@ cdef class PointReader:
         self.seen = txn.id
         self.rooted = 0
         self.environment = txn.environment
+        return 0
 
     def forget(self):
         """Know nothing."""
         self.environment = None
-
-    def find(self, id):
-        """Return the document with this id, or None."""
-        cdef unsigned char key[LONGEST_KEY]
-        cdef Environment environment = self.environment
-        cdef MDB_val found
-        cdef MDB_txn *txn
-        cdef int code
-        cdef bint known
-        cdef Py_ssize_t size
-        if environment is None or self.gate.is_shut or self.engine.environment is not environment or not environment.usable():
-            return self.slow(id)
-        size = put_id(id, self.object_id, key)
-        if size == 0:
-            return self.plain(id)
-        memcpy(key, self.prefix, PREFIX)
-        try:
-            txn = environment.take()
-        except StorageError:
-            return self.slow(id)  # which waits where a failed flush took the environment away, or tells
-        environment.inside += 1
-        try:
-            known = self.seen == api.txn_id(txn) or self.still(environment, txn)
-            if known:
-                code = self.look_up(environment, txn, <char *>key, size, &found)
-                if code == 0:
-                    ahead(&found)
-                    return decode_document(<const unsigned char *>found.mv_data, found.mv_size)
-                if code != DOCDB_NOTFOUND:
-                    raise environment.failure(code, "reading")
-        finally:
-            environment.inside -= 1
-            environment.give(txn)
-        return None if known else self.slow(id)
 
     cdef int look_up(self, Environment environment, MDB_txn *txn, char *key, size_t size, MDB_val *found) except? -2:
         """Search the pages, whose root is the same as long as nobody commits; what they do not tell LMDB is asked."""
@@ -138,6 +95,63 @@ cdef class PointReader:
             return False
         self.seen = api.txn_id(txn)
         return True
+
+
+@cython.final
+cdef class PointReader(Reader):
+    """Gives the documents of one collection by id.
+
+    ``slow(id)`` answers, and may let the reader ``learn``, where the reader knows nothing or no longer; ``plain(id)`` answers for ids that
+    are no short text, no int of 64 bits and no ``object_id``.
+    """
+
+    cdef object slow
+    cdef object plain
+
+    def __init__(self, EngineCore engine not None, Gate gate not None, slow, plain, object_id):
+        self.engine = engine
+        self.gate = gate
+        self.slow = slow
+        self.plain = plain
+        self.object_id = object_id
+
+    def learn(self, Transaction txn not None, bytes prefix not None, int space, bytes key not None, bytes value not None):
+        """Take the prefix as right while ``key`` of ``space`` holds ``value``, as it does in this snapshot."""
+        self.keep(txn, prefix, space, key, value)
+
+    def find(self, id):
+        """Return the document with this id, or None."""
+        cdef unsigned char key[LONGEST_KEY]
+        cdef Environment environment = self.environment
+        cdef MDB_val found
+        cdef MDB_txn *txn
+        cdef int code
+        cdef bint known
+        cdef Py_ssize_t size
+        if not self.is_open():
+            return self.slow(id)
+        size = put_id(id, self.object_id, key)
+        if size == 0:
+            return self.plain(id)
+        memcpy(key, self.prefix, PREFIX)
+        try:
+            txn = environment.take()
+        except StorageError:
+            return self.slow(id)  # which waits where a failed flush took the environment away, or tells
+        environment.inside += 1
+        try:
+            known = self.seen == api.txn_id(txn) or self.still(environment, txn)
+            if known:
+                code = self.look_up(environment, txn, <char *>key, size, &found)
+                if code == 0:
+                    ahead(&found)
+                    return decode_document(<const unsigned char *>found.mv_data, found.mv_size)
+                if code != DOCDB_NOTFOUND:
+                    raise environment.failure(code, "reading")
+        finally:
+            environment.inside -= 1
+            environment.give(txn)
+        return None if known else self.slow(id)
 
 
 cdef inline Py_ssize_t put_id(object id, object object_id, unsigned char *key) except -1:

@@ -200,6 +200,10 @@ class Engine(ABC):
         """Return a callable from an id to its document, which is to be taught (``learn``, ``forget``); see ``_native/lmdb_points.pxi``."""
         raise InvalidOperation(f"the engine {self.name} has no point readers")
 
+    def field_reader(self, gate: Any, note: Callable[[Any, float], None], object_id: type, slow_s: float) -> Any | None:
+        """Return what finds documents by the value of an indexed field, which is to be taught (``learn``), or None; see ``_native/lmdb_fields.pxi``."""
+        return None
+
     def point_writer(self, gate: Any, store: Any, object_id: type, **limits: Any) -> Any:
         """Return what changes documents by id in commits of their own, which is to be taught (``learn``), or None; see ``_native/lmdb_changes.pxi``."""
         return None

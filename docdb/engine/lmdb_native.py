@@ -41,6 +41,11 @@ class NativeEngine(lmdb_engine.EngineCore, shared.SharedEngine):
     ) -> lmdb_engine.PointReader:
         return lmdb_engine.PointReader(self, gate, slow, plain, object_id)
 
+    def field_reader(
+        self, gate: lmdb_engine.Gate, note: Callable[[Any, float], None], object_id: type, slow_s: float
+    ) -> lmdb_engine.FieldReader:
+        return lmdb_engine.FieldReader(self, gate, note, object_id, slow_s)
+
     def point_writer(
         self, gate: lmdb_engine.Gate, store: Any, object_id: type, **limits: Any
     ) -> lmdb_engine.PointWriter | None:

@@ -297,6 +297,10 @@ def stored_chunks(binding: Binding[Any], selection: Selection, text: frozenset[s
 
 def batches_of(binding: Binding[T], selection: Selection) -> Iterator[list[T]]:
     """Ask the session for a selection's documents, in the form the collection's model gives them."""
+    if selection.plain:
+        few = binding.few(selection.filter, selection.limit)
+        if few is not None:
+            return binding.loaded(iter((few,)))
     query = selection.query()
     if selection.follow:
         found = _following(binding.session, binding.name, query, selection.max_time_ms)

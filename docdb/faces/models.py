@@ -17,16 +17,20 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from docdb.errors import DocdbError, DocumentError, UsageError
+from docdb.language.values import ObjectId
+from docdb.store.points import FEW
 
 if TYPE_CHECKING:
     from docdb.sessions.operations import Operation, Outcome, Session
+    from docdb.store.points import Finder
 
-__all__ = ["Binding", "CollectionOptions", "Model", "PLAIN", "model_of"]
+__all__ = ["PLAIN", "POINT_TYPES", "Binding", "CollectionOptions", "Model", "model_of"]
 
 T = TypeVar("T")
+POINT_TYPES: Final = frozenset({ObjectId, int, str})  # of values that are looked up without a plan
 Converter = Callable[[Any], Any]
 
 
@@ -54,7 +58,7 @@ PLAIN = CollectionOptions()
 class Binding(Generic[T]):
     """A collection's name in a session, and how its documents look to the user."""
 
-    __slots__ = ("change", "match_id", "name", "read", "session", "settings")
+    __slots__ = ("change", "finder", "match_id", "name", "read", "session", "settings")
 
     def __init__(self, session: Session, name: str, settings: CollectionOptions = PLAIN) -> None:
         self.session = session
@@ -68,6 +72,8 @@ class Binding(Generic[T]):
         else:
             self.read = self.match_id = partial(session.get, name)
 
+        finder = getattr(session, "finder", None)
+        self.finder: Finder | None = None if finder is None else finder(name)
         changer = getattr(session, "changer", None)
         # Sets plain fields of the document with this _id: 2 changed, 1 was so, 0 absent; -1: nothing was done, ``execute`` does it.
         self.change: Callable[[Any, Any], int] | None = None if changer is None else changer(name)
@@ -78,6 +84,21 @@ class Binding(Generic[T]):
         if isinstance(outcome, DocdbError):
             raise outcome
         return outcome
+
+    def few(self, filter: Any, limit: int = 0) -> list[dict[str, Any]] | None:
+        """Return the first documents that a filter of one field and one value finds, without a limit all of them; None where the session is to be asked.
+
+        Cost, where it answers: two searches in trees a document, no plan.
+        """
+        finder = self.finder
+        if finder is None or type(filter) is not dict or len(filter) != 1:
+            return None
+        ((field, value),) = filter.items()
+        reader = finder.readers.get(field) if type(value) in POINT_TYPES else None
+        found = None if reader is None or limit > FEW else reader(value, limit or FEW, not limit)
+        if found is None and type(value) in POINT_TYPES:
+            finder.missed(field)
+        return found
 
     def object_of(self, document: dict[str, Any] | None) -> T | None:
         """Return one document (or None) as the model's object."""

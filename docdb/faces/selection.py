@@ -118,6 +118,11 @@ class Selection(NamedTuple):
                 found = getattr(found, f"with_{name}")(given[name])
         return found
 
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing but a filter and a limit."""
+        return self[2:_LIMIT] == _NO_MORE and self[_LIMIT + 1 : -2] == _NO_MORE_BEHIND
+
     def with_filter(self, filter: Mapping[str, Any]) -> Selection:
         """Return the selection with another filter document, all else kept."""
         with linear_only() if self.linear else _AS_IT_IS:
@@ -206,6 +211,8 @@ class Selection(NamedTuple):
 _NOTHING_MORE: Final = Selection()[4:-2]  # what stands between the projection and the two settings
 _ORDER: Final = Selection._fields.index("order")  # the keys stand behind it
 _LIMIT: Final = Selection._fields.index("limit")
+_NO_MORE: Final = Selection()[2:_LIMIT]
+_NO_MORE_BEHIND: Final = Selection()[_LIMIT + 1 : -2]
 
 
 def _known_sort(keys: Any, order: Any) -> tuple[Mapping[str, Any], SortKeys] | None:

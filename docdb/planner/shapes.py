@@ -31,7 +31,7 @@ from docdb.planner.queries import FindQuery, SortKeys
 from docdb.planner.views import View
 from docdb.store import codec
 
-__all__ = ["BoundPlan", "bind", "only_index"]
+__all__ = ["BoundPlan", "answering", "bind", "only_index"]
 
 Names = frozenset[str] | None
 Ranges = tuple[tuple[bytes, bytes], ...]
@@ -87,9 +87,7 @@ class Shape:
         held = {known[0] for known, _ in index.keys if len(known) == 1} | {"_id"}
         covered = names is not None and len(path) == 1 and path[0] in held and names <= held
         shape = Shape(index, names, covered, bool(sort) and sort[0][1] < 0)
-        shape.behind = (
-            b"\x01" if len(index.keys) == 1 else b""
-        )  # what follows a whole component: the id's key, or another component
+        shape.behind = _behind(index)
         return shape
 
     @staticmethod
@@ -321,6 +319,21 @@ def _serving(path: Path, sort: SortKeys, collection: Any) -> Any | None:
         return None
     index = only_index(collection, path)
     return index if index is not None and index.keys[0][1] == 1 else None
+
+
+def answering(collection: Any, field: Any) -> tuple[Any, bytes] | None:
+    """Return the index whose entries alone tell which documents have a value of a field, and what follows that in an entry; None where none does.
+
+    Documents with the same value stand in the order of their ids if that is the id.
+    """
+    path = tuple(field.split(".")) if type(field) is str and field[:1] != "$" else _ID
+    index = _serving(path, (), collection) if all(path) else None
+    return None if index is None else (index, _behind(index))
+
+
+def _behind(index: Any) -> bytes:
+    """Return what follows the first component of an entry, when it is whole: the mark of the id's key, or another component, which may begin with anything."""
+    return b"\x01" if len(index.keys) == 1 else b""
 
 
 def only_index(collection: Any, path: Path) -> Any | None:

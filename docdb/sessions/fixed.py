@@ -306,6 +306,9 @@ class FixedSession(StoreSession):
         """Return ``get`` and ``match_id`` for one collection."""
         return partial(self.get, name), partial(self.match_id, name)
 
+    def finder(self, name: str) -> None:
+        """Return the short road to documents by a field: none, no reader knows the picture."""
+
     def changer(self, name: str) -> None:
         """Return the short road for changes: none, nothing is committed here."""
 

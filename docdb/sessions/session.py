@@ -34,6 +34,7 @@ from docdb.language.values import canonical
 from docdb.planner.plan import Plan
 from docdb.planner.planner import plan
 from docdb.planner.queries import FindQuery
+from docdb.planner.shapes import answering
 from docdb.sessions import administration, writing
 from docdb.sessions.administering import Administering
 from docdb.sessions.feeding import Feeds
@@ -43,7 +44,7 @@ from docdb.store import records
 from docdb.store.batch import WriteBatch
 from docdb.store.catalog import CollectionInfo
 from docdb.store.columns import Wanted
-from docdb.store.points import Changer, Points, Reader
+from docdb.store.points import Changer, Finder, Points, Reader
 from docdb.store.snapshots import Snapshot
 from docdb.store.store import Store
 from docdb.store.views import View
@@ -111,7 +112,8 @@ class StoreSession(Administering):
         store.watch = _watch
         self.settings = settings
         self._closed = False
-        self._points = Points(store, self.get, self.match_id)
+        slow_s = settings.slow_ms / 1_000
+        self._points = Points(store, self.get, self.match_id, answering, note=self._note_field, slow_s=slow_s)
         self._feeds = Feeds(self)
 
     def close(self) -> None:
@@ -135,6 +137,13 @@ class StoreSession(Administering):
     def readers(self, name: str) -> tuple[Reader, Reader]:
         """Return ``get`` and ``match_id`` for one collection, as fast as its engine can make them."""
         return self._points.readers(name)
+
+    def finder(self, name: str) -> Finder | None:
+        """Return what finds few documents of a collection by one field, or None; see ``store/points.py``."""
+        return self._points.finder(name)
+
+    def _note_field(self, name: str, field: str, value: Any, spent_s: float) -> None:
+        self._note("find", name, time.perf_counter() - spent_s, FindQuery(filter={field: value}), None)
 
     def changer(self, name: str) -> Changer | None:
         """Return the short road for changes of one document, or None; see ``store/points.py``."""

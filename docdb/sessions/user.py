@@ -134,6 +134,9 @@ class Gated(StoreSession):
         """Return ``get`` and ``match_id`` for one collection: judged, so by the long road."""
         return partial(self.get, name), partial(self.match_id, name)
 
+    def finder(self, name: str) -> None:
+        """Return the short road to documents by a field: none, all that is found is judged."""
+
     def changer(self, name: str) -> None:
         """Return the short road for changes: none, each is judged."""
 

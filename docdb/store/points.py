@@ -1,10 +1,12 @@
-"""Reading and changing by ``_id`` past all layers: callables by collection name.
+"""Reading by ``_id`` or by an indexed field, and changing by ``_id``, past all layers: callables by collection name.
 
 What lives here: ``Points``, which makes the readers and changers of one session and teaches them. What it must not know: models, filters, plans.
 
 A reader answers by itself as long as the catalog has the version it was taught at; an engine without readers of its own (memory, py-lmdb's
 public interface) gets the session's method. A collection that does not exist or has an expiring index is never taught: those
 always take the session's road.
+
+A finder knows readers by the value of one field, for fields that have been asked for more than once and have an index that answers alone.
 
 A changer sets plain fields of one document where nobody else writes at the moment, no index looks at the fields, and the collection has no validator; it
 says where the session's road is to be taken instead, and has put nothing then.
@@ -20,11 +22,11 @@ from typing import Any, Final
 from docdb.engine.base import CATALOG
 from docdb.errors import StorageError
 from docdb.language.values import ObjectId
-from docdb.store.catalog import CollectionInfo, version_item
-from docdb.store.keyspace import collection_prefix
+from docdb.store.catalog import CollectionInfo, IndexInfo, version_item
+from docdb.store.keyspace import collection_prefix, index_counters_key, index_prefix
 from docdb.store.store import READER_CHECK_COMMITS, Store
 
-__all__ = ["Changer", "Points", "Reader"]
+__all__ = ["FEW", "Changer", "Finder", "Points", "Reader"]
 
 Reader = Callable[[Any], dict[str, Any] | None]
 Changer = Callable[[Any, Any], int]  # id, fields -> one of the following
@@ -32,6 +34,48 @@ BY_THE_LONG_ROAD, ABSENT, SAME, CHANGED = -1, 0, 1, 2
 _UNTAUGHT: Final = -2
 Road = Callable[[str, Any], dict[str, Any] | None]
 MOST_READERS: Final = 1_000
+MOST_FIELDS: Final = 256
+FEW: Final = 16  # documents that a finder gives at once
+_NOT_YET: Final = -2
+FieldRead = Callable[[Any, int, bool], list[dict[str, Any]] | None]
+Serving = Callable[[CollectionInfo, str], tuple[IndexInfo, bytes] | None]
+Note = Callable[[str, str, Any, float], None]
+
+
+class Finder:
+    """Documents of one collection by the value of a field. ``readers``: by the field's path, what gives ``(value, most, whole)``'s documents.
+
+    A reader gives at most ``most`` documents, up to ``FEW``, in the order of the index; with ``whole`` all there are, or None where they are more. None
+    stands for everything it is not sure of. Who gets None, or finds no reader, says so (``missed``).
+    """
+
+    __slots__ = ("_asked", "_points", "name", "readers")
+
+    def __init__(self, points: Points, name: str) -> None:
+        self._points = points
+        self._asked: dict[
+            str, int
+        ] = {}  # the version of the catalog that was asked for a field last; NOT_YET once it was missed
+        self.name = name
+        self.readers: dict[str, FieldRead] = {}
+
+    def missed(self, field: str) -> None:
+        """Note that a field was asked for in vain. Cost: a look at a dict; once a change of the definitions one at them."""
+        asked, version = self._asked.get(field), self._points.version
+        if asked == version:
+            return
+        if asked is None:
+            if len(self._asked) >= MOST_FIELDS:
+                self._asked.clear()
+                self.readers.clear()
+            self._asked[field] = _NOT_YET
+            return
+        self._asked[field] = version
+        reader = self._points.field_reader(self.name, field)
+        if reader is None:
+            self.readers.pop(field, None)
+        else:
+            self.readers[field] = reader
 
 
 class Points:
@@ -41,10 +85,15 @@ class Points:
     under a collation of the collection the two differ.
     """
 
-    def __init__(self, store: Store, get: Road, match: Road) -> None:
+    def __init__(self, store: Store, get: Road, match: Road, serving: Serving, *, note: Note, slow_s: float) -> None:
+        """``serving`` gives the index that answers for a field, and what follows a value in its entries; ``note`` is told of what took ``slow_s``."""
         self._store = store
         self._roads = (get, match)
+        self._serving = serving
+        self._note = note
+        self._slow_s = slow_s
         self._gate = store.engine.gate()
+        self._finders: dict[str, Finder] = {}
         self._readers: dict[str, tuple[Reader, Reader]] = {}
         self._changers: dict[str, Changer | None] = {}
 
@@ -57,6 +106,43 @@ class Points:
             get, match = self._roads
             readers = self._readers[name] = self._make(name, get, False), self._make(name, match, True)
         return readers
+
+    @property
+    def version(self) -> int:
+        """The version of the catalog that the process knows, which may be an old one; -1: none yet."""
+        return self._store.known_version
+
+    def finder(self, name: str) -> Finder | None:
+        """Return what finds documents of a name by one field, None where the engine has no such thing."""
+        if self._gate is None:
+            return None
+        finder = self._finders.get(name)
+        if finder is None:
+            if len(self._finders) >= MOST_READERS:
+                self._finders.clear()
+            finder = self._finders[name] = Finder(self, name)
+        return finder
+
+    def field_reader(self, name: str, field: str) -> FieldRead | None:
+        """Return what finds documents by a field now, None where no index does that alone."""
+        with self._store.snapshot() as snapshot:
+            info = snapshot.catalog.get(name)
+            if info is None or info.expiring or info.collation is not None:
+                return None
+            found = self._serving(info, field)
+            if found is None:
+                return None
+            index, behind = found
+            note = partial(self._note, name, field)
+            reader = self._store.engine.field_reader(self._gate, note, ObjectId, self._slow_s)
+            if reader is None:
+                return None
+            reader.learn(
+                snapshot.txn, collection_prefix(info.number), CATALOG, *version_item(snapshot.catalog),
+                index=index_prefix(index.number), counters=index_counters_key(index.number), behind=behind,
+                uses=self._store.index_uses, number=index.number,
+            )  # fmt: skip
+            return reader.find  # type: ignore[no-any-return]
 
     def changer(self, name: str, most_bytes: int, note: Callable[[str, float], None]) -> Changer | None:
         """Return what changes documents of a name, None where the engine has no such thing. ``note(name, began)`` is told of each change."""

@@ -83,7 +83,7 @@ class Store:
         self._seen_id = -1  # the storage commit up to which _catalog is known to be the newest
         # Storage commit, catalog and state that this process committed last: while no other commit follows, they are the newest.
         self._latest: tuple[int, Catalog, State] | None = None
-        self._index_uses: dict[int, int] = {}
+        self.index_uses: dict[int, int] = {}  # by number: how often an index served a query of this process
         self._mutex = threading.Lock()
         self.bell = engine.bell()  # rung after each commit, outside the storage transaction
         self.bells: list[Callable[[], None]] = []  # called then too, on the writer's thread
@@ -210,6 +210,12 @@ class Store:
         with self.snapshot() as snapshot:
             return snapshot.catalog
 
+    @property
+    def known_version(self) -> int:
+        """The version of the newest catalog that this process has seen; -1: none yet. Costs nothing."""
+        known = self._catalog
+        return -1 if known is None else known.version
+
     def write(self, call: Callable[[WriteBatch], Any], *, told: bool = True) -> Any:
         """Run a caller in the next group commit; see ``writer.Writer.submit``. ``told``: an interruption gets a note of the outcome."""
         return self.submit(Ticket(call, told=told))
@@ -222,11 +228,11 @@ class Store:
 
     def note_use(self, index_number: int) -> None:
         """Count that a query was served by an index (in this process, since open)."""
-        self._index_uses[index_number] = self._index_uses.get(index_number, 0) + 1
+        self.index_uses[index_number] = self.index_uses.get(index_number, 0) + 1
 
     def uses(self, index_number: int) -> int:
         """Return how often an index served a query in this process since open."""
-        return self._index_uses.get(index_number, 0)
+        return self.index_uses.get(index_number, 0)
 
     def _begin(self) -> WriteBatch:
         txn = self.engine.begin(write=True)

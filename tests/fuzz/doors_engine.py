@@ -187,6 +187,52 @@ def engine_reads(chance: Random, batch: Batch) -> None:
         reader.abort()
 
 
+def fields() -> Door:
+    """Read damaged documents by damaged entries of an index, a few at a time."""
+    engine, prefix, catalog = _engine(), b"\0\0\0\x09", (CATALOG, b"m:version", b"12345678")
+    index, counters = b"\0\0\0\x05", b"i:\0\0\0\x05"
+    reader = engine.field_reader(engine.gate(), lambda value, spent_s: None, ObjectId, 1e-9)
+    assert reader is not None
+    values = (1, "a", -(2**63), "\u65e5", ObjectId("64b7f0c2a1b2c3d4e5f60718"), "x" * 239, 1.5, "\ud800")
+    uses: dict[int, int] = {}
+
+    def door(chance: Random, batch: Batch) -> None:
+        txn = engine.begin(write=True)
+        txn.put_many(
+            CATALOG, [catalog[1:], (counters, chance.choice((bytes(24), bytes(24), bytes(24), b"", bytes(23) + b"1")))]
+        )
+        entries = {}
+        for at, data in enumerate(batch):
+            value, id = values[at % 5], order_key(at % 7)
+            key = (
+                index
+                + order_key(value)
+                + chance.choice((b"\x01", b"", b"\xff"))
+                + (id if chance.random() < 0.8 else bytes(data[:20]))
+            )
+            entries[key[:500]] = chance.choice((bytes((len(id),)), bytes(data[:2]) or b"\xff"))
+            txn.put_many(DOCUMENTS, [(prefix + id, bytes(data))])
+        txn.put_many(ENTRIES, sorted(entries.items()))
+        txn.commit()
+        snapshot = engine.begin()
+        more = {
+            "index": index,
+            "counters": counters,
+            "behind": chance.choice((b"", b"\x01")),
+            "uses": uses,
+            "number": 5,
+        }
+        reader.learn(snapshot, prefix, *catalog, **more)
+        snapshot.abort()
+        for _ in batch:
+            with suppress(DocdbError):
+                reader.find(
+                    values[int(chance.random() * len(values))], int(chance.random() * 19) - 1, chance.random() < 0.5
+                )
+
+    return door
+
+
 def points() -> Door:
     """Read damaged documents by their ids, one at a time."""
     engine, prefix, catalog = _engine(), b"\0\0\0\x09", (CATALOG, b"m:version", b"12345678")

@@ -63,6 +63,7 @@ DOORS: Final[dict[str, Callable[[], Way]]] = {
     "keys.order_key": lambda: Way(documents.each(keys.order_key)),
     "keys.split_components": lambda: Way(documents.split, damage.keys),
     "lmdb_engine.changes": lambda: Way(engine.changes(), damage.few_documents),
+    "lmdb_engine.fields": lambda: Way(engine.fields()),
     "lmdb_engine.find": lambda: Way(engine.find, damage.pages),
     "lmdb_engine.points": lambda: Way(engine.points()),
     "lmdb_engine.reads": lambda: Way(engine.engine_reads),

@@ -9,6 +9,7 @@ import pytest
 
 import docdb
 from docdb import _native
+from docdb.faces.models import Binding
 from docdb.faces.selection import Selection
 from docdb.language.projection import parse_projection
 from docdb.planner import planner
@@ -107,6 +108,12 @@ def both(
         patch.setattr(planner, "bind", lambda query, view, think: None)
         assert list(map(repr, cursor)) == list(map(repr, found))
     return [document.get("_id") for document in found]
+
+
+@pytest.fixture(autouse=True)
+def by_the_planner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close the road past the planner, which has its own tests (``test_few``)."""
+    monkeypatch.setattr(Binding, "few", lambda *_: None)
 
 
 @pytest.fixture(params=["memory", "file"])
