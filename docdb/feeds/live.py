@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Typ
 from docdb.errors import DeniedError, DocdbError, HistoryLost, StorageError
 from docdb.feeds import history
 from docdb.feeds.live_events import LiveSnapshot, Move
-from docdb.feeds.live_window import Bounds, Changed, Lens, Window, compare, net, step
+from docdb.feeds.live_window import SLACK, Bounds, Changed, Lens, Window, compare, net, step
 from docdb.feeds.ordering import id_of
 from docdb.feeds.positions import Position
 from docdb.feeds.waiting import Feed
@@ -264,6 +264,8 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
                 return False
             if window.horizon is not None and len(window.keys) - len(changes) < (end or 0):
                 return False  # it might have to be filled from a snapshot, which there is not
+            if end is not None and len(changes) > SLACK:
+                return False  # trimmed, it might run short when they are taken back
             changes = net(changes)
             self._torn = True
             try:

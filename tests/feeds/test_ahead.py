@@ -163,6 +163,27 @@ def test_a_commit_that_fails_is_not_told(db: docdb.Database, ahead: list[int], m
         assert (came[1].id, came[1].coalesced, came[1].commit) == (1, False, 2)
 
 
+def test_many_changes_that_fail_cost_a_full_window_nothing(
+    db: docdb.Database, ahead: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[Any] = []
+    with db["a"].where({"k": 1}).order_by("n", "desc").limit(1).watch(came.append):
+        for first in (1, 17):  # as many rows as a window of one may hold
+            rested(db)
+            db["a"].insert_many([{"_id": n, "k": 1, "n": n} for n in range(first, first + 16)])
+        rested(db)
+        told = len(came)
+        with monkeypatch.context() as patch:
+            failing(patch, lambda: True)
+            with pytest.raises(StorageError):
+                db["a"].insert_many([{"_id": n, "k": 1, "n": n} for n in range(100, 140)])
+        rested(db)
+        assert len(came) == told
+        db["a"].insert_one({"_id": 100, "k": 1, "n": 100})
+        wait_for(lambda: len(came) > told)
+        assert (came[-1].id, came[-1].coalesced, [doc["_id"] for doc in came[-1].docs]) == (told, False, [100])
+
+
 def test_who_is_asked_to_refresh_tells_nothing_from_before(
     db: docdb.Database, ahead: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
