@@ -65,13 +65,15 @@ class Bell:
     def __init__(self, memory: mmap.mmap, *, shared: bool) -> None:
         self._memory = memory
         self._form = _form()
-        self._heard = 0  # the token of the last notice that was posted or read here
+        # The token of the last notice that was read here. What is on the board when the bell is opened may be of a commit that is not in the data any
+        # more, and whose outcome stands there still: after a power cut, or where a copy of the data was put back.
+        self._heard = notices.last(memory)
         self.poll_s = POLL_S if shared and self._form.FUTEX else BLIND_POLL_S
 
     @staticmethod
     def in_process() -> Bell:
-        """Return a bell for a storage that lives in this process alone."""
-        return Bell(mmap.mmap(-1, SIZE), shared=True)
+        """Return a bell for a storage that lives in this process alone, not in its children: each has a copy that goes its own way."""
+        return Bell(_own_memory(), shared=True)
 
     @staticmethod
     def beside(folder: Path, *, create: bool, mode: int = 0o644) -> Bell:
@@ -126,7 +128,6 @@ class Bell:
         rung = (last ^ FOREWORD) & 0xFFFFFFFF
         token = 0 if found is None else notices.post(self._memory, rung, first, last, found, seal)
         if token:
-            self._heard = token
             self._form.ring_others(self._memory, rung, _own)
         return token
 
@@ -136,7 +137,7 @@ class Bell:
         if notice is None:
             return None
         self._heard = notice.token
-        return notice.awaited_by(self._wait_for)
+        return None if notices.is_own(notice.token) else notice.awaited_by(self._wait_for)
 
     def _wait_for(self, notice: Notice, timeout_s: float) -> bool:
         timeout_ns = max(0, int(timeout_s * 1e9))
@@ -310,6 +311,13 @@ class _Condition:
                 lambda: self.value(memory) != seen and (self.value(memory) != quiet[0] or quiet[1] != 0),
                 timeout_ns / 1e9,
             )
+
+
+def _own_memory() -> mmap.mmap:
+    """Return memory that a forked child has a copy of."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, SIZE)
+    return mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 _own = 0  # the bits of this process

@@ -22,12 +22,13 @@ from typing import Final
 
 import msgpack  # type: ignore[import-untyped]
 
-__all__ = ["SIZE", "Notice", "outcome", "post", "read", "settle"]
+__all__ = ["SIZE", "Notice", "is_own", "last", "outcome", "post", "read", "settle"]
 
 SIZE: Final = 16_384  # of a bell's memory
 OUTCOMES_AT: Final = 64
 OUTCOMES: Final = 32
 FAILED: Final = 1 << 63
+MOST_TOKENS: Final = 1 << 40  # of one process
 _OUTCOME: Final = struct.Struct("=Q")
 _HEAD: Final = struct.Struct("=QII")  # token; length and checksum of what follows
 _HEAD_AT: Final = OUTCOMES_AT + OUTCOMES * _OUTCOME.size
@@ -83,6 +84,16 @@ def read(memory: mmap.mmap, known: int, seal: int) -> Notice | None:
     return Notice(*msgpack.unpackb(body)) if checksum == zlib.crc32(body, seal) else None
 
 
+def last(memory: mmap.mmap) -> int:
+    """Return the token of the notice on the board, whatever it is worth; 0: there has never been one."""
+    return int(_HEAD.unpack_from(memory, _HEAD_AT)[0])
+
+
+def is_own(token: int) -> bool:
+    """Tell whether this process has posted a notice: by the token, since another thread may do so in this moment."""
+    return 0 <= token - _first_token < MOST_TOKENS
+
+
 def settle(memory: mmap.mmap, token: int, landed: bool) -> None:
     """Tell an outcome."""
     _OUTCOME.pack_into(memory, _place(token), token if landed else token | FAILED)
@@ -98,14 +109,13 @@ def _place(token: int) -> int:
     return OUTCOMES_AT + token % OUTCOMES * _OUTCOME.size
 
 
-def _drawn() -> Iterator[int]:
-    return itertools.count(1 + random.SystemRandom().getrandbits(62))
+def _draw() -> None:
+    global _first_token, _tokens
+    _first_token = 1 + random.SystemRandom().getrandbits(62)
+    _tokens = itertools.count(_first_token)
 
 
-def _draw_anew() -> None:
-    global _tokens
-    _tokens = _drawn()
-
-
-_tokens = _drawn()
-os.register_at_fork(after_in_child=_draw_anew)
+_first_token = 0
+_tokens: Iterator[int]
+_draw()
+os.register_at_fork(after_in_child=_draw)

@@ -222,6 +222,24 @@ def test_another_process_hears_before_and_of_the_outcome(tmp_path: Path, landed:
         assert other.stdout.readline() == f"{landed}\n"
 
 
+def test_what_was_noticed_before_the_bell_was_opened_is_old(tmp_path: Path) -> None:
+    """The board outlives a commit that a power cut undoes, or that is not in a copy of the data that is put back."""
+    bell = Bell.beside(tmp_path, create=True)
+    bell._form.wait(bell._memory, 0, 1_000_000, array("I", [0, 1, 0]), ~room._own & 0xFFFFFFFF, True)
+    token = bell.foretell(3, 4, lambda: RECORDS, SEAL)
+    notices.settle(bell._memory, token, True)
+    bell.close()
+    again = Bell.beside(tmp_path, create=True)
+    assert notices.outcome(again._memory, token)
+    assert again.notice(SEAL) is None
+    notices.post(again._memory, 7, 5, 5, RECORDS, SEAL)
+    assert again.notice(SEAL) is None, "one's own is no news"
+    notices.post(again._memory, 8, 6, 6, RECORDS, SEAL)
+    notices._draw()  # as another process does
+    found = again.notice(SEAL)
+    assert found is not None and found.first == 6
+
+
 def test_a_commit_of_much_is_not_foretold(tmp_path: Path) -> None:
     bell = Bell.beside(tmp_path, create=True)
     bell._form.wait(bell._memory, 0, 1_000_000, array("I", [0, 1, 0]), ~room._own & 0xFFFFFFFF, True)

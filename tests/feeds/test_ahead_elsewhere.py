@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -308,3 +309,28 @@ def test_what_is_told_is_what_the_log_says_while_three_processes_write(
     for found in told:
         assert [id for id, _, _ in found] == [*range(len(found))]
         assert [commit for _, commit, _ in found] == sorted({commit for _, commit, _ in found})
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_writes_into_a_memory_of_its_own(tmp_path: Path) -> None:
+    script = """
+        import os, time, docdb
+        from docdb.store import store
+        store.WORTH_S = 0.0
+        db, came = docdb.open(":memory:"), []
+        db["a"].insert_one({"_id": -1})
+        with db["a"].where({}).watch(came.append):
+            while not (came and db._store.hub._eager):
+                time.sleep(0.001)
+            time.sleep(0.1)
+            pid = os.fork()
+            if pid == 0:
+                for n in range(5):
+                    db["a"].insert_one({"_id": n})
+                    time.sleep(0.06)
+                os._exit(0)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            print(code, [snapshot.docs for snapshot in came], db["a"].count_documents({}), flush=True)
+    """
+    parent = start("import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(script))
+    assert parent.communicate(timeout=SOON_S)[0] == "0 [[{'_id': -1}]] 1\n"
