@@ -68,6 +68,9 @@ class Router(Protocol):
     def hand_out(self, forecast: Forecast) -> bool:
         """Hand out what was foreseen, now that it is durable; False: it does not hold any more."""
 
+    def holds(self, forecast: Forecast) -> bool:
+        """Tell whether what was foreseen for queries is still all that concerns them."""
+
     def fail(self, error: BaseException) -> None:
         """The storage can no longer be read."""
 
@@ -268,7 +271,8 @@ class Hub:
                 watcher = query.watcher
                 if watcher is not None and len(ahead) < MOST_AHEAD and watcher.reserve():
                     ahead.append(watcher)
-                    watcher.foretell(commit)
+                    if self.router is not None and self.router.holds(forecast):  # asked behind ``reserve``
+                        watcher.foretell(commit)
             quick.seen = quick.finished, time.monotonic()
             landed = bool(ahead) and herald.wait(timeout_s)
             if len(ahead) > 1:  # the leader looks whether one keeps the others waiting

@@ -259,6 +259,10 @@ class LiveRouter:
                 self._place = last, END
         return True
 
+    def holds(self, forecast: Forecast) -> bool:
+        """Tell whether no query was registered under another filter since; it may be any one."""
+        return forecast.bindings == self._bindings
+
     def advance(self, snapshot: Snapshot) -> int | None:
         """Hand out everything up to a snapshot; return its last commit, None where there is nobody."""
         with self._lock:

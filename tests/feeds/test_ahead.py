@@ -18,6 +18,8 @@ from docdb.feeds import delivery
 from docdb.feeds.delivery import Watcher
 from docdb.feeds.history import newest
 from docdb.feeds.live import LiveQuery
+from docdb.language import filters
+from docdb.planner.queries import FindQuery
 from docdb.store import store as stores
 from docdb.store.batch import WriteBatch
 
@@ -205,6 +207,66 @@ def test_who_is_asked_to_refresh_tells_nothing_from_before(
         assert ahead == [2]
         assert came[1].coalesced
         assert [(change.queue_type, change.doc_id) for change in came[1].doc_changes] == [("enqueue", 1)]
+
+
+class Owners:
+    """Shows the documents of some owners; a ``sessions.live.Constraint``."""
+
+    steady = True
+
+    def __init__(self, *owners: str) -> None:
+        self.owners = owners
+
+    def constrain(self, name: str, query: FindQuery, snapshot: Any) -> FindQuery:
+        return query._replace(node=filters.parse({"owner": {"$in": [*self.owners]}}))
+
+    def watched(self) -> list[str]:
+        return []
+
+    def is_alike(self, left: Any, right: Any) -> bool:
+        return False
+
+    def due_s(self) -> None:
+        return None
+
+    def seal(self, commit: int) -> str:
+        return "sealed"
+
+
+def test_who_may_see_more_meanwhile_misses_nothing(db: docdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found out for a query before it was registered under another filter is not all that concerns it now."""
+    db["a"].insert_many([{"_id": 1, "owner": "ann"}, {"_id": 2, "owner": "bob"}])
+    came: list[Any] = []
+    rules, changed = Owners("ann"), threading.Event()
+    query = db._session.feeds.live("a", FindQuery(filter={}, node=filters.parse({})), constraint=rules)
+    query.begin()
+    reserve, finish = Watcher.reserve, WriteBatch.finish
+
+    def refreshed(self: Watcher[Any]) -> bool:
+        rules.owners = "ann", "bob"
+        self.refresh()
+        wait_for(lambda: len(came) == 2 and not self._scheduled)
+        monkeypatch.setattr(Watcher, "reserve", reserve)
+        try:
+            return self.reserve()
+        finally:
+            changed.set()
+
+    def patient(self: WriteBatch) -> None:
+        original = self._foretell
+        assert original is not None
+        self._foretell = lambda batch: (original(batch), changed.wait(SOON_S))[0]
+        finish(self)
+
+    with Watcher(query.router, query, came.append) as watcher:
+        watcher.start()
+        wait_for(lambda: len(came) == 1)
+        rested(db)
+        monkeypatch.setattr(Watcher, "reserve", refreshed)
+        monkeypatch.setattr(WriteBatch, "finish", patient)
+        db["a"].insert_many([{"_id": 3, "owner": "ann"}, {"_id": 4, "owner": "bob"}])
+        wait_for(lambda: len(came) == 3)
+        assert [[doc["_id"] for doc in snapshot.docs] for snapshot in came] == [[1], [1, 2], [1, 2, 3, 4]]
 
 
 def test_who_is_closed_meanwhile_is_not_called(
