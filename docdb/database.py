@@ -57,6 +57,15 @@ _shared: dict[int, _Shared] = {}
 _shared_mutex = threading.Lock()
 
 
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not there may hold the lock."""
+    global _shared_mutex
+    _shared_mutex = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def open(
     path: str | os.PathLike[str],
     *,

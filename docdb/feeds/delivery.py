@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -230,7 +231,16 @@ class LoopWatcher(Watcher[T]):
             _log(failure)
 
 
-_mutex: Final = threading.Lock()
+_mutex = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not there may hold the lock."""
+    global _mutex
+    _mutex = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 async def _awaited(answer: Any) -> Any:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from docdb.errors import DocdbError, InvalidOperation, UsageError
 
@@ -208,7 +209,16 @@ class Feed(Generic[T]):
         return None
 
 
-_mutex: Final = threading.Lock()  # one for all feeds: of 100,000 live queries each byte counts
+_mutex = threading.Lock()  # one for all feeds: of 100,000 live queries each byte counts
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not there may hold the lock."""
+    global _mutex
+    _mutex = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _releaser(lock: threading.Lock) -> Callable[[], None]:

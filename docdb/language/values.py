@@ -299,6 +299,15 @@ _id_lock = threading.Lock()
 _last_stamp = 0
 
 
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not there may hold the lock."""
+    global _id_lock
+    _id_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def check_field_name(name: Any, path: str) -> None:
     """Refuse a key that may not be stored: not text, NUL, leading ``$``, a dot."""
     if type(name) is not str:

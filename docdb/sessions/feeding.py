@@ -5,6 +5,7 @@ What lives here: ``Feeds``. What it must not know: how a feed is told of commits
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,7 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["Feeds", "hub_of", "known_operations", "router_of"]
 
 MOST_SHAPES: Final = 1_000  # of live queries, kept to be shared
-_making: Final = threading.Lock()
+_making = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not there may hold the lock."""
+    global _making
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def hub_of(store: Store) -> Hub:

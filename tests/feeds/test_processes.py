@@ -236,3 +236,38 @@ def test_live_queries_stay_with_their_process(tmp_path: Path) -> None:
     """
     child: Any = start("import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(script), tmp_path / "d")
     assert child.communicate(timeout=SOON_S)[0] == "1 1 True\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(
+    "lock", ["database._shared_mutex", "feeds.delivery._mutex", "feeds.waiting._mutex", "language.values._id_lock",
+             "sessions.feeding._making"],
+)  # fmt: skip
+def test_a_child_waits_for_no_lock_that_a_thread_of_its_parent_held(tmp_path: Path, lock: str) -> None:
+    script = f"""
+        import os, signal, sys, threading, docdb, docdb.sessions.feeding
+        with docdb.open(sys.argv[1]) as db, db["a"].where({{}}).watch(print):
+            held, done = threading.Event(), threading.Event()
+
+            def hold():
+                with docdb.{lock}:
+                    held.set()
+                    done.wait(30)
+
+            threading.Thread(target=hold).start()
+            held.wait(30)
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                came = threading.Event()
+                docdb.open(":memory:")
+                watcher = db["a"].where({{}}).watch(lambda snapshot: snapshot.docs and came.set())
+                db["a"].insert_one({{}})
+                os._exit(not came.wait(30))
+            done.set()
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        sys.exit(code)
+    """
+    child: Any = start("import warnings; warnings.simplefilter('ignore')\n" + textwrap.dedent(script), tmp_path / "d")
+    child.communicate(timeout=SOON_S)
+    assert child.returncode == 0
