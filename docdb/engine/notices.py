@@ -66,8 +66,11 @@ def _not_known(notice: Notice, timeout_s: float) -> bool:
 
 def post(memory: mmap.mmap, rung: int, first: int, last: int, records: Records, seal: int) -> int:
     """Put a notice on the board; return its token, 0 when it is too long."""
+    found = [*records]
+    if sum([len(key) + len(value) for key, value in found]) > SIZE:  # before they are copied: there may be megabytes
+        return 0
     token = next(_tokens)
-    body = msgpack.packb((token, rung, first, last, [*records]))
+    body = msgpack.packb((token, rung, first, last, found))
     end = _BODY_AT + len(body)
     if end > SIZE:
         return 0

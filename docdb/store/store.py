@@ -278,7 +278,10 @@ class Store:
         hub, last, token = self.hub, batch.state.last_commit, 0
         worth = self.writer.usual_commit_s >= WORTH_S
         if worth:  # first: other processes need longer
-            token = self.bell.foretell(batch.log.first, last, batch.log.few, self._seal)
+            try:
+                token = self.bell.foretell(batch.log.first, last, batch.log.few, self._seal)
+            except Exception:  # the commit is none the worse for it
+                _complain()
         if hub is not None:
             try:
                 batch.forecast = hub.foresee(batch.log, last)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,21 @@ def test_who_is_asked_to_refresh_tells_nothing_from_before(
             wait_for(lambda n=n: [doc["_id"] for doc in came[-1].docs] == [*range(n + 1)])  # type: ignore[misc]
         assert ahead
         assert sum(snapshot.coalesced for snapshot in came) >= len(ahead)
+
+
+def test_a_commit_lands_whose_notice_cannot_be_posted(db: docdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Any] = []
+
+    def broken(*arguments: Any) -> int:
+        tried.append(arguments)
+        raise MemoryError
+
+    monkeypatch.setattr(bells.notices, "post", broken)
+    bell = db._store.bell
+    bell._form.wait(bell._memory, bell.value(), 1_000_000, array("I", [0, 1, 0]), ~bells._own & 0xFFFFFFFF, True)
+    db["a"].insert_one({"_id": 1, "k": 1, "n": 0})
+    assert tried
+    assert db["a"].count_documents({}) == 2
 
 
 def test_streams_and_slow_callbacks_hear_beside_a_prepared_one(
