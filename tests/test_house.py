@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ TABLES: Final = [
 ]
 
 
+@cache
 def layers() -> list[str]:
     """Return the floors from the top, as the contract in pyproject.toml says them."""
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
