@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import weakref
 from collections.abc import Iterator
@@ -20,10 +21,29 @@ if (
 ):  # a shell's background job, where tests of interruptions would see none
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
-LASTING: weakref.WeakSet[Any] = (
-    weakref.WeakSet()
-)  # databases that outlive the test that opens them; who keeps them has them checked
+# Databases that outlive the test that opens them; who keeps them has them checked.
+LASTING: weakref.WeakSet[Any] = weakref.WeakSet()
+TESTS = Path(__file__).resolve().parent
+SHARED = TESTS.parent.parent / "shared"
+# What the reference forms have no part in: with DOCDB_PURE=1 these would run the same code a second time.
+WITHOUT_KERNELS = {
+    TESTS / "test_house.py": "reads the source",
+    TESTS
+    / "test_benchmarks.py": "what the suite of benchmarks lists, keeps and compares; what it measures is the kernels",
+    TESTS / "test_examples.py": "programs in an environment of their own, which does not hold DOCDB_PURE",
+    TESTS / "docs" / "test_reference.py": "reads the docstrings",
+    TESTS
+    / "faults"
+    / "test_engine.py": "the engine without the rooms above it; that on py-lmdb asks no kernel, the other is one",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, where everything runs on the reference forms, what has none."""
+    if os.environ.get("DOCDB_PURE") != "1":
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.path in WITHOUT_KERNELS])
+    items[:] = [item for item in items if item.path not in WITHOUT_KERNELS]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
