@@ -185,11 +185,15 @@ def test_new_rules_are_felt_at_once(db: docdb.Database) -> None:
 def test_the_end_of_the_callers_time_ends_his_feeds(db: docdb.Database) -> None:
     db.set_rules("notes", {"read": True})
     db["notes"].insert_one({"_id": 1})
-    user = ann(db, expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.4))
+    begun = dt.datetime.now(dt.UTC)
+    over = begun + dt.timedelta(seconds=0.4)
+    db._session.settings.clock = lambda: begun  # until all are there
+    user = ann(db, expires_at=over)
     live, stream, whole = user["notes"].where({}).watch(), user["notes"].changes(), user.changes()
     errors: list[Exception] = []
     watcher = user["notes"].watch(on_change=lambda snapshot: None, on_error=errors.append)
     live.next()
+    db._session.settings.clock = lambda: over
     assert [told(snapshot) for snapshot in lost(live)[0]] == [[("remove", "dequeue", 1)]]
     assert all(lost(feed)[1].permission_lost for feed in (stream, whole))
     until = time.monotonic() + WAIT_S
