@@ -31,7 +31,8 @@ from docdb.faces.arguments import (
 from docdb.faces.bulk import insert_all, write_all
 from docdb.faces.conditions import encode_find, encode_where
 from docdb.faces.cursor import CommandCursor, Cursor, batches_of
-from docdb.faces.models import PLAIN, POINT_TYPES, Binding, CollectionOptions, model_of
+from docdb.faces.few import POINT_TYPES
+from docdb.faces.models import PLAIN, Binding, CollectionOptions, model_of
 from docdb.faces.requests import index_model, operation_of
 from docdb.faces.results import (
     AddResult,
@@ -211,9 +212,9 @@ class Collection(Binding[T]):
 
     def find_one(self, filter: Any = None, projection: Any = None, **options: Unpack[FindOptions]) -> T | None:
         """Return the first document that matches, or None. Cost of ``{"_id": value}``: one lookup; of one value of a field with an index: two."""
-        if projection is None and type(filter) is dict and len(filter) == 1 and not options:
+        if projection is None and type(filter) is dict and not options:
             id = filter.get("_id")
-            if type(id) in POINT_TYPES:
+            if type(id) in POINT_TYPES and len(filter) == 1:
                 document = self.match_id(id)
                 if self.settings.model is None:
                     return document  # type: ignore[return-value]

@@ -17,20 +17,18 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from docdb.errors import DocdbError, DocumentError, UsageError
-from docdb.language.values import ObjectId
-from docdb.store.points import FEW
+from docdb.faces.few import few
 
 if TYPE_CHECKING:
     from docdb.sessions.operations import Operation, Outcome, Session
     from docdb.store.points import Finder
 
-__all__ = ["PLAIN", "POINT_TYPES", "Binding", "CollectionOptions", "Model", "model_of"]
+__all__ = ["PLAIN", "Binding", "CollectionOptions", "Model", "model_of"]
 
 T = TypeVar("T")
-POINT_TYPES: Final = frozenset({ObjectId, int, str})  # of values that are looked up without a plan
 Converter = Callable[[Any], Any]
 
 
@@ -86,19 +84,11 @@ class Binding(Generic[T]):
         return outcome
 
     def few(self, filter: Any, limit: int = 0) -> list[dict[str, Any]] | None:
-        """Return the first documents that a filter of one field and one value finds, without a limit all of them; None where the session is to be asked.
+        """Return the first documents that a filter of plain values finds, without a limit all of them; None where the session is to be asked.
 
         Cost, where it answers: two searches in trees a document, no plan.
         """
-        finder = self.finder
-        if finder is None or type(filter) is not dict or len(filter) != 1:
-            return None
-        ((field, value),) = filter.items()
-        reader = finder.readers.get(field) if type(value) in POINT_TYPES else None
-        found = None if reader is None or limit > FEW else reader(value, limit or FEW, not limit)
-        if found is None and type(value) in POINT_TYPES:
-            finder.missed(field)
-        return found
+        return None if self.finder is None else few(self.finder, filter, limit)
 
     def object_of(self, document: dict[str, Any] | None) -> T | None:
         """Return one document (or None) as the model's object."""

@@ -321,14 +321,21 @@ def _serving(path: Path, sort: SortKeys, collection: Any) -> Any | None:
     return index if index is not None and index.keys[0][1] == 1 else None
 
 
-def answering(collection: Any, field: Any) -> tuple[Any, bytes] | None:
-    """Return the index whose entries alone tell which documents have a value of a field, and what follows that in an entry; None where none does.
+def answering(collection: Any, fields: Sequence[str]) -> tuple[str, Any, bytes] | None:
+    """Return the field whose value tells which documents a filter may find that gives each of these fields a value, its index, and what follows a value there.
 
-    Documents with the same value stand in the order of their ids if that is the id.
+    The index is None for the field ``_id``. None where the planner might read something else, or in another order: no index may hold any other of
+    the fields. Documents with the same value stand in the order of their ids where the id follows.
     """
-    path = tuple(field.split(".")) if type(field) is str and field[:1] != "$" else _ID
-    index = _serving(path, (), collection) if all(path) else None
-    return None if index is None else (index, _behind(index))
+    if not all(type(field) is str and field[:1] != "$" and all(field.split(".")) for field in fields):
+        return None
+    if len(fields) > 1 and "_id" in fields:
+        return "_id", None, b""
+    paths = [tuple(field.split(".")) for field in fields]
+    held = {path for index in collection.indexes for path, _ in index.keys}
+    places = [at for at, path in enumerate(paths) if path in held]
+    index = _serving(paths[places[0]], (), collection) if len(places) == 1 else None
+    return None if index is None else (fields[places[0]], index, _behind(index))
 
 
 def _behind(index: Any) -> bytes:

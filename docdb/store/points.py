@@ -1,4 +1,4 @@
-"""Reading by ``_id`` or by an indexed field, and changing by ``_id``, past all layers: callables by collection name.
+"""Reading by ``_id`` or by indexed fields, and changing by ``_id``, past all layers: callables by collection name.
 
 What lives here: ``Points``, which makes the readers and changers of one session and teaches them. What it must not know: models, filters, plans.
 
@@ -6,7 +6,7 @@ A reader answers by itself as long as the catalog has the version it was taught 
 public interface) gets the session's method. A collection that does not exist or has an expiring index is never taught: those
 always take the session's road.
 
-A finder knows readers by the value of one field, for fields that have been asked for more than once and have an index that answers alone.
+A finder knows readers by the value of a field, for filters whose fields have been asked for more than once and of which one has an index that answers alone.
 
 A changer sets plain fields of one document where nobody else writes at the moment, no index looks at the fields, and the collection has no validator; it
 says where the session's road is to be taken instead, and has put nothing then.
@@ -38,15 +38,16 @@ MOST_FIELDS: Final = 256
 FEW: Final = 16  # documents that a finder gives at once
 _NOT_YET: Final = -2
 FieldRead = Callable[[Any, int, bool], list[dict[str, Any]] | None]
-Serving = Callable[[CollectionInfo, str], tuple[IndexInfo, bytes] | None]
+Fields = tuple[str, ...]
+Serving = Callable[[CollectionInfo, Fields], tuple[str, IndexInfo | None, bytes] | None]
 Note = Callable[[str, str, Any, float], None]
 
 
 class Finder:
-    """Documents of one collection by the value of a field. ``readers``: by the field's path, what gives ``(value, most, whole)``'s documents.
+    """Documents of one collection by the values of fields. ``readers``: by the fields, the one that is looked up and what finds its documents.
 
-    A reader gives at most ``most`` documents, up to ``FEW``, in the order of the index; with ``whole`` all there are, or None where they are more. None
-    stands for everything it is not sure of. Who gets None, or finds no reader, says so (``missed``).
+    A reader takes (value, most, whole) and gives at most ``most`` documents, up to ``FEW``, in the order of the index; with ``whole`` all there are, or None
+    where they are more. None stands for everything it is not sure of. Who gets None, or finds no reader, says so (``missed``).
     """
 
     __slots__ = ("_asked", "_points", "name", "readers")
@@ -54,28 +55,28 @@ class Finder:
     def __init__(self, points: Points, name: str) -> None:
         self._points = points
         self._asked: dict[
-            str, int
-        ] = {}  # the version of the catalog that was asked for a field last; NOT_YET once it was missed
+            Fields, int
+        ] = {}  # the version of the catalog that was asked for fields last; NOT_YET once they were missed
         self.name = name
-        self.readers: dict[str, FieldRead] = {}
+        self.readers: dict[Fields, tuple[str, FieldRead]] = {}
 
-    def missed(self, field: str) -> None:
-        """Note that a field was asked for in vain. Cost: a look at a dict; once a change of the definitions one at them."""
-        asked, version = self._asked.get(field), self._points.version
+    def missed(self, fields: Fields) -> None:
+        """Note that fields were asked for in vain. Cost: a look at a dict; once a change of the definitions one at them."""
+        asked, version = self._asked.get(fields), self._points.version
         if asked == version:
             return
         if asked is None:
             if len(self._asked) >= MOST_FIELDS:
                 self._asked.clear()
                 self.readers.clear()
-            self._asked[field] = _NOT_YET
+            self._asked[fields] = _NOT_YET
             return
-        self._asked[field] = version
-        reader = self._points.field_reader(self.name, field)
+        self._asked[fields] = version
+        reader = self._points.field_reader(self.name, fields)
         if reader is None:
-            self.readers.pop(field, None)
+            self.readers.pop(fields, None)
         else:
-            self.readers[field] = reader
+            self.readers[fields] = reader
 
 
 class Points:
@@ -123,26 +124,30 @@ class Points:
             finder = self._finders[name] = Finder(self, name)
         return finder
 
-    def field_reader(self, name: str, field: str) -> FieldRead | None:
-        """Return what finds documents by a field now, None where no index does that alone."""
+    def field_reader(self, name: str, fields: Fields) -> tuple[str, FieldRead] | None:
+        """Return the field that is looked up for a filter on these fields, and what finds its documents now; None where that is not all there is to it."""
         with self._store.snapshot() as snapshot:
             info = snapshot.catalog.get(name)
             if info is None or info.expiring or info.collation is not None:
                 return None
-            found = self._serving(info, field)
+            found = self._serving(info, fields)
             if found is None:
                 return None
-            index, behind = found
-            note = partial(self._note, name, field)
-            reader = self._store.engine.field_reader(self._gate, note, ObjectId, self._slow_s)
+            field, index, behind = found
+            known = snapshot.txn, collection_prefix(info.number), CATALOG, *version_item(snapshot.catalog)
+            if index is None:
+                point = self._store.engine.point_reader(self._gate, _unsure, _unsure, ObjectId)
+                point.learn(*known)
+                return field, partial(_read_point, point.find)
+            reader = self._store.engine.field_reader(
+                self._gate, partial(self._note, name, field), ObjectId, self._slow_s
+            )
             if reader is None:
                 return None
-            reader.learn(
-                snapshot.txn, collection_prefix(info.number), CATALOG, *version_item(snapshot.catalog),
-                index=index_prefix(index.number), counters=index_counters_key(index.number), behind=behind,
-                uses=self._store.index_uses, number=index.number,
-            )  # fmt: skip
-            return reader.find  # type: ignore[no-any-return]
+            prefix, counters = index_prefix(index.number), index_counters_key(index.number)
+            uses = self._store.index_uses
+            reader.learn(*known, index=prefix, counters=counters, behind=behind, uses=uses, number=index.number)
+            return field, reader.find
 
     def changer(self, name: str, most_bytes: int, note: Callable[[str, float], None]) -> Changer | None:
         """Return what changes documents of a name, None where the engine has no such thing. ``note(name, began)`` is told of each change."""
@@ -203,6 +208,15 @@ class Points:
             return done
 
         return change
+
+
+def _unsure(id: Any) -> Any:
+    return ...
+
+
+def _read_point(find: Callable[[Any], Any], id: Any, most: int, whole: bool) -> list[dict[str, Any]] | None:
+    found = find(id)
+    return None if found is ... else [] if found is None else [found]
 
 
 def _watched(info: CollectionInfo) -> frozenset[str] | None:
