@@ -132,6 +132,7 @@ def test_several_fields_find_what_the_planner_finds(
         few = c.few(asked, limit)
         assert few is None or repr(few) == repr(long), (asked, limit)
         assert repr(list(c.find(asked).limit(limit))) == repr(long), (asked, limit)
+        assert c.count_documents(asked) == len(list(c.find({"$and": [{name: value} for name, value in asked.items()]})))
         first = list(c.find({"$and": [{name: value} for name, value in asked.items()]}).limit(1))
         assert repr(c.find_one(asked)) == repr(first[0] if first else None)
         answered += few is not None
