@@ -35,8 +35,10 @@ cdef extern from *:
 
     static void bell_ring(uint32_t* words, uint32_t number)
     {
+        /* Taken back in front of the number: who has seen the number already and goes to sleep on it must be found by the next ring. */
+        const uint32_t asleep = __atomic_exchange_n(&words[1], 0, __ATOMIC_SEQ_CST);
         __atomic_store_n(&words[0], number, __ATOMIC_SEQ_CST);
-        if (__atomic_exchange_n(&words[1], 0, __ATOMIC_SEQ_CST))
+        if (asleep || __atomic_load_n(&words[1], __ATOMIC_SEQ_CST))
             syscall(SYS_futex, &words[0], FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     }
 
