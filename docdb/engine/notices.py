@@ -84,7 +84,12 @@ def read(memory: mmap.mmap, known: int, seal: int) -> Notice | None:
     if token in (0, known) or _BODY_AT + length > SIZE:
         return None
     body = memory[_BODY_AT : _BODY_AT + length]
-    return Notice(*msgpack.unpackb(body)) if checksum == zlib.crc32(body, seal) else None
+    if checksum != zlib.crc32(body, seal):
+        return None
+    try:
+        return Notice(*msgpack.unpackb(body))
+    except (TypeError, ValueError, msgpack.UnpackException):  # another release's
+        return None
 
 
 def last(memory: mmap.mmap) -> int:

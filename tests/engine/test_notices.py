@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from array import array
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,15 @@ def test_a_torn_notice_is_not_read(memory: mmap.mmap) -> None:
     for _ in range(200):
         memory[notices._HEAD_AT : notices._HEAD_AT + 64] = chance.randbytes(64)
         assert notices.read(memory, 0, SEAL) is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x05", b"\x95\x01\x02\x03\x04", b"\xdd\xff\xff\xff\xff"]
+)
+def test_what_another_release_has_posted_is_not_read(memory: mmap.mmap, body: bytes) -> None:
+    end = notices._BODY_AT + len(body)
+    memory[notices._HEAD_AT : end] = notices._HEAD.pack(1, len(body), zlib.crc32(body, SEAL)) + body
+    assert notices.read(memory, 0, SEAL) is None
 
 
 def test_outcomes_are_told_by_token(memory: mmap.mmap) -> None:
