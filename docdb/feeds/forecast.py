@@ -1,6 +1,7 @@
 """What a commit means for live queries, found out before it is durable.
 
-What lives here: ``Forecast``, and ``Found``, what one commit has for whom. What it must not know: how it is found out (``routing``), queries.
+What lives here: ``Forecast``, ``Left`` where it is not found out yet, and ``Found``, what one commit has for whom. What it must not know: how it is found
+out (``routing``), queries.
 
 Behind a flush the processor's caches are cold, and each step of Python takes five times as long. So the writer asks the predicate index in front of it,
 and hands out behind it what it has found.
@@ -8,7 +9,7 @@ and hands out behind it what it has found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from docdb.feeds.live_window import Changed
@@ -18,7 +19,7 @@ from docdb.feeds.positions import Place
 if TYPE_CHECKING:
     from docdb.feeds.live import Commit, LiveQuery
 
-__all__ = ["MOST_BYTES", "MOST_BYTES_TOGETHER", "OVERHEAD", "Forecast", "Found", "document_of"]
+__all__ = ["MOST_BYTES", "MOST_BYTES_TOGETHER", "OVERHEAD", "Forecast", "Found", "Left", "document_of"]
 
 MOST_BYTES: Final = 4 * 2**20  # of changes that wait for one reader
 MOST_BYTES_TOGETHER: Final = 64 * 2**20  # for all readers, an image counted as often as it waits
@@ -35,6 +36,19 @@ class Forecast(NamedTuple):
     place: Place | None
     bindings: int
     offers: list[tuple[LiveQuery[Any], Commit, int]]  # the last: bytes
+
+
+class Left(NamedTuple):
+    """A commit of one change in a collection for whose news nobody waits: whom it concerns is found out when somebody looks.
+
+    Nobody waits as long as there are as many ``bindings`` and ``awaited`` (of the interest in the collection, if there is any) is empty.
+    """
+
+    commit: int
+    record: bytes
+    bindings: int
+    awaited: Collection[int]
+    offers: tuple[()] = ()
 
 
 class Found:

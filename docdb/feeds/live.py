@@ -200,7 +200,12 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
         # The window may be half changed, or a snapshot lost: the next one is a first one again.
         self._torn, self._event = True, 0
 
+    def _heed(self) -> None:
+        if not self._hub.foreign:
+            self._router.heed(self)
+
     def _look(self) -> LiveSnapshot[T] | None:
+        self._router.catch_up()  # it may spoil the query, so in front of all else
         with self._router.turn(self):
             try:
                 return self._first() if self._event == 0 else self._following()
@@ -241,8 +246,8 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
 
     @property
     def light(self) -> bool:
-        """Whether looking is short work: the query need not be asked anew."""
-        return not (self._torn or self.stale)
+        """Whether looking is short work: the query need not be asked anew, and little is left to hand out."""
+        return not (self._torn or self.stale or self._router.behind)
 
     def _leave(self) -> None:
         if not self._hub.foreign:

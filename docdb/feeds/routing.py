@@ -6,6 +6,9 @@ What lives here: ``LiveRouter``, one a hub. What it must not know: what a query 
 collection which queries may be concerned, and hand each the changes of a commit in one go. Nothing else is done there. The router's lock is held for a
 lookup, or for handing over a list.
 
+While nobody waits for news of a collection its writers only ``leave`` their commits here. Who looks at any query, and the hub, hands them out
+(``catch_up``). They are in the log as well, behind ``_place``: what cannot be handed out from here is read there.
+
 Names: a query watches a name, the log speaks of numbers. The catalog's records in the log bind them anew as they are met, and every query on a
 name whose collection was created, dropped or renamed is *spoiled*: it asks anew, on its reader's thread, and tells what differs.
 
@@ -15,54 +18,39 @@ Queries are held weakly: one that is forgotten unread goes when it is collected.
 from __future__ import annotations
 
 import heapq
+import logging
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from docdb.errors import HistoryLost
 from docdb.feeds import history
-from docdb.feeds.forecast import MOST_BYTES, MOST_BYTES_TOGETHER, OVERHEAD, Forecast, Found, document_of
+from docdb.feeds.forecast import MOST_BYTES, MOST_BYTES_TOGETHER, OVERHEAD, Forecast, Found, Left, document_of
+from docdb.feeds.interest import Interest, Interests
 from docdb.feeds.live import Commit, LiveQuery
 from docdb.feeds.live_window import Changed
 from docdb.feeds.positions import END, Place
-from docdb.feeds.predicates import PredicateIndex
 from docdb.store import changes as log
 from docdb.store import codec
 
 if TYPE_CHECKING:
     from docdb.feeds.hub import Hub
-    from docdb.store.catalog import Catalog, CollectionInfo
     from docdb.store.snapshots import Snapshot
 
 __all__ = ["LiveRouter"]
 
 LENSES: Final = 2_048  # kept; a lens takes one to two kilobytes and is made in some microseconds
+MOST_LEFT: Final = 256  # commits that wait here,
+LARGEST_LEFT: Final = 8_192  # with so many bytes each
+AT_ONCE: Final = 32  # of them handed out before others have the interpreter's lock: a tenth of a millisecond
 _CATALOG: Final = ord(log.CATALOG_CHANGE)
 _END: Final = END.to_bytes(4, "big")
-_BINDING: Final = ("create", "drop", "rename")
-_INDEXING: Final = ("build", "index", "drop index")
 
 Query = LiveQuery[Any]
-
-
-class _Interest:
-    """The live queries on one collection name."""
-
-    __slots__ = ("count", "expiring", "index", "number", "readers")
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self.expiring: tuple[int, ...] = ()
-        self.index = PredicateIndex()
-        self.count = 0
-        self.readers: set[int] = set()  # queries on other names whose rules read this collection
-
-    @property
-    def empty(self) -> bool:
-        return not self.count and not self.readers
 
 
 class LiveRouter:
@@ -72,17 +60,15 @@ class LiveRouter:
         self.hub = hub
         self._lock = threading.Lock()
         self._queries: dict[int, weakref.ref[Query]] = {}
-        self._interests: dict[str, _Interest] = {}
-        self._numbers: dict[int, _Interest] = {}
-        self._names: dict[int, tuple[str, ...]] = {}  # of queries with rules: the names they read besides their own
+        self._interests = Interests()
         self._place: Place | None = None
         self._last_key = 0
         self._alarms: list[tuple[float, int]] = []
         self._lenses: deque[weakref.ref[Query]] = deque()
         self._turns: weakref.WeakValueDictionary[int, threading.Lock] = weakref.WeakValueDictionary()
-        self._bindings = 0  # how often queries and collections were bound to one another
         self._bytes = 0
         self._spoiled = 0
+        self._left: deque[Left] = deque()  # what is durable, in its order
         self.watchers: set[Any] = set()  # what holds the queries with callbacks
 
     # Registering
@@ -103,52 +89,10 @@ class LiveRouter:
                 query.key, first = self._last_key, True
                 self._queries[query.key] = weakref.ref(query)
             else:
-                self._unbind(query.key, source.name)
-            self._bind(query, catalog)
+                self._interests.unbind(query.key, source.name)
+            self._interests.bind(query, catalog)
         if first:
             self.hub.hold()
-
-    def _bind(self, query: Query, catalog: Catalog) -> None:
-        self._bindings += 1
-        source, key = query.source, query.key
-        interest = self._interest(source.name, catalog)
-        interest.index.add(key, source.node)
-        interest.count += 1
-        query.node, query.watched = source.node, source.watched()
-        if query.watched:
-            self._names[key] = tuple(query.watched)
-            for name in query.watched:
-                self._interest(name, catalog).readers.add(key)
-
-    def _interest(self, name: str, catalog: Catalog) -> _Interest:
-        interest = self._interests.get(name)
-        if interest is None:
-            interest = self._interests[name] = _Interest()
-        info = catalog.get(name)
-        if info is not None:
-            interest.expiring = _expiring(info)
-            self._numbers[info.number] = interest
-            interest.number = info.number
-        return interest
-
-    def _unbind(self, key: int, name: str) -> None:
-        self._bindings += 1
-        interest = self._interests.get(name)
-        if interest is None:
-            return
-        interest.index.remove(key)
-        interest.count -= 1
-        self._drop_if_empty(name)
-        for other in self._names.pop(key, ()):
-            self._interests[other].readers.discard(key)
-            self._drop_if_empty(other)
-
-    def _drop_if_empty(self, name: str) -> None:
-        interest = self._interests[name]
-        if interest.empty:
-            del self._interests[name]
-            if interest.number is not None and self._numbers.get(interest.number) is interest:
-                del self._numbers[interest.number]
 
     def remove(self, query: Query) -> None:
         """Take a closed query out."""
@@ -168,9 +112,14 @@ class LiveRouter:
         with self._lock:
             held = self._queries.pop(key, None) is not None
             if held:
-                self._unbind(key, name)
+                self._interests.unbind(key, name)
         if held:
             self.hub.release()
+
+    def heed(self, query: Query) -> None:
+        """Note whether anybody waits for a query: then its writers find out at once whom they concern."""
+        with self._lock:  # asked under the lock: two threads may begin and end to wait at once
+            self._interests.heed(query, query.awaited and query.key in self._queries)
 
     def close_all(self, session: Any) -> None:
         """Close the live queries of a session."""
@@ -182,6 +131,93 @@ class LiveRouter:
     def _living(self) -> list[Query]:
         return [query for ref in self._queries.values() if (query := ref()) is not None]
 
+    # Leaving for later, on the thread of a writer
+
+    def left(self, commit: int, records: Sequence[tuple[bytes, bytes]]) -> Left | None:
+        """Return what to ``leave`` of a commit that can wait until somebody looks: one small change of a document, in a collection for whose news nobody
+        waits; None: it cannot.
+        """
+        if len(records) != 2 or len(self._left) >= MOST_LEFT or not self._queries:
+            return None
+        record = records[0][1]
+        if len(record) > LARGEST_LEFT or record[0] == _CATALOG:
+            return None
+        interests = self._interests
+        bindings, interest = interests.bindings, interests.by_number.get(int.from_bytes(record[1:5], "big"))
+        if interest is None:
+            return Left(commit, record, bindings, ())
+        return None if interest.awaited or interest.readers else Left(commit, record, bindings, interest.awaited)
+
+    def leave(self, left: Left) -> bool:
+        """Leave a durable commit for later; False: somebody may have begun to wait meanwhile, for whom the hub is to look."""
+        self._left.append(left)
+        # Who waits has said so before the last look: one of the two sees the other.
+        return not left.awaited and left.bindings == self._interests.bindings
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much is left that to look takes a while."""
+        return len(self._left) > AT_ONCE
+
+    def catch_up(self) -> int | None:
+        """Hand out what has been left until now; return the number of the last commit that is handed out, None where there is nobody.
+
+        As in ``hand_out`` the place moves last: what interrupts this loses nothing.
+        """
+        try:
+            if self._left:
+                with self._lock:
+                    until = self._left[-1].commit if self._left else 0
+                while self._hand_out_left(until):
+                    time.sleep(0)
+        except Exception:
+            logging.getLogger("docdb.feeds").debug("behind a commit", exc_info=True)
+            with self._lock:
+                self._left.clear()  # the hub meets it again in the log, and says so
+        place = self._place
+        return None if place is None else place[0]
+
+    def _hand_out_left(self, until: int) -> bool:
+        """Hand out some commits; tell whether there are more, up to this one, that need not be read from the log."""
+        rung: list[Query] = []
+        with self._lock:
+            place = self._place
+            if place is None:  # there was nobody
+                self._left.clear()
+                return False
+            for commit, record, *_ in list(islice(self._left, AT_ONCE)):  # writers append to it meanwhile
+                if commit > place[0]:
+                    if place != (commit - 1, END):
+                        break
+                    self._offer_left(commit, record, rung)
+                    place = commit, END
+        for query in rung:
+            query.ring()
+        with self._lock:
+            if self._place is not None:
+                self._place = max(self._place, place)
+            moved = False
+            while self._left and self._left[0].commit <= place[0]:
+                moved = bool(self._left.popleft())
+            return moved and bool(self._left) and self._left[0].commit <= until
+
+    def _offer_left(self, commit: int, record: bytes, rung: list[Query]) -> None:
+        interest = self._interests.by_number.get(int.from_bytes(record[1:5], "big"))
+        if interest is None:
+            return
+        change = log.unpack_images(commit, 0, record)
+        size = len(change[1]) + len(change[2]) + OVERHEAD
+        for key in interest.index.candidates(change[1], change[2]):
+            query = self._query(key)
+            if query is not None and query.seen < commit:
+                self._offer(query, (commit, [change]), size)
+                rung.append(query)
+        for key in interest.readers:  # registered since
+            query = self._query(key)
+            if query is not None:
+                self._spoil(query)
+                rung.append(query)
+
     # Handing out, on the thread of a writer or the hub
 
     def foresee(self, first: int, last: int, records: Iterable[tuple[bytes, bytes]]) -> Forecast | None:
@@ -189,14 +225,16 @@ class LiveRouter:
 
         It has to where the commits before these are not handed out yet, and where a snapshot is needed.
         """
+        if self._left:
+            self.catch_up()
         with self._lock:
             place = self._place
             if not self._queries or place is None or place[0] >= last:
-                return Forecast(last, None, self._bindings, [])
+                return Forecast(last, None, self._interests.bindings, [])
             if place != (first - 1, END):
                 return None
-            forecast = Forecast(last, place, self._bindings, [])
-            commit, changes = first, list[tuple[int, _Interest, Changed]]()
+            forecast = Forecast(last, place, self._interests.bindings, [])
+            commit, changes = first, list[tuple[int, Interest, Changed]]()
             for key, value in records:
                 if key.endswith(_END):
                     if not self._foresee_one(commit, changes, forecast):
@@ -206,14 +244,14 @@ class LiveRouter:
                     return None
                 else:
                     number = int.from_bytes(value[1:5], "big")
-                    interest = self._numbers.get(number)
+                    interest = self._interests.by_number.get(number)
                     if interest is not None:
                         if interest.readers:
                             return None
                         changes.append((number, interest, log.unpack_images(commit, len(changes), value)))
             return forecast
 
-    def _foresee_one(self, commit: int, changes: list[tuple[int, _Interest, Changed]], forecast: Forecast) -> bool:
+    def _foresee_one(self, commit: int, changes: list[tuple[int, Interest, Changed]], forecast: Forecast) -> bool:
         offers = forecast.offers
         if len(changes) == 1:  # as most have: the same in fewer steps
             _, interest, change = changes[0]
@@ -241,10 +279,10 @@ class LiveRouter:
         this loses nothing.
         """
         last, place, bindings, offers = forecast
-        if not offers and place is None and bindings == self._bindings:
+        if not offers and place is None and bindings == self._interests.bindings:
             return True
         with self._lock:
-            if bindings != self._bindings:
+            if bindings != self._interests.bindings:
                 return False
             if self._place is None or self._place[0] >= last:  # the hub has read it from the log
                 return True
@@ -261,10 +299,11 @@ class LiveRouter:
 
     def holds(self, forecast: Forecast) -> bool:
         """Tell whether no query was registered under another filter since; it may be any one."""
-        return forecast.bindings == self._bindings
+        return forecast.bindings == self._interests.bindings
 
     def advance(self, snapshot: Snapshot) -> int | None:
         """Hand out everything up to a snapshot; return its last commit, None where there is nobody."""
+        self.catch_up()
         with self._lock:
             if not self._queries:
                 self._place = None
@@ -302,9 +341,9 @@ class LiveRouter:
         if value[0] == _CATALOG:
             what = codec.decode(log.unpack_change(commit, index, value).after)
             with self._lock:
-                self._follow(found, number, what, snapshot)
+                found.spoiled |= self._interests.follow(number, what, snapshot, self._living)
             return
-        interest = self._numbers.get(number)
+        interest = self._interests.by_number.get(number)
         if interest is None:
             return
         change = log.unpack_images(commit, index, value)
@@ -313,7 +352,7 @@ class LiveRouter:
             self._find(found, interest, change)
             found.spoiled |= interest.readers
 
-    def _find(self, found: Found, interest: _Interest, change: Changed) -> None:
+    def _find(self, found: Found, interest: Interest, change: Changed) -> None:
         keys = interest.index.candidates(change[1], change[2])
         if keys:
             found.add(keys, change)
@@ -328,50 +367,12 @@ class LiveRouter:
         keys: dict[tuple[int, bytes], dict[int, None]] = {}
         for number, change in _changes(commit, snapshot):
             with self._lock:
-                interest = self._numbers.get(number)
+                interest = self._interests.by_number.get(number)
                 concerned = [] if interest is None else interest.index.candidates(change[1], change[2])
             keys.setdefault(document_of(number, change), {}).update(dict.fromkeys(concerned))
         for number, change in _changes(commit, snapshot):
             again.add(keys[document_of(number, change)], change)
         return again
-
-    def _follow(self, found: Found, number: int, what: dict[str, Any], snapshot: Snapshot) -> None:
-        """Follow a change of the catalog."""
-        self._bindings += 1
-        kind, interest = what["what"], self._numbers.get(number)
-        if kind == "rules":
-            found.spoiled |= self._keys_on({what["name"]}, constrained=True)
-        elif kind in _BINDING:
-            if kind != "create":
-                self._numbers.pop(number, None)
-            now = what.get("to", what["name"]) if kind != "drop" else None
-            if now in self._interests:
-                self._interests[now].number = number
-                self._numbers[number] = self._interests[now]
-            names = {what["name"], what.get("to")}
-            info = snapshot.catalog.by_number.get(number)
-            # Where there was nothing a new collection is nothing either, but under its collation the filter may say something else.
-            plain = kind == "create" and (info is None or info.collation is None)
-            found.spoiled |= self._keys_on(names, constrained=plain)
-        elif interest is not None:
-            info = snapshot.catalog.by_number.get(number)
-            if kind not in _INDEXING:
-                found.spoiled |= self._keys_on({name for name, one in self._interests.items() if one is interest})
-            elif info is not None and _expiring(info) != interest.expiring:
-                interest.expiring = _expiring(info)
-                found.spoiled |= self._keys_on({info.name})
-
-    def _keys_on(self, names: set[Any], *, constrained: bool = False) -> set[int]:
-        """Return the queries on these names (only those with rules, when so asked), and those whose rules read them."""
-        queries = self._living()
-        found = {
-            query.key
-            for query in queries
-            if query.source.name in names and (query.source.constrained or not constrained)
-        }
-        for name in names & self._interests.keys():
-            found |= self._interests[name].readers
-        return found
 
     def _deliver(self, commit: int, found: Found) -> None:
         rung: list[Query] = []
@@ -504,12 +505,13 @@ class LiveRouter:
 
     def stats(self) -> dict[str, Any]:
         """Return what ``db.stats()`` shows of live queries."""
+        self.catch_up()
         with self._lock:
             queries = self._living()
             waiting = [len(query.pending) for query in queries if query.pending]
             return {
                 "open": len(queries),
-                "unindexed": sum(interest.index.unindexed for interest in self._interests.values()),
+                "unindexed": self._interests.unindexed,
                 "waiting_commits": sum(waiting),
                 "longest_queue": max(waiting, default=0),
                 "waiting_bytes": self._bytes,
@@ -522,7 +524,3 @@ def _changes(commit: int, snapshot: Snapshot) -> Iterator[tuple[int, Changed]]:
     for item in log.read(snapshot.txn, commit - 1, commit):
         if isinstance(item, log.Change) and item.operation != log.CATALOG_CHANGE:
             yield item.collection, (item.operation, item.before, item.after)
-
-
-def _expiring(info: CollectionInfo) -> tuple[int, ...]:
-    return tuple(index.number for index in info.expiring)

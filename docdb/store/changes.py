@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -147,7 +147,7 @@ class LogWriter:
                 if index != END_INDEX:
                     yield unpack_change(commit, index, value)
 
-    def few(self) -> Iterable[tuple[bytes, bytes]] | None:
+    def few(self) -> list[tuple[bytes, bytes]] | None:
         """Return the records of a storage transaction of a few changes; None: there are many."""
         parts = self._parts
         if len(parts) == 1:

@@ -288,8 +288,9 @@ class Store:
             except Exception:
                 _complain()
         batch.herald = self.bell.herald(last, others=batch.forecast is not None, token=token)
-        if worth and batch.forecast is not None and batch.herald is not None:
-            hub.rouse(batch.forecast, batch.herald)
+        forecast = batch.forecast
+        if worth and forecast and forecast.offers and batch.herald:
+            hub.rouse(forecast, batch.herald)
 
     def notice(self) -> Notice | None:
         """Return what another process is about to commit, if it has posted something new; the newest counts."""

@@ -26,8 +26,9 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[docdb.Databas
 
 
 def watching(db: docdb.Database, **filter: Any) -> Any:
-    """Return a live query whose registration the hub has taken note of."""
+    """Return a live query that somebody waits for, and whose registration the hub has taken note of."""
     query = db["a"].where(filter).watch()
+    query.ring_with(lambda: None)
     query.try_next()
     settle(db)
     return query

@@ -23,7 +23,8 @@ import docdb
 from docdb import _native
 from docdb import command as _
 from docdb.errors import InvalidOperation, NotSupportedError, QueryError, UsageError
-from docdb.feeds import delivery, forecast, hub, live, live_window, routing
+from docdb.feeds import delivery, forecast, hub, lanes, live, live_window, routing
+from docdb.feeds.predicates import PredicateIndex
 from tests.fuzz.live import run
 
 SOON_S = 20.0
@@ -535,7 +536,8 @@ def test_who_was_slow_before_keeps_nobody_waiting_at_all(db: docdb.Database, mon
         db["a"].where({}).watch(on_change=slow)
     db["a"].where({}).watch(on_change=quick)
     wait_for(lambda: len(order) == 4)
-    monkeypatch.setattr(hub, "STUCK_S", 1_000.0)
+    for module in (hub, lanes):
+        monkeypatch.setattr(module, "STUCK_S", 1_000.0)
     for n in range(1, 11):
         db["a"].insert_one({"_id": n})
         wait_for(lambda n=n: len(order) == 4 * (n + 1))
@@ -965,13 +967,13 @@ def _forget_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _overlook_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = routing.PredicateIndex.candidates
+    original = PredicateIndex.candidates
     asked = iter(range(10**9))
 
     def candidates(index: Any, before: bytes, after: bytes) -> Any:
         return [] if next(asked) % 50 == 49 else original(index, before, after)
 
-    monkeypatch.setattr(routing.PredicateIndex, "candidates", candidates)
+    monkeypatch.setattr(PredicateIndex, "candidates", candidates)
 
 
 def _ignore_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
