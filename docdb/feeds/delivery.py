@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from docdb.errors import DocdbError, UsageError
+from docdb.errors import UsageError
+from docdb.feeds.waiting import doubt
 
 if TYPE_CHECKING:
     from docdb.feeds.live import Commit, LiveQuery
@@ -118,7 +119,7 @@ class Watcher(Generic[T]):
         try:
             self._feed.foretell(*commit)
         except Exception as error:  # the query will say so when it is asked
-            _doubt("ahead of a commit", error)
+            doubt("ahead of a commit", error)
 
     def go_on(self, landed: bool) -> None:
         """Call back with what was foretold, if it has landed, and with what has come since."""
@@ -126,7 +127,7 @@ class Watcher(Generic[T]):
         try:
             snapshot = self._feed.settle(landed)
         except Exception as error:
-            _doubt("behind a commit", error)
+            doubt("behind a commit", error)
         self._run(snapshot)
 
     def _ring(self) -> None:
@@ -249,12 +250,6 @@ async def _awaited(answer: Any) -> Any:
 
 async def _settled(answer: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
-
-
-def _doubt(when: str, error: Exception) -> None:
-    """Note what went wrong where nobody can be told; an error that is none of docdb's own is a fault of docdb's."""
-    level = logging.DEBUG if isinstance(error, DocdbError) else logging.WARNING
-    logging.getLogger("docdb.feeds").log(level, "a live query, %s", when, exc_info=error)
 
 
 def _log(error: BaseException) -> None:

@@ -18,7 +18,6 @@ Queries are held weakly: one that is forgotten unread goes when it is collected.
 from __future__ import annotations
 
 import heapq
-import logging
 import threading
 import time
 import weakref
@@ -34,6 +33,7 @@ from docdb.feeds.interest import Interest, Interests
 from docdb.feeds.live import Commit, LiveQuery
 from docdb.feeds.live_window import Changed
 from docdb.feeds.positions import END, Place
+from docdb.feeds.waiting import doubt
 from docdb.store import changes as log
 from docdb.store import codec
 
@@ -170,8 +170,8 @@ class LiveRouter:
                     until = self._left[-1].commit if self._left else 0
                 while self._hand_out_left(until):
                     time.sleep(0)
-        except Exception:
-            logging.getLogger("docdb.feeds").debug("behind a commit", exc_info=True)
+        except Exception as error:
+            doubt("behind a commit", error)
             with self._lock:
                 self._left.clear()  # the hub meets it again in the log, and says so
         place = self._place

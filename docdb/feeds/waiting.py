@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ from docdb.errors import DocdbError, InvalidOperation, UsageError
 if TYPE_CHECKING:
     from docdb.feeds.hub import Hub
 
-__all__ = ["Feed", "check_start", "check_timeout"]
+__all__ = ["Feed", "check_start", "check_timeout", "doubt"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Feed[Any]")
@@ -241,3 +242,9 @@ def check_start(from_: Any) -> None:
     """Refuse what is neither end of the history."""
     if from_ not in ("now", "oldest"):
         raise UsageError('history is read from "oldest" or from "now"', path="from_")
+
+
+def doubt(when: str, error: Exception) -> None:
+    """Note what went wrong where nobody can be told; an error that is none of docdb's own is a fault of docdb's."""
+    level = logging.DEBUG if isinstance(error, DocdbError) else logging.WARNING
+    logging.getLogger("docdb.feeds").log(level, "a live query, %s", when, exc_info=error)
