@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from docdb.errors import DeniedError, DocdbError, HistoryLost, StorageError
+from docdb.errors import DeniedError, DocdbError, HistoryLost, InvalidOperation, StorageError
 from docdb.feeds import history
 from docdb.feeds.live_events import LiveSnapshot, Move
 from docdb.feeds.live_window import SLACK, Bounds, Changed, Lens, Window, compare, net, step
@@ -211,7 +211,9 @@ class LiveQuery(Feed[LiveSnapshot[T]]):
                 return self._first() if self._event == 0 else self._following()
             except StorageError:
                 raise
-            except DocdbError:
+            except DocdbError as error:
+                if self._closed and isinstance(error, InvalidOperation):  # meanwhile, and its storage with it
+                    return None
                 self.close()  # what the query cannot say of a document, or may no longer say, it cannot say of the next either
                 raise
 

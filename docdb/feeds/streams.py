@@ -155,6 +155,14 @@ class ChangeStream(Feed[T]):
             raise HistoryLost(text, oldest=oldest, hint=lost.hint) from None
 
     def _look(self) -> T | None:
+        try:
+            return self._looked()
+        except InvalidOperation:
+            if self._closed:  # meanwhile, and its storage with it
+                return None
+            raise
+
+    def _looked(self) -> T | None:
         with self._mutex, self._discreet():
             voice = self._options.voice
             if voice is not None and (left_s := voice.left_s()) is not None:

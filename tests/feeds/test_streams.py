@@ -14,6 +14,8 @@ import pytest
 
 import docdb
 from docdb.errors import HistoryLost, InvalidOperation, NotSupportedError, QueryError, UsageError
+from docdb.feeds import history
+from docdb.feeds.live import LiveQuery
 
 SOON_S = 20.0
 
@@ -354,6 +356,26 @@ def test_close_from_another_thread_wakes_who_waits(db: docdb.Database, end: str)
     assert not stream.alive
     stream.close()
     assert list(stream) == []
+
+
+def test_a_database_closed_under_a_reader_ends_it(db: docdb.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, live = db["a"].changes(), db["a"].where({}).watch()
+    db["a"].insert_one({"_id": 1})
+    read_from = history.read_from
+
+    def closed(*arguments: Any) -> Any:
+        db.close()
+        return read_from(*arguments)
+
+    def closed_too(self: LiveQuery[Any]) -> Any:
+        db.close()
+        return self._asked_anew()
+
+    monkeypatch.setattr(history, "read_from", closed)
+    monkeypatch.setattr(LiveQuery, "_first", closed_too)
+    assert list(stream) == []
+    assert list(live) == []
+    assert not stream.alive and not live.alive
 
 
 def test_threads_that_share_a_stream_share_its_items_and_all_end(db: docdb.Database) -> None:
